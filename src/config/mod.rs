@@ -1,0 +1,78 @@
+//! What operators write. The shape of the whole is here, each policy's own shape beside the policy. Shape errors
+//! are found while reading ([`decode`]), meaning errors all at once while making the [plan](crate::plan).
+
+mod decode;
+mod report;
+pub mod values;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::policy::authenticate::AuthConfig;
+use crate::policy::authorize::RequireConfig;
+use crate::policy::identity_headers::IdentityConfig;
+use crate::policy::jwt::JwtConfig;
+use crate::route::MatchConfig;
+
+pub use decode::decode;
+pub use report::{ConfigError, Report};
+
+/// The configuration of one Tollgate filter.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Config {
+    /// The version of this format: `1`.
+    #[serde(deserialize_with = "values::integer")]
+    pub version: u32,
+    /// What upstreams learn about the caller.
+    #[serde(default)]
+    pub identity: IdentityConfig,
+    /// Token issuers and how their tokens are checked.
+    #[serde(default, deserialize_with = "values::present")]
+    pub jwt: Option<JwtConfig>,
+    /// What a rule inherits where it says nothing, and what a request gets that no rule names.
+    #[serde(default)]
+    pub defaults: DefaultsConfig,
+    /// Rules, tried in order; the first that matches decides.
+    #[serde(default)]
+    pub routes: Vec<RouteConfig>,
+}
+
+/// Settings that rules inherit.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct DefaultsConfig {
+    /// How callers prove who they are. Without it a request that no rule names is refused: 403 `no_policy`.
+    #[serde(deserialize_with = "values::present")]
+    pub auth: Option<AuthConfig>,
+    /// What an identity must have.
+    #[serde(deserialize_with = "values::present")]
+    pub require: Option<RequireConfig>,
+}
+
+/// One rule: which requests, and what they need.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct RouteConfig {
+    /// The rule's name in metrics; `match.route` or its place in the list otherwise.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Which requests this rule decides about.
+    pub r#match: MatchConfig,
+    /// Anybody may pass; credentials are not looked at. Excludes `auth` and `require`.
+    #[serde(default)]
+    pub public: bool,
+    /// How callers prove who they are; inherited from `defaults` where absent.
+    #[serde(default, deserialize_with = "values::present")]
+    pub auth: Option<AuthConfig>,
+    /// What an identity must have; inherited from `defaults` where absent.
+    #[serde(default, deserialize_with = "values::present")]
+    pub require: Option<RequireConfig>,
+}
+
+/// Named values of the environment: secrets, which never stand in the configuration itself.
+pub type Environment = BTreeMap<String, String>;

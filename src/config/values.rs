@@ -1,0 +1,243 @@
+//! Small values with rules of their own, checked where they are read.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+
+/// A span of time, written as a whole number and a unit: `250ms`, `60s`, `10m`, `24h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Duration(pub std::time::Duration);
+
+/// A header name: a lower-case token (RFC 9110 section 5.6.2) that a plugin may set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HeaderName(String);
+
+// === impl Duration ===
+
+impl Duration {
+    /// Whole seconds.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(std::time::Duration::from_secs(seconds))
+    }
+
+    /// Whole seconds, rounded down.
+    pub const fn as_secs(self) -> u64 {
+        self.0.as_secs()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+        let millis = match text.strip_prefix(digits)? {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let count: u64 = digits.parse().ok()?;
+        Some(Self(std::time::Duration::from_millis(count.checked_mul(millis)?)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            D::Error::invalid_value(
+                Unexpected::Str(&text),
+                &"a duration such as `250ms`, `60s`, `10m` or `24h`",
+            )
+        })
+    }
+}
+
+// === impl HeaderName ===
+
+impl HeaderName {
+    /// A name that the code itself writes: a lower-case token.
+    pub(crate) fn constant(name: &'static str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads a name; `None` where it is not one, or one that belongs to HTTP or to Envoy.
+    pub fn parse(text: &str) -> Option<Self> {
+        let name = text.to_ascii_lowercase();
+        let reserved =
+            RESERVED.contains(&name.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        (!name.is_empty() && name.bytes().all(is_token) && !reserved).then_some(Self(name))
+    }
+}
+
+impl<'de> Deserialize<'de> for HeaderName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            let expected = "a header name that is not one of HTTP's framing or of Envoy's own";
+            D::Error::invalid_value(Unexpected::Str(&text), &expected)
+        })
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+pub fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Headers that frame a message or route it: neither a credential nor an identity.
+const RESERVED: [&str; 11] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
+];
+
+const RESERVED_PREFIXES: [&str; 3] = ["x-envoy-", "x-forwarded-", "proxy-"];
+
+// === for serde ===
+
+/// An absent field is `None`, but `null` is an error: what is meant must be said.
+pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A whole number. Envoy's YAML reader makes a double of it, or text beyond 32 bits.
+pub fn integer<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
+    struct Integer;
+
+    impl Visitor<'_> for Integer {
+        type Value = u64;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a whole number of at least 0")
+        }
+
+        fn visit_u64<E>(self, value: u64) -> Result<u64, E> {
+            Ok(value)
+        }
+
+        fn visit_i64<E: Error>(self, value: i64) -> Result<u64, E> {
+            u64::try_from(value).map_err(|_| E::invalid_value(Unexpected::Signed(value), &self))
+        }
+
+        fn visit_f64<E: Error>(self, value: f64) -> Result<u64, E> {
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked to be whole and in range"
+            )]
+            let whole =
+                (value.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&value)).then_some(value as u64);
+            whole.ok_or_else(|| E::invalid_value(Unexpected::Float(value), &self))
+        }
+
+        fn visit_str<E: Error>(self, value: &str) -> Result<u64, E> {
+            value
+                .parse()
+                .map_err(|_| E::invalid_value(Unexpected::Str(value), &self))
+        }
+    }
+
+    let number = deserializer.deserialize_any(Integer)?;
+    T::try_from(number).map_err(|_| D::Error::invalid_value(Unexpected::Unsigned(number), &"a smaller number"))
+}
+
+// === for the schema ===
+
+#[cfg(not(target_arch = "wasm32"))]
+mod schema {
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    impl JsonSchema for super::Duration {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "Duration".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"})
+        }
+    }
+
+    impl JsonSchema for super::HeaderName {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "HeaderName".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"})
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_a_number_and_a_unit() {
+        let millis = |text| Duration::parse(text).map(|duration| duration.0.as_millis());
+        assert_eq!(millis("250ms"), Some(250));
+        assert_eq!(millis("60s"), Some(60_000));
+        assert_eq!(millis("10m"), Some(600_000));
+        assert_eq!(millis("24h"), Some(86_400_000));
+        assert_eq!(millis("0s"), Some(0));
+        for bad in [
+            "",
+            "s",
+            "60",
+            "60 s",
+            "1.5s",
+            "-1s",
+            "60S",
+            "1d",
+            "1h30m",
+            "99999999999999999999s",
+            "9999999999999999999h",
+            "+1s",
+            "ÿs",
+        ] {
+            assert_eq!(millis(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn header_names_are_lower_case_tokens_that_nobody_else_owns() {
+        assert_eq!(HeaderName::parse("X-User-Id").unwrap().as_str(), "x-user-id");
+        for bad in [
+            "",
+            ":path",
+            "x user",
+            "x\n",
+            "é",
+            "Host",
+            "connection",
+            "x-envoy-peer",
+            "X-Forwarded-For",
+            "proxy-x",
+        ] {
+            assert!(HeaderName::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

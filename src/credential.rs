@@ -1,0 +1,277 @@
+//! Where in a request a credential may be, how it is found and how it is taken out.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::config::values::HeaderName;
+use crate::effect::Effect;
+use crate::request::Request;
+
+/// A place for a credential.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum Source {
+    /// A request header.
+    Header {
+        /// Its name.
+        name: HeaderName,
+        /// The authentication scheme before the credential, compared without case (RFC 9110 section 11.1); the whole
+        /// value where absent. `Bearer` for `authorization`.
+        #[serde(default)]
+        scheme: Option<String>,
+    },
+    /// A cookie of this name.
+    Cookie(String),
+    /// A query parameter of this name. Tokens in a URL end up in logs: off unless named here.
+    Query(String),
+}
+
+/// What a source holds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// No credential of this kind.
+    None,
+    /// Exactly one.
+    One(Cow<'a, [u8]>),
+    /// More than one: which one an upstream would believe is unknown.
+    Several,
+}
+
+impl Source {
+    /// The source of RFC 6750: `Authorization: Bearer`.
+    pub fn bearer() -> Self {
+        Self::Header {
+            name: HeaderName::constant("authorization"),
+            scheme: Some("Bearer".into()),
+        }
+    }
+
+    /// The same source with the default scheme written out.
+    #[must_use]
+    pub fn normalized(self) -> Self {
+        match self {
+            Self::Header { name, scheme: None } if name.as_str() == "authorization" => Self::bearer(),
+            other => other,
+        }
+    }
+
+    /// Looks for a credential.
+    pub fn find<'a>(&self, request: &Request<'a>) -> Found<'a> {
+        match self {
+            Self::Header { name, scheme } => {
+                // Envoy joins repeated `authorization` lines by a comma; other headers stay apart. No credential of
+                // ours has a comma in it.
+                let lines = request.header(name.as_str());
+                let values: Vec<_> = lines.flat_map(|line| line.split(|&byte| byte == b',')).collect();
+                let ours = values.iter().find_map(|value| match scheme {
+                    Some(scheme) => strip_scheme(value, scheme),
+                    None => Some(value.trim_ascii()),
+                });
+                match ours {
+                    None => Found::None,
+                    Some(credential) if values.len() == 1 => Found::One(credential.into()),
+                    // Whatever the others are: an upstream may read one of those.
+                    Some(_) => Found::Several,
+                }
+            }
+            Self::Cookie(name) => one(cookies(request)
+                .filter(|(key, _)| key == &name.as_bytes())
+                .map(|(_, value)| value.into())),
+            Self::Query(name) => one(parameters(request)
+                .filter(|(key, _)| key == name)
+                .map(|(_, value)| Cow::Owned(value.into_owned().into_bytes()))),
+        }
+    }
+
+    /// Takes the credential out of the request, so that no upstream sees it.
+    pub fn remove(&self, request: &mut Request<'_>) {
+        match self {
+            Self::Header { name, .. } => {
+                request.effects.push(Effect::RemoveHeader(name.as_str().into()));
+            }
+            Self::Cookie(name) => {
+                let rest: Vec<_> = cookies(request)
+                    .filter(|(key, _)| key != &name.as_bytes())
+                    .map(|(key, value)| [key, value].join(&b'='))
+                    .collect();
+                request.effects.push(Effect::RemoveHeader(b"cookie".to_vec()));
+                if !rest.is_empty() {
+                    request
+                        .effects
+                        .push(Effect::SetHeader("cookie".into(), rest.join(&b"; "[..])));
+                }
+            }
+            Self::Query(name) => {
+                let kept: Vec<_> = request
+                    .query
+                    .unwrap_or_default()
+                    .split('&')
+                    .filter(|pair| form_urlencoded::parse(pair.as_bytes()).all(|(key, _)| key != name.as_str()))
+                    .collect();
+                let mut target = request.path.to_owned();
+                if !kept.is_empty() {
+                    target.push('?');
+                    target.push_str(&kept.join("&"));
+                }
+                request
+                    .effects
+                    .push(Effect::SetHeader(":path".into(), target.into_bytes()));
+            }
+        }
+    }
+}
+
+fn one<'a>(mut values: impl Iterator<Item = Cow<'a, [u8]>>) -> Found<'a> {
+    match (values.next(), values.next()) {
+        (None, _) => Found::None,
+        (Some(value), None) => Found::One(value),
+        (Some(_), Some(_)) => Found::Several,
+    }
+}
+
+/// The scheme and at least one space; `None` for another scheme, an empty credential for the bare scheme.
+fn strip_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
+    let value = value.trim_ascii();
+    let (head, rest) = value.split_at_checked(scheme.len())?;
+    let separated = rest.is_empty() || rest.starts_with(b" ");
+    (head.eq_ignore_ascii_case(scheme.as_bytes()) && separated).then(|| rest.trim_ascii())
+}
+
+/// Cookie pairs of all `cookie` headers: HTTP/2 clients may split them (RFC 9113 section 8.2.3).
+fn cookies<'a>(request: &Request<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    request.header("cookie").flat_map(|line| {
+        line.split(|&byte| byte == b';').filter_map(|pair| {
+            let pair = pair.trim_ascii();
+            let equals = pair.iter().position(|&byte| byte == b'=')?;
+            let (name, value) = pair.split_at_checked(equals)?;
+            Some((name, value.get(1..)?))
+        })
+    })
+}
+
+fn parameters<'a>(request: &Request<'a>) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+    form_urlencoded::parse(request.query.unwrap_or_default().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::headers::Headers;
+    use crate::policy::identity_headers::ManagedNames;
+
+    fn with<T>(headers: &[(&str, &str)], path: &str, test: impl FnOnce(&mut Request<'_>) -> T) -> T {
+        let headers: Headers = [(":method", "GET"), (":authority", "h"), (":path", path)]
+            .iter()
+            .chain(headers)
+            .copied()
+            .collect();
+        let managed = ManagedNames::default();
+        test(&mut Request::new(&headers, None, &managed).unwrap())
+    }
+
+    fn find(source: &Source, headers: &[(&str, &str)], path: &str) -> Option<String> {
+        with(headers, path, |request| match source.find(request) {
+            Found::None => None,
+            Found::One(value) => Some(String::from_utf8_lossy(&value).into_owned()),
+            Found::Several => Some("several".into()),
+        })
+    }
+
+    #[test]
+    fn the_scheme_is_compared_without_case_and_stands_apart() {
+        let bearer = Source::bearer();
+        let find = |value| find(&bearer, &[("authorization", value)], "/");
+        for value in ["Bearer t", "bearer t", "BEARER   t", " Bearer t "] {
+            assert_eq!(find(value).as_deref(), Some("t"), "{value}");
+        }
+        for value in [
+            "",
+            "t",
+            "Basic t",
+            "xBearer t",
+            "Bearert",
+            "Basic Bearer t",
+            "Bearer\tt",
+        ] {
+            assert_eq!(find(value), None, "{value}");
+        }
+        assert_eq!(find("Bearer").as_deref(), Some(""), "sent, but empty");
+        for value in [
+            "Bearer a, Bearer b",
+            "Bearer a,Basic b",
+            "Basic a,Bearer b",
+            "Bearer a,",
+        ] {
+            assert_eq!(find(value).as_deref(), Some("several"), "{value}");
+        }
+        assert_eq!(find("Digest a=\"b\", c=d"), None);
+    }
+
+    #[test]
+    fn two_of_anything_are_several() {
+        let two = [("authorization", "Bearer a"), ("authorization", "Basic b")];
+        assert_eq!(find(&Source::bearer(), &two, "/").as_deref(), Some("several"));
+        let cookie = Source::Cookie("t".into());
+        assert_eq!(
+            find(&cookie, &[("cookie", "t=a; x=b; t=c")], "/").as_deref(),
+            Some("several")
+        );
+        assert_eq!(
+            find(&cookie, &[("cookie", "t=a"), ("cookie", "t=b")], "/").as_deref(),
+            Some("several")
+        );
+        let query = Source::Query("t".into());
+        assert_eq!(find(&query, &[], "/?t=a&%74=b").as_deref(), Some("several"));
+    }
+
+    #[test]
+    fn a_whole_header_a_cookie_and_a_parameter() {
+        let whole = Source::Header {
+            name: HeaderName::parse("x-jwt").unwrap(),
+            scheme: None,
+        };
+        assert_eq!(find(&whole, &[("x-jwt", "t")], "/").as_deref(), Some("t"));
+        let cookie = Source::Cookie("t".into());
+        assert_eq!(
+            find(&cookie, &[("cookie", "a=b;t=c=d; tt=e")], "/").as_deref(),
+            Some("c=d")
+        );
+        let query = Source::Query("t".into());
+        assert_eq!(find(&query, &[], "/?a=b&t=c%2Ed").as_deref(), Some("c.d"));
+        assert_eq!(find(&query, &[], "/"), None);
+    }
+
+    #[test]
+    fn a_removed_credential_leaves_everything_else() {
+        let effects = |source: Source, headers: &[(&str, &str)], path| {
+            with(headers, path, |request| {
+                source.remove(request);
+                request.effects.clone()
+            })
+        };
+        let set = |name: &str, value: &str| Effect::SetHeader(name.into(), value.into());
+        assert_eq!(
+            effects(Source::bearer(), &[], "/"),
+            [Effect::RemoveHeader(b"authorization".to_vec())]
+        );
+        assert_eq!(
+            effects(
+                Source::Cookie("t".into()),
+                &[("cookie", "a=b; t=c"), ("cookie", "d=e")],
+                "/"
+            ),
+            [Effect::RemoveHeader(b"cookie".to_vec()), set("cookie", "a=b; d=e")]
+        );
+        assert_eq!(
+            effects(Source::Cookie("t".into()), &[("cookie", "t=c")], "/"),
+            [Effect::RemoveHeader(b"cookie".to_vec())]
+        );
+        assert_eq!(
+            effects(Source::Query("t".into()), &[], "/a?x=%20&t=c&y"),
+            [set(":path", "/a?x=%20&y")]
+        );
+        assert_eq!(effects(Source::Query("t".into()), &[], "/a?t=c"), [set(":path", "/a")]);
+    }
+}

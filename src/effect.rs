@@ -1,0 +1,33 @@
+//! What the core wants done, as plain data; the host carries it out in order.
+
+/// One change to a request, or its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Remove every value of a request header.
+    RemoveHeader(Vec<u8>),
+    /// Make this the one value of a request header.
+    SetHeader(String, Vec<u8>),
+    /// Remove every value of a request trailer.
+    RemoveTrailer(Vec<u8>),
+    /// Answer the request now; nothing reaches an upstream. Always the last effect.
+    Reply(Reply),
+    /// Add one to a counter of this name; labels are part of it: `name;label=value;`.
+    Count(String),
+    /// Say something to the operator.
+    Log(log::Level, String),
+}
+
+/// An answer that the gateway gives by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers besides those that Envoy adds.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body: problem details, or for a gRPC client the text of `grpc-message`.
+    pub body: String,
+    /// The grpc-status for a gRPC client, `None` for others.
+    pub grpc_status: Option<u8>,
+    /// For Envoy's access log (`%RESPONSE_CODE_DETAILS%`).
+    pub details: String,
+}

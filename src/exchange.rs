@@ -1,0 +1,111 @@
+//! One request's state machine: an event in, effects out.
+
+use std::rc::Rc;
+
+use crate::denial::{Denial, DenialKind};
+use crate::effect::Effect;
+use crate::event::Event;
+use crate::headers::Headers;
+use crate::plan::{Plan, Selection};
+use crate::policy::identity_headers::connection_effect;
+use crate::request::Request;
+use crate::world::World;
+
+/// One request on its way, from its headers to its end.
+#[derive(Debug)]
+pub struct Exchange {
+    plan: Rc<Plan>,
+}
+
+impl Exchange {
+    /// Begins an exchange, which keeps this plan to its end whatever is configured meanwhile.
+    pub fn new(plan: Rc<Plan>) -> Self {
+        Self { plan }
+    }
+
+    /// Whether the next event should carry Envoy's route name.
+    pub fn needs_route_name(&self) -> bool {
+        self.plan.needs_route_name
+    }
+
+    /// Takes one step. The effects are carried out in order; without a reply among them the request goes on.
+    pub fn on(&mut self, event: Event<'_>, world: &dyn World) -> Vec<Effect> {
+        match event {
+            Event::RequestHeaders { headers, route_name } => self.on_request(headers, route_name, world),
+            Event::RequestTrailers { trailers } => self.strip(trailers).map(Effect::RemoveTrailer).collect(),
+        }
+    }
+
+    fn on_request(&self, headers: &Headers, route_name: Option<&str>, world: &dyn World) -> Vec<Effect> {
+        let mut request = match Request::new(headers, route_name, &self.plan.identity.managed) {
+            Ok(request) => request,
+            Err(denial) => return refuse(denial, NO_ROUTE, Vec::new(), headers),
+        };
+        request.effects.extend(self.strip(headers).map(Effect::RemoveHeader));
+        request.effects.extend(connection_effect(headers));
+        let (name, outcome) = self.decide(&mut request, world);
+        let mut effects = request.effects;
+        match outcome {
+            Ok(()) => {
+                effects.push(count(name, "allowed", "ok"));
+                effects
+            }
+            Err(denial) => refuse(denial, name, effects, headers),
+        }
+    }
+
+    /// The name of the route, and whether the request may go on.
+    fn decide(&self, request: &mut Request<'_>, world: &dyn World) -> (&str, Result<(), Denial>) {
+        let route = match self.plan.select(request) {
+            Selection::Route(route) => route,
+            Selection::MethodNotAllowed(route, allow) => {
+                let denial = Denial::new(DenialKind::MethodNotAllowed, "method_not_listed");
+                return (&route.name, Err(denial.with_header("allow", allow)));
+            }
+            Selection::None => return (NO_ROUTE, Err(Denial::new(DenialKind::NoPolicy, "no_rule"))),
+        };
+        let outcome = route
+            .policies
+            .iter()
+            .try_for_each(|policy| policy.on_request(request, world));
+        (&route.name, outcome)
+    }
+
+    /// Every spelling of a managed name; whoever the client is, these are not theirs to send.
+    fn strip(&self, headers: &Headers) -> impl Iterator<Item = Vec<u8>> + use<> {
+        self.plan.identity.managed.found_in(headers).into_iter()
+    }
+}
+
+/// A refused request changes nothing: only what was counted stays, then the reply.
+fn refuse(denial: Denial, route: &str, effects: Vec<Effect>, headers: &Headers) -> Vec<Effect> {
+    let code = denial.kind.refusal().code;
+    let request_id = headers.first("x-request-id");
+    let grpc = headers
+        .first("content-type")
+        .and_then(|value| value.strip_prefix("application/grpc"))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']));
+    let mut effects: Vec<_> = effects
+        .into_iter()
+        .filter(|effect| matches!(effect, Effect::Count(_) | Effect::Log(..)))
+        .collect();
+    effects.push(count(route, "denied", code));
+    effects.push(Effect::Log(
+        log::Level::Debug,
+        format!("refused: {code} ({}) on route {route}", denial.reason),
+    ));
+    effects.push(Effect::Reply(denial.reply(request_id, grpc)));
+    effects
+}
+
+fn count(route: &str, outcome: &str, code: &str) -> Effect {
+    Effect::Count(format!(
+        "tollgate_requests_total;route={route};outcome={outcome};code={code};"
+    ))
+}
+
+/// The route label of a request that no rule names.
+const NO_ROUTE: &str = "none";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! A request's headers as the host hands them over: one buffer, read in place.
+
+use std::ops::Range;
+
+/// A header map: lower-case names, values as bytes, in order, duplicates included.
+///
+/// Reading the whole map is one host call and the cheapest way to see every value of a header; a single-value
+/// getter would show only the first, and a second `authorization` must not go unseen.
+#[derive(Debug, Default, Clone)]
+pub struct Headers {
+    buffer: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
+/// The bytes are not a header map of the proxy-wasm ABI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
+
+impl Headers {
+    /// Decodes the ABI's map: a little-endian `u32` count, then a pair of `u32` lengths for every entry, then
+    /// every name and value, each followed by a zero byte.
+    pub fn decode(buffer: Vec<u8>) -> Result<Self, Malformed> {
+        if buffer.is_empty() {
+            return Ok(Self::default());
+        }
+        let count = number_at(&buffer, 0)?;
+        let mut lengths = WORD;
+        let mut text = count
+            .checked_mul(2 * WORD)
+            .and_then(|size| size.checked_add(WORD))
+            .filter(|&start| start <= buffer.len())
+            .ok_or(Malformed)?;
+        // The filter above bounds `count` by the buffer's size.
+        let mut entries = Vec::with_capacity(count);
+        for _ in 0..count {
+            let name = take(&buffer, &mut text, number_at(&buffer, lengths)?)?;
+            lengths = lengths.saturating_add(WORD);
+            let value = take(&buffer, &mut text, number_at(&buffer, lengths)?)?;
+            lengths = lengths.saturating_add(WORD);
+            entries.push(Entry { name, value });
+        }
+        Ok(Self { buffer, entries })
+    }
+
+    /// Every header in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.entries
+            .iter()
+            .map(|entry| (self.bytes(&entry.name), self.bytes(&entry.value)))
+    }
+
+    /// Every value of one header; `name` in lower case.
+    pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.iter()
+            .filter(move |(key, _)| *key == name.as_bytes())
+            .map(|(_, value)| value)
+    }
+
+    /// The first value of one header, where it is UTF-8.
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.all(name).next().and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    fn bytes(&self, range: &Range<usize>) -> &[u8] {
+        self.buffer.get(range.clone()).unwrap_or_default()
+    }
+}
+
+impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let mut headers = Self::default();
+        for (name, value) in pairs {
+            let name = headers.append(name.as_ref());
+            let value = headers.append(value.as_ref());
+            headers.entries.push(Entry { name, value });
+        }
+        headers
+    }
+}
+
+impl Headers {
+    fn append(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(bytes);
+        start..self.buffer.len()
+    }
+}
+
+fn number_at(buffer: &[u8], at: usize) -> Result<usize, Malformed> {
+    let word = buffer
+        .get(at..at.saturating_add(WORD))
+        .and_then(|bytes| <[u8; WORD]>::try_from(bytes).ok())
+        .ok_or(Malformed)?;
+    usize::try_from(u32::from_le_bytes(word)).map_err(|_| Malformed)
+}
+
+/// The next `length` bytes of text; moves `at` past them and their terminating zero.
+fn take(buffer: &[u8], at: &mut usize, length: usize) -> Result<Range<usize>, Malformed> {
+    let end = at.checked_add(length).ok_or(Malformed)?;
+    if end >= buffer.len() {
+        return Err(Malformed);
+    }
+    let range = *at..end;
+    *at = end.saturating_add(1);
+    Ok(range)
+}
+
+const WORD: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encode(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
+        let mut bytes = u32::try_from(pairs.len()).unwrap().to_le_bytes().to_vec();
+        for (name, value) in pairs {
+            bytes.extend(u32::try_from(name.len()).unwrap().to_le_bytes());
+            bytes.extend(u32::try_from(value.len()).unwrap().to_le_bytes());
+        }
+        for (name, value) in pairs {
+            bytes.extend_from_slice(name);
+            bytes.push(0);
+            bytes.extend_from_slice(value);
+            bytes.push(0);
+        }
+        bytes
+    }
+
+    #[test]
+    fn every_value_is_seen_in_order_and_byte_for_byte() {
+        let headers = Headers::decode(encode(&[
+            (b":path", b"/a"),
+            (b"authorization", b"Bearer a"),
+            (b"x", b"\xff\x80"),
+            (b"authorization", b""),
+        ]))
+        .unwrap();
+        assert_eq!(
+            headers.all("authorization").collect::<Vec<_>>(),
+            [&b"Bearer a"[..], b""]
+        );
+        assert_eq!(headers.all("x").next(), Some(&b"\xff\x80"[..]));
+        assert_eq!(headers.first(":path"), Some("/a"));
+        assert_eq!(headers.first("x"), None, "not UTF-8");
+        assert_eq!(headers.iter().count(), 4);
+    }
+
+    #[test]
+    fn a_truncated_map_is_malformed() {
+        let whole = encode(&[(b"a", b"b"), (b"c", b"d")]);
+        for length in 1..whole.len() {
+            assert_eq!(
+                Headers::decode(whole[..length].to_vec()).map(|_| ()),
+                Err(Malformed),
+                "{length}"
+            );
+        }
+        assert_eq!(Headers::decode(vec![0xff; 4]).map(|_| ()), Err(Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Headers::decode(bytes).map(|headers| headers.iter().count());
+        }
+    }
+}

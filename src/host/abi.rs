@@ -1,0 +1,198 @@
+//! The host calls that Tollgate makes, by the proxy-wasm ABI 0.2.1.
+//!
+//! The SDK's own wrappers turn an unexpected status into a panic, and some turn header bytes into `String`s the same
+//! way: either would let a request kill its worker. Here every status is a value, and every value is bytes.
+
+use std::ptr::null_mut;
+
+use proxy_wasm::types::LogLevel;
+
+/// A host call that did not succeed, with the ABI's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HostError(pub(super) u32);
+
+/// Which header map.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Map {
+    RequestHeaders = 0,
+    RequestTrailers = 1,
+}
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_get_log_level(level: *mut u32) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize) -> u32;
+    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        arguments: *const u8,
+        arguments_size: usize,
+        results: *mut *mut u8,
+        results_size: *mut usize,
+    ) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    fn proxy_log(level: u32, message: *const u8, message_size: usize) -> u32;
+}
+
+/// Envoy's log level for Wasm; everything where it cannot be told.
+pub(super) fn log_level() -> LogLevel {
+    let mut level = 0;
+    // SAFETY: the pointer is to a live local.
+    match (unsafe { proxy_get_log_level(&raw mut level) }, level) {
+        (OK, 1) => LogLevel::Debug,
+        (OK, 2) => LogLevel::Info,
+        (OK, 3) => LogLevel::Warn,
+        (OK, 4) => LogLevel::Error,
+        (OK, 5..) => LogLevel::Critical,
+        _ => LogLevel::Trace,
+    }
+}
+
+/// A whole map, still serialized.
+pub(super) fn header_map(map: Map) -> Result<Vec<u8>, HostError> {
+    // SAFETY: both pointers are to live locals of `returned`.
+    returned(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })
+}
+
+/// Makes `value` the only value of a header.
+pub(super) fn set_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError> {
+    // SAFETY: pointers and sizes are those of live slices.
+    checked(unsafe {
+        proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
+/// Removes every value of a header.
+pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), HostError> {
+    // SAFETY: pointer and size are those of a live slice.
+    checked(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
+}
+
+/// A property by its path; `None` where it has no value here.
+pub(super) fn property(path: &[&str]) -> Option<Vec<u8>> {
+    let path = path.join("\0");
+    // SAFETY: pointer and size are those of a live string; the others are live locals of `returned`.
+    returned(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }).ok()
+}
+
+/// Answers the request. `grpc_status` below zero for a client that does not speak gRPC.
+pub(super) fn reply(
+    status: u16,
+    details: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+    grpc_status: i32,
+) -> Result<(), HostError> {
+    let headers = serialize(headers);
+    // SAFETY: pointers and sizes are those of live slices.
+    checked(unsafe {
+        proxy_send_local_response(
+            status.into(),
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            grpc_status,
+        )
+    })
+}
+
+/// Calls one of Envoy's foreign functions.
+pub(super) fn call(name: &str, arguments: &[u8]) -> Result<Vec<u8>, HostError> {
+    returned(|data, size| {
+        // SAFETY: pointers and sizes are those of live slices; the others are live locals of `returned`.
+        unsafe {
+            proxy_call_foreign_function(
+                name.as_ptr(),
+                name.len(),
+                arguments.as_ptr(),
+                arguments.len(),
+                data,
+                size,
+            )
+        }
+    })
+}
+
+/// Defines a counter, or finds the one of this name.
+pub(super) fn counter(name: &str) -> Result<u32, HostError> {
+    let mut id = 0;
+    // SAFETY: pointer and size are those of a live string; the last pointer is to a live local.
+    checked(unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) })?;
+    Ok(id)
+}
+
+/// Adds one to a counter.
+pub(super) fn increment(id: u32) -> Result<(), HostError> {
+    // SAFETY: plain numbers.
+    checked(unsafe { proxy_increment_metric(id, 1) })
+}
+
+/// Writes to Envoy's log.
+pub(super) fn log(level: log::Level, message: &str) {
+    let level = match level {
+        log::Level::Trace => 0,
+        log::Level::Debug => 1,
+        log::Level::Info => 2,
+        log::Level::Warn => 3,
+        log::Level::Error => 4,
+    };
+    // SAFETY: pointer and size are those of a live string. A failure to log has nowhere to go.
+    let _ = unsafe { proxy_log(level, message.as_ptr(), message.len()) };
+}
+
+/// Runs a call that returns bytes, and takes them over.
+fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, HostError> {
+    let (mut data, mut size) = (null_mut(), 0);
+    checked(call(&raw mut data, &raw mut size))?;
+    if data.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the host allocated exactly `size` bytes through this module's own allocator
+    // (`proxy_on_memory_allocate`) and gave them away.
+    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+fn checked(status: u32) -> Result<(), HostError> {
+    if status == OK { Ok(()) } else { Err(HostError(status)) }
+}
+
+/// The ABI's map: see `Headers::decode`.
+fn serialize(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let word = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = word(pairs.len()).to_vec();
+    for (name, value) in pairs {
+        bytes.extend(word(name.len()));
+        bytes.extend(word(value.len()));
+    }
+    for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}
+
+const OK: u32 = 0;
+const COUNTER: u32 = 0;

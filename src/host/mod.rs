@@ -1,0 +1,15 @@
+//! The only place that names proxy_wasm: translates between the core and Envoy, decides nothing.
+
+use proxy_wasm::types::LogLevel;
+
+mod abi;
+mod http;
+mod metrics;
+mod root;
+mod world;
+
+proxy_wasm::main! {{
+    // Envoy allows almost no host call here; `on_vm_start` asks for its log level.
+    proxy_wasm::set_log_level(LogLevel::Trace);
+    proxy_wasm::set_root_context(|_| Box::<root::Root>::default());
+}}

@@ -1,0 +1,68 @@
+//! The clock and the cryptography of the host.
+
+use std::cell::Cell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prost::Message;
+
+use super::abi;
+use crate::world::{SignatureCheck, World};
+
+/// Envoy, seen from inside.
+pub(super) struct Envoy;
+
+impl World for Envoy {
+    fn now(&self) -> u64 {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |duration| duration.as_secs())
+    }
+
+    fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {
+        if LACKING.get() {
+            return None;
+        }
+        let arguments = Arguments {
+            hash: check.hash.into(),
+            public_key: check.public_key.into(),
+            signature: check.signature.into(),
+            text: check.message.into(),
+        };
+        match abi::call("verify_signature", &arguments.encode_to_vec()) {
+            Ok(result) => Some(Outcome::decode(result.as_slice()).is_ok_and(|outcome| outcome.verified)),
+            Err(error) => {
+                log::warn!(
+                    "this host cannot verify signatures (status {}); they are verified inside the plugin, which is slower",
+                    error.0
+                );
+                LACKING.set(true);
+                None
+            }
+        }
+    }
+}
+
+/// Envoy's `envoy.source.extensions.common.wasm.VerifySignatureArguments`.
+#[derive(Clone, PartialEq, Message)]
+struct Arguments {
+    #[prost(string, tag = "1")]
+    hash: String,
+    #[prost(bytes = "vec", tag = "2")]
+    public_key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    signature: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    text: Vec<u8>,
+}
+
+/// Envoy's `VerifySignatureResult`.
+#[derive(Clone, PartialEq, Message)]
+struct Outcome {
+    #[prost(bool, tag = "1")]
+    verified: bool,
+}
+
+thread_local! {
+    /// Whether a call has failed: a host without the function does not grow it later.
+    static LACKING: Cell<bool> = const { Cell::new(false) };
+}

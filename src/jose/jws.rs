@@ -1,0 +1,234 @@
+//! The compact serialization of a JSON Web Signature (RFC 7515 section 7.1), read strictly.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::{Algorithm, json};
+
+/// A token that is well-formed; nothing in it is verified.
+#[derive(Debug)]
+pub struct Jws<'a> {
+    /// The algorithm that the header names.
+    pub algorithm: Algorithm,
+    /// The key that the header names.
+    pub kid: Option<String>,
+    /// The media type of the whole token.
+    pub typ: Option<String>,
+    /// The decoded payload.
+    pub payload: Vec<u8>,
+    /// What is signed: the first two parts as they were sent.
+    pub signed: &'a [u8],
+    /// The decoded signature.
+    pub signature: Vec<u8>,
+}
+
+/// Why a token is not a JWS that can be verified; for the log and the metric.
+pub type Malformed = &'static str;
+
+impl<'a> Jws<'a> {
+    /// Takes a token apart: exactly three parts, none empty, unpadded canonical base64url; a header that is an
+    /// object without duplicate members, with a known algorithm and without any member that would change what
+    /// the signature means (`crit`, `b64`, `zip`, `enc`, a nested token).
+    pub fn parse(token: &'a [u8]) -> Result<Self, Malformed> {
+        if token.len() > MAX_TOKEN {
+            return Err("too_long");
+        }
+        let mut parts = token.split(|&byte| byte == b'.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err("not_three_parts");
+        };
+        if header.len() > MAX_HEADER {
+            return Err("header_too_long");
+        }
+        let signed = header
+            .len()
+            .checked_add(payload.len())
+            .and_then(|length| length.checked_add(1))
+            .and_then(|length| token.get(..length))
+            .ok_or("not_three_parts")?;
+        let header = Header::parse(&decode(header)?)?;
+        Ok(Self {
+            algorithm: header.algorithm,
+            kid: header.kid,
+            typ: header.typ,
+            payload: decode(payload)?,
+            signed,
+            signature: decode(signature)?,
+        })
+    }
+}
+
+struct Header {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    typ: Option<String>,
+}
+
+impl Header {
+    fn parse(text: &[u8]) -> Result<Self, Malformed> {
+        let Ok(Value::Object(mut members)) = json::parse(text) else {
+            return Err("header_not_an_object");
+        };
+        if REFUSED.iter().any(|&name| members.contains_key(name)) {
+            return Err("header_member_refused");
+        }
+        let algorithm = members
+            .get("alg")
+            .and_then(Value::as_str)
+            .and_then(Algorithm::from_name)
+            .ok_or("algorithm_unknown")?;
+        if let Some(cty) = text_member(&mut members, "cty")?
+            && is_media_type(&cty, "JWT")
+        {
+            return Err("nested_token");
+        }
+        Ok(Self {
+            algorithm,
+            kid: text_member(&mut members, "kid")?,
+            typ: text_member(&mut members, "typ")?,
+        })
+    }
+}
+
+/// Media types compare without case, and `application/` may be left out (RFC 7515 section 4.1.9).
+pub fn is_media_type(value: &str, name: &str) -> bool {
+    let short = match value.split_at_checked(APPLICATION.len()) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(APPLICATION) => rest,
+        _ => value,
+    };
+    short.eq_ignore_ascii_case(name)
+}
+
+fn text_member(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, Malformed> {
+    match members.remove(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err("header_member_not_text"),
+    }
+}
+
+/// RFC 4648 section 5 without padding; trailing bits must be zero, so that a token has one spelling.
+fn decode(part: &[u8]) -> Result<Vec<u8>, Malformed> {
+    if part.is_empty() {
+        return Err("part_empty");
+    }
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| "not_base64url")
+}
+
+/// Bytes of a whole token. Envoy refuses header sections over 60 KiB by itself.
+pub const MAX_TOKEN: usize = 16 * 1024;
+
+/// Bytes of the encoded header.
+const MAX_HEADER: usize = 8 * 1024;
+
+const APPLICATION: &str = "application/";
+
+/// `crit`: no extension is understood. `b64`: RFC 7797 changes what is signed. `zip`, `enc`: an encrypted or
+/// compressed token (RFC 8725 section 3.6).
+const REFUSED: [&str; 4] = ["crit", "b64", "zip", "enc"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn token(header: &str) -> String {
+        format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header))
+    }
+
+    fn refused(token: &str) -> &'static str {
+        Jws::parse(token.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn a_token_is_taken_apart() {
+        let token = token(r#"{"alg":"ES256","kid":"k","typ":"JWT","jku":"http://evil"}"#);
+        let jws = Jws::parse(token.as_bytes()).unwrap();
+        assert_eq!(jws.algorithm, Algorithm::ES256);
+        assert_eq!((jws.kid.as_deref(), jws.typ.as_deref()), (Some("k"), Some("JWT")));
+        assert_eq!(jws.payload, b"{}");
+        assert_eq!(jws.signed, token.rsplit_once('.').unwrap().0.as_bytes());
+        assert_eq!(jws.signature, [0]);
+    }
+
+    #[test]
+    fn shapes_that_are_not_a_compact_jws_are_refused() {
+        let good = token(r#"{"alg":"ES256"}"#);
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a",
+            "a.b",
+            "a.b.c.d",
+            "a.b.c.d.e",
+            "{}",
+            &format!("{good}="),
+            &format!("{good}."),
+            &format!(".{good}"),
+            &format!(" {good}"),
+            &good.replace(".AA", "."),
+            &good.replace(".AA", ".AB"),
+            &good.replace(".AA", ".A A"),
+            &good.replace(".AA", ".+/"),
+            &good.replace(".e30.", ".."),
+            &good.replace(".AA", ".%41A"),
+        ] {
+            assert!(Jws::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert_eq!(refused(&"a".repeat(MAX_TOKEN + 1)), "too_long");
+        assert_eq!(
+            refused(&token(&format!(r#"{{"alg":"ES256","x":"{}"}}"#, "x".repeat(7000)))),
+            "header_too_long"
+        );
+    }
+
+    #[test]
+    fn headers_that_change_the_meaning_are_refused() {
+        for header in [
+            r#"{"alg":"none"}"#,
+            r#"{"alg":"None"}"#,
+            r#"{"alg":""}"#,
+            r#"{"alg":["ES256"]}"#,
+            r#"{"alg":null}"#,
+            r#"{}"#,
+            r#"[]"#,
+            r#""ES256""#,
+            r#"{"alg":"ES256","crit":[]}"#,
+            r#"{"alg":"ES256","crit":["exp"]}"#,
+            r#"{"alg":"ES256","crit":null}"#,
+            r#"{"alg":"ES256","b64":false}"#,
+            r#"{"alg":"ES256","zip":"DEF"}"#,
+            r#"{"alg":"ES256","enc":"A128GCM"}"#,
+            r#"{"alg":"ES256","cty":"JWT"}"#,
+            r#"{"alg":"ES256","cty":"application/jwt"}"#,
+            r#"{"alg":"ES256","cty":1}"#,
+            r#"{"alg":"ES256","kid":1}"#,
+            r#"{"alg":"ES256","kid":null}"#,
+            r#"{"alg":"ES256","typ":7}"#,
+            r#"{"alg":"ES256","alg":"HS256"}"#,
+        ] {
+            assert!(Jws::parse(token(header).as_bytes()).is_err(), "{header}");
+        }
+    }
+
+    #[test]
+    fn media_types_compare_without_case_or_prefix() {
+        for value in ["JWT", "jwt", "application/jwt", "Application/JWT"] {
+            assert!(is_media_type(value, "JWT"), "{value}");
+        }
+        for value in ["", "application/", "dpop+jwt", "JWT ", "text/jwt", "é/application/jwt"] {
+            assert!(!is_media_type(value, "JWT"), "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_token_makes_it_panic(token in "[A-Za-z0-9_.=-]{0,80}") {
+            let _ = Jws::parse(token.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Does this signature belong to these bytes? RSASSA-PKCS1-v1_5 and ECDSA by the host where it can, which is
+//! native code; everything else, and those two where it cannot, in here.
+
+use rsa::signature::Verifier as _;
+use sha2::{Sha256, Sha384, Sha512};
+
+use super::algorithm::Hash;
+use super::jwk::Material;
+use super::{Algorithm, Key};
+use crate::world::{SignatureCheck, World};
+
+/// Verifies `signature` over `message` with one key. `false` too where the key does not fit the algorithm.
+pub fn verify(world: &dyn World, key: &Key, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    if !key.fits(algorithm) {
+        return false;
+    }
+    let by_host = |signature: &[u8]| {
+        let hash = algorithm.hash().name();
+        world.verify_signature(&SignatureCheck {
+            hash,
+            public_key: &key.spki,
+            message,
+            signature,
+        })
+    };
+    match &key.material {
+        Material::Rsa(public) => {
+            // RFC 8017 section 8.2.2: a signature is exactly as long as the modulus.
+            if signature.len() != rsa::traits::PublicKeyParts::size(public.as_ref()) {
+                return false;
+            }
+            if is_pss(algorithm) {
+                return rsa_pss(public, algorithm.hash(), message, signature);
+            }
+            by_host(signature).unwrap_or_else(|| rsa_pkcs1(public, algorithm.hash(), message, signature))
+        }
+        // RFC 7518 section 3.4: r and s side by side, each of the field's size. The length is checked before the
+        // conversion to DER, and the conversion refuses r or s outside [1, n-1].
+        Material::P256(public) => p256::ecdsa::Signature::from_slice(signature).is_ok_and(|parsed| {
+            by_host(parsed.to_der().as_bytes()).unwrap_or_else(|| public.verify(message, &parsed).is_ok())
+        }),
+        Material::P384(public) => p384::ecdsa::Signature::from_slice(signature).is_ok_and(|parsed| {
+            by_host(parsed.to_der().as_bytes()).unwrap_or_else(|| public.verify(message, &parsed).is_ok())
+        }),
+        Material::Ed25519(public) => ed25519_compact::Signature::from_slice(signature)
+            .is_ok_and(|parsed| public.verify(message, &parsed).is_ok()),
+        Material::Hmac(secret) => match algorithm.hash() {
+            Hash::Sha256 => hmac::<hmac::Hmac<Sha256>>(secret, message, signature),
+            Hash::Sha384 => hmac::<hmac::Hmac<Sha384>>(secret, message, signature),
+            Hash::Sha512 => hmac::<hmac::Hmac<Sha512>>(secret, message, signature),
+        },
+    }
+}
+
+fn is_pss(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::PS256 | Algorithm::PS384 | Algorithm::PS512)
+}
+
+fn rsa_pkcs1(key: &rsa::PublicKey, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
+    use rsa::pkcs1v15::{Signature, VerifyingKey};
+    let Ok(signature) = Signature::try_from(signature) else {
+        return false;
+    };
+    match hash {
+        Hash::Sha256 => VerifyingKey::<Sha256>::new(key.clone()).verify(message, &signature),
+        Hash::Sha384 => VerifyingKey::<Sha384>::new(key.clone()).verify(message, &signature),
+        Hash::Sha512 => VerifyingKey::<Sha512>::new(key.clone()).verify(message, &signature),
+    }
+    .is_ok()
+}
+
+/// The salt is as long as the hash, and MGF1 uses the same hash (RFC 7518 section 3.5).
+fn rsa_pss(key: &rsa::PublicKey, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
+    use rsa::pss::{Signature, VerifyingKey};
+    let Ok(signature) = Signature::try_from(signature) else {
+        return false;
+    };
+    match hash {
+        Hash::Sha256 => VerifyingKey::<Sha256>::new(key.clone()).verify(message, &signature),
+        Hash::Sha384 => VerifyingKey::<Sha384>::new(key.clone()).verify(message, &signature),
+        Hash::Sha512 => VerifyingKey::<Sha512>::new(key.clone()).verify(message, &signature),
+    }
+    .is_ok()
+}
+
+/// The whole tag, compared in constant time.
+fn hmac<M: hmac::Mac + hmac::KeyInit>(secret: &[u8], message: &[u8], tag: &[u8]) -> bool {
+    M::new_from_slice(secret)
+        .map(|mac| mac.chain_update(message))
+        .is_ok_and(|mac| mac.verify_slice(tag).is_ok())
+}

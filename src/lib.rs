@@ -1,0 +1,32 @@
+//! Tollgate: an API gateway for microservices, as one plugin inside a stock Envoy.
+//!
+//! The library is a pure core and a thin shell. The core decides; it knows no host, no clock and no
+//! randomness, so it runs and is tested natively. The shell, [`host`](self), exists on `wasm32` only and
+//! translates between the core and Envoy. Everything flows one way:
+//!
+//! ```text
+//! configure   bytes -> Config (shape) -> Plan (meaning); any error refuses the whole configuration
+//! request     Event -> Exchange: match the route, drop managed headers, run the route's policies by stage
+//!             -> Effects -> Envoy -> upstream
+//! refusal     Denial -> one Reply, from any stage
+//! ```
+//!
+//! `docs/ARCHITECTURE.md` walks through the files.
+
+pub mod config;
+pub mod credential;
+pub mod denial;
+pub mod effect;
+pub mod event;
+pub mod exchange;
+pub mod headers;
+pub mod identity;
+pub mod jose;
+pub mod plan;
+pub mod policy;
+pub mod request;
+pub mod route;
+pub mod world;
+
+#[cfg(target_arch = "wasm32")]
+mod host;

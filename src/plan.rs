@@ -1,0 +1,217 @@
+//! The plan: a configuration's meaning, checked and compiled once. A request keeps the plan that it began with.
+
+use std::rc::Rc;
+
+use crate::config::{Config, ConfigError, DefaultsConfig, Environment, Report, RouteConfig};
+use crate::credential::Source;
+use crate::policy::identity_headers::IdentityHeaders;
+use crate::policy::jwt::Issuers;
+use crate::policy::{Definitions, Policy, REGISTRY, RouteContext, Stage};
+use crate::request::Request;
+use crate::route::Matcher;
+
+/// Everything that is decided before a request comes.
+#[derive(Debug)]
+pub struct Plan {
+    /// The headers that only the gateway may set.
+    pub identity: Rc<IdentityHeaders>,
+    /// Whether any rule looks at Envoy's route name, which costs a host call.
+    pub needs_route_name: bool,
+    rules: Vec<Rule>,
+    fallback: Option<Rc<Route>>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    matcher: Matcher,
+    route: Rc<Route>,
+}
+
+/// What a request passes through.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name in metrics.
+    pub name: String,
+    /// By stage.
+    pub policies: Vec<Box<dyn Policy>>,
+}
+
+/// Which route a request takes.
+#[derive(Debug)]
+pub enum Selection<'a> {
+    /// This one.
+    Route(&'a Rc<Route>),
+    /// The rule for this request does not allow its method; the value of `Allow`.
+    MethodNotAllowed(&'a Rc<Route>, String),
+    /// No rule and no default.
+    None,
+}
+
+impl Plan {
+    /// Checks the meaning of a configuration; every error at once.
+    pub fn compile(config: &Config, environment: &Environment) -> Result<Self, Vec<ConfigError>> {
+        let mut report = Report::default();
+        if config.version != VERSION {
+            report.error_at(
+                "version",
+                format!("is {}; this is a plugin for version {VERSION}", config.version),
+            );
+        }
+        let identity = Rc::new(IdentityHeaders::compile(&config.identity, &mut report));
+        let jwt = config
+            .jwt
+            .as_ref()
+            .map(|jwt| report.within("jwt", |report| Issuers::compile(jwt, environment, report)));
+        let definitions = Definitions {
+            identity: Rc::clone(&identity),
+            jwt,
+        };
+        check_names(config, &definitions, &mut report);
+        let rules = compile_rules(config, &definitions, &mut report);
+        let fallback = report.within("defaults", |report| {
+            compile_fallback(&config.defaults, &definitions, report)
+        });
+        if rules.is_empty() && fallback.is_none() {
+            report.error("refuses every request: it has neither `routes` nor `defaults.auth`");
+        }
+        let needs_route_name = rules.iter().any(|rule| rule.matcher.needs_route_name());
+        report.finish()?;
+        Ok(Self {
+            identity,
+            needs_route_name,
+            rules,
+            fallback,
+        })
+    }
+
+    /// The first rule that matches decides.
+    pub fn select(&self, request: &Request<'_>) -> Selection<'_> {
+        match self.rules.iter().find(|rule| rule.matcher.matches(request)) {
+            Some(rule) => match rule.matcher.check_method(request.method) {
+                Ok(()) => Selection::Route(&rule.route),
+                Err(allow) => Selection::MethodNotAllowed(&rule.route, allow),
+            },
+            None => self.fallback.as_ref().map_or(Selection::None, Selection::Route),
+        }
+    }
+}
+
+/// Names that must be defined elsewhere, and names that exclude each other.
+fn check_names(config: &Config, definitions: &Definitions, report: &mut Report) {
+    for (path, source) in definitions.jwt.iter().flat_map(Issuers::sources) {
+        if let Source::Header { name, .. } = source
+            && definitions.identity.managed.contains(name.as_str().as_bytes())
+        {
+            report.error_at(
+                path,
+                format!(
+                    "`{}` is an identity header, which is removed from every request",
+                    name.as_str()
+                ),
+            );
+        }
+    }
+    for (path, attribute) in config.jwt.iter().flat_map(Issuers::attributes) {
+        if !definitions.identity.has_attribute(attribute) {
+            report.error_at(
+                path,
+                format!("nothing defines \"{attribute}\"; name its header in `identity.headers.attributes`"),
+            );
+        }
+    }
+}
+
+fn compile_rules(config: &Config, definitions: &Definitions, report: &mut Report) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for (index, route) in config.routes.iter().enumerate() {
+        let rule = report.within(format!("routes[{index}]"), |report| {
+            let matcher = report.within("match", |report| Matcher::compile(&route.r#match, report));
+            if let Some(earlier) = rules.iter().position(|earlier| earlier.matcher.covers(&matcher)) {
+                report.error_at(
+                    "match",
+                    format!(
+                        "is never reached: routes[{earlier}] takes all of its requests; put the narrower rule first"
+                    ),
+                );
+            }
+            compile_rule(matcher, route, &config.defaults, definitions, report)
+        });
+        rules.push(rule);
+    }
+    rules
+}
+
+fn compile_rule(
+    matcher: Matcher,
+    route: &RouteConfig,
+    defaults: &DefaultsConfig,
+    definitions: &Definitions,
+    report: &mut Report,
+) -> Rule {
+    let name = label(&route.name.clone().unwrap_or_else(|| matcher.to_string()));
+    let (auth, require) = if route.public {
+        if route.auth.is_some() || route.require.is_some() {
+            report.error("is `public`, so it has neither `auth` nor `require`");
+        }
+        (None, None)
+    } else {
+        let auth = route.auth.as_ref().or(defaults.auth.as_ref());
+        if auth.is_none() {
+            report.error("says neither `auth` nor `public: true`, and `defaults` has no `auth`");
+        }
+        (auth, route.require.as_ref().or(defaults.require.as_ref()))
+    };
+    let policies = compile_policies(
+        &RouteContext {
+            auth,
+            require,
+            definitions,
+        },
+        report,
+    );
+    Rule {
+        matcher,
+        route: Rc::new(Route { name, policies }),
+    }
+}
+
+fn compile_fallback(defaults: &DefaultsConfig, definitions: &Definitions, report: &mut Report) -> Option<Rc<Route>> {
+    let auth = defaults.auth.as_ref()?;
+    let route = RouteContext {
+        auth: Some(auth),
+        require: defaults.require.as_ref(),
+        definitions,
+    };
+    let policies = compile_policies(&route, report);
+    Some(Rc::new(Route {
+        name: "default".into(),
+        policies,
+    }))
+}
+
+fn compile_policies(route: &RouteContext<'_>, report: &mut Report) -> Vec<Box<dyn Policy>> {
+    let mut staged: Vec<(Stage, Box<dyn Policy>)> = REGISTRY
+        .iter()
+        .filter_map(|registration| (registration.compile)(route, report).map(|policy| (registration.stage, policy)))
+        .collect();
+    staged.sort_by_key(|(stage, _)| *stage);
+    staged.into_iter().map(|(_, policy)| policy).collect()
+}
+
+/// A metric's label: the separators of the metric name stay out of it.
+fn label(name: &str) -> String {
+    name.chars()
+        .map(|character| {
+            if character.is_ascii_alphanumeric() || "-_./*".contains(character) {
+                character
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! The authorize stage: what an identity must have to pass a route.
+
+use serde::Deserialize;
+
+use super::{Policy, Registration, RouteContext, Stage};
+use crate::config::Report;
+use crate::denial::{Denial, DenialKind};
+use crate::request::Request;
+use crate::world::World;
+
+/// What an identity must have.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct RequireConfig {
+    /// Scopes; without them 403 `insufficient_scope`.
+    pub scopes: SetConfig,
+    /// Roles; without them 403 `forbidden`.
+    pub roles: SetConfig,
+}
+
+/// A condition on a set; both parts must hold where both are given.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct SetConfig {
+    /// All of these.
+    pub all: Vec<String>,
+    /// At least one of these.
+    pub any: Vec<String>,
+}
+
+/// The policy's line in the registry.
+pub const REGISTRATION: Registration = Registration {
+    stage: Stage::Authorize,
+    compile,
+};
+
+#[derive(Debug)]
+struct Authorize {
+    require: RequireConfig,
+}
+
+fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
+    let require = route.require?;
+    report.within("require", |report| {
+        if *require == RequireConfig::default() {
+            report.error("requires nothing; name `scopes` or `roles`, with `all` or `any`");
+        }
+        match route.auth {
+            None => report.error("needs `auth`: an anonymous caller has no scopes and no roles"),
+            Some(auth) if auth.optional => {
+                report.error("contradicts `auth.optional`: an anonymous caller would never pass")
+            }
+            Some(_) => {}
+        }
+        for (name, set) in [("scopes", &require.scopes), ("roles", &require.roles)] {
+            for (part, values) in [("all", &set.all), ("any", &set.any)] {
+                for (index, value) in values.iter().enumerate() {
+                    let spaced = name == "scopes"
+                        && !value
+                            .bytes()
+                            .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
+                    if value.is_empty() || spaced {
+                        report.error_at(
+                            format!("{name}.{part}[{index}]"),
+                            format!("\"{value}\" can be nobody's; write one per entry"),
+                        );
+                    }
+                }
+            }
+        }
+    });
+    Some(Box::new(Authorize {
+        require: require.clone(),
+    }))
+}
+
+impl Policy for Authorize {
+    fn on_request(&self, request: &mut Request<'_>, _: &dyn World) -> Result<(), Denial> {
+        let (scopes, roles) = match &request.identity {
+            Some(identity) => (identity.scopes.as_slice(), identity.roles.as_slice()),
+            None => (&[][..], &[][..]),
+        };
+        if !self.require.scopes.holds(scopes) {
+            let SetConfig { all, any } = &self.require.scopes;
+            let wanted: Vec<_> = all.iter().chain(any).map(String::as_str).collect();
+            let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", wanted.join(" "));
+            let denial = Denial::new(DenialKind::InsufficientScope, "scope_missing");
+            return Err(denial.with_header("www-authenticate", challenge));
+        }
+        if !self.require.roles.holds(roles) {
+            return Err(Denial::new(DenialKind::Forbidden, "role_missing"));
+        }
+        Ok(())
+    }
+}
+
+impl SetConfig {
+    fn holds(&self, owned: &[String]) -> bool {
+        self.all.iter().all(|wanted| owned.contains(wanted))
+            && (self.any.is_empty() || self.any.iter().any(|wanted| owned.contains(wanted)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_and_any() {
+        let set = |all: &[&str], any: &[&str]| SetConfig {
+            all: all.iter().map(ToString::to_string).collect(),
+            any: any.iter().map(ToString::to_string).collect(),
+        };
+        let owned = ["a".to_owned(), "b".to_owned()];
+        assert!(
+            set(&[], &[]).holds(&owned) && set(&["a", "b"], &[]).holds(&owned) && set(&[], &["x", "b"]).holds(&owned)
+        );
+        assert!(set(&["a"], &["b"]).holds(&owned));
+        assert!(
+            !set(&["a", "x"], &[]).holds(&owned)
+                && !set(&[], &["x"]).holds(&owned)
+                && !set(&["a"], &["x"]).holds(&owned)
+        );
+        assert!(!set(&["A"], &[]).holds(&owned), "names are exact");
+    }
+}

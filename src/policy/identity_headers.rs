@@ -1,0 +1,322 @@
+//! Identity headers: what upstreams learn about the caller, and nobody else can say.
+//!
+//! Every managed name is taken out of every request on every route, whatever becomes of it; then the gateway sets
+//! what it knows, once.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+use serde::Deserialize;
+
+use super::{Policy, Registration, RouteContext, Stage};
+use crate::config::Report;
+use crate::config::values::HeaderName;
+use crate::denial::Denial;
+use crate::effect::Effect;
+use crate::headers::Headers;
+use crate::identity::Identity;
+use crate::request::Request;
+use crate::world::World;
+
+/// What upstreams learn about the caller.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct IdentityConfig {
+    /// The names of the identity headers. Every one of them is removed from every client request.
+    pub headers: HeadersConfig,
+}
+
+/// The names of the identity headers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct HeadersConfig {
+    /// The user. `x-user-id`.
+    pub user_id: HeaderName,
+    /// The tenant. `x-tenant-id`.
+    pub tenant_id: HeaderName,
+    /// Roles, comma-separated. `x-user-roles`.
+    pub roles: HeaderName,
+    /// Scopes, comma-separated. `x-user-scopes`.
+    pub scopes: HeaderName,
+    /// The plan. `x-user-plan`.
+    pub plan: HeaderName,
+    /// The method of authentication: `jwt`. `x-auth-method`.
+    pub auth: HeaderName,
+    /// The token's issuer. `x-auth-issuer`.
+    pub issuer: HeaderName,
+    /// Further identity headers: attribute name to header name. An issuer's `claims.attributes` fills them.
+    pub attributes: BTreeMap<String, HeaderName>,
+}
+
+/// The header names, checked.
+#[derive(Debug)]
+pub struct IdentityHeaders {
+    config: HeadersConfig,
+    /// All of the names, as the exchange strips them.
+    pub managed: ManagedNames,
+}
+
+/// Names that only the gateway may set.
+#[derive(Debug, Default)]
+pub struct ManagedNames(Vec<String>);
+
+/// The policy's line in the registry.
+pub const REGISTRATION: Registration = Registration {
+    stage: Stage::Forward,
+    compile,
+};
+
+#[derive(Debug)]
+struct SetIdentity(Rc<IdentityHeaders>);
+
+fn compile(route: &RouteContext<'_>, _: &mut Report) -> Option<Box<dyn Policy>> {
+    route.auth?;
+    Some(Box::new(SetIdentity(Rc::clone(&route.definitions.identity))))
+}
+
+impl Policy for SetIdentity {
+    fn on_request(&self, request: &mut Request<'_>, _: &dyn World) -> Result<(), Denial> {
+        if let Some(identity) = &request.identity {
+            request.effects.extend(self.0.describe(identity));
+        }
+        Ok(())
+    }
+}
+
+// === impl IdentityHeaders ===
+
+impl IdentityHeaders {
+    /// Checks that no two fields share a name.
+    pub fn compile(config: &IdentityConfig, report: &mut Report) -> Self {
+        let config = config.headers.clone();
+        let fields = [
+            ("user_id", &config.user_id),
+            ("tenant_id", &config.tenant_id),
+            ("roles", &config.roles),
+            ("scopes", &config.scopes),
+            ("plan", &config.plan),
+            ("auth", &config.auth),
+            ("issuer", &config.issuer),
+        ];
+        let fields = fields.into_iter().map(|(field, name)| (field.to_owned(), name));
+        let attributes = config
+            .attributes
+            .iter()
+            .map(|(field, name)| (format!("attributes.{field}"), name));
+        let mut managed = ManagedNames::default();
+        for (field, name) in fields.chain(attributes) {
+            if managed.contains(name.as_str().as_bytes()) {
+                let message = format!(
+                    "`{}` is the header of another field; each needs its own (`_` counts as `-`)",
+                    name.as_str()
+                );
+                report.error_at(format!("identity.headers.{field}"), message);
+            }
+            managed.0.push(plain(name.as_str()));
+        }
+        Self { config, managed }
+    }
+
+    /// The header that an attribute goes into.
+    pub fn has_attribute(&self, name: &str) -> bool {
+        self.config.attributes.contains_key(name)
+    }
+
+    fn describe(&self, identity: &Identity) -> Vec<Effect> {
+        let names = &self.config;
+        let mut effects = Vec::new();
+        let mut set = |name: &HeaderName, values: &[String]| {
+            if !values.is_empty() {
+                effects.push(Effect::SetHeader(name.as_str().to_owned(), encode(values).into_bytes()));
+            }
+        };
+        set(&names.user_id, std::slice::from_ref(&identity.user_id));
+        set(&names.tenant_id, identity.tenant_id.as_slice());
+        set(&names.roles, &identity.roles);
+        set(&names.scopes, &identity.scopes);
+        set(&names.plan, identity.plan.as_slice());
+        set(&names.auth, &[identity.method.to_owned()]);
+        set(&names.issuer, identity.issuer.as_slice());
+        for (attribute, values) in &identity.attributes {
+            if let Some(name) = names.attributes.get(attribute) {
+                set(name, values);
+            }
+        }
+        effects
+    }
+}
+
+impl Default for HeadersConfig {
+    fn default() -> Self {
+        Self {
+            user_id: HeaderName::constant("x-user-id"),
+            tenant_id: HeaderName::constant("x-tenant-id"),
+            roles: HeaderName::constant("x-user-roles"),
+            scopes: HeaderName::constant("x-user-scopes"),
+            plan: HeaderName::constant("x-user-plan"),
+            auth: HeaderName::constant("x-auth-method"),
+            issuer: HeaderName::constant("x-auth-issuer"),
+            attributes: BTreeMap::new(),
+        }
+    }
+}
+
+// === impl ManagedNames ===
+
+impl ManagedNames {
+    /// Whether a name is one of them. Many servers read `x_user_id` as `x-user-id`, so that is the same name here.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|own| {
+            own.len() == name.len()
+                && own
+                    .bytes()
+                    .zip(name)
+                    .all(|(own, &byte)| own == if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() })
+        })
+    }
+
+    /// The spellings of managed names in these headers, each once.
+    pub fn found_in(&self, headers: &Headers) -> Vec<Vec<u8>> {
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        for (name, _) in headers.iter() {
+            if self.contains(name) && !found.iter().any(|earlier| earlier == name) {
+                found.push(name.to_vec());
+            }
+        }
+        found
+    }
+
+    /// The names themselves.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+fn plain(name: &str) -> String {
+    name.replace('_', "-")
+}
+
+/// `Connection` names headers that the next hop must drop (RFC 9110 section 7.6.1). Envoy forwards it as it is beside
+/// `Upgrade`, so a client could have an identity header dropped: anything but the usual options is cut down.
+pub fn connection_effect(headers: &Headers) -> Option<Effect> {
+    let mut options = headers
+        .all("connection")
+        .flat_map(|value| value.split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .peekable();
+    options.peek()?;
+    let mut upgrade = false;
+    let mut other = false;
+    for option in options {
+        upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+        other |= !USUAL_OPTIONS.iter().any(|usual| option.eq_ignore_ascii_case(usual));
+    }
+    other.then(|| {
+        if upgrade {
+            Effect::SetHeader("connection".into(), b"upgrade".to_vec())
+        } else {
+            Effect::RemoveHeader(b"connection".to_vec())
+        }
+    })
+}
+
+const USUAL_OPTIONS: [&[u8]; 5] = [b"upgrade", b"keep-alive", b"close", b"te", b""];
+
+/// Comma-separated and injective: a comma or percent sign within a value, and every byte that is not visible ASCII,
+/// is percent-encoded, in single values too.
+fn encode(values: &[String]) -> String {
+    let encoded: Vec<_> = values
+        .iter()
+        .map(|value| percent_encode(value.as_bytes(), ENCODED).to_string())
+        .collect();
+    encoded.join(",")
+}
+
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn names() -> ManagedNames {
+        IdentityHeaders::compile(&IdentityConfig::default(), &mut Report::default()).managed
+    }
+
+    #[test]
+    fn every_spelling_of_a_managed_name_is_found() {
+        let headers: Headers = [
+            ("x-user-id", "1"),
+            ("x_user_id", "2"),
+            ("x-user_id", "3"),
+            ("x-user-id", "4"),
+            ("x-user-ids", "5"),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(names().found_in(&headers), [b"x-user-id", b"x_user_id", b"x-user_id"]);
+        assert!(names().contains(b"X-User-Id") && !names().contains(b"x-user-i\xff"));
+    }
+
+    #[test]
+    fn two_fields_of_one_name_are_an_error() {
+        let mut config = IdentityConfig::default();
+        config.headers.plan = HeaderName::constant("x_user_id");
+        config
+            .headers
+            .attributes
+            .insert("a".into(), HeaderName::constant("x-user-roles"));
+        let mut report = Report::default();
+        IdentityHeaders::compile(&config, &mut report);
+        let paths: Vec<_> = report
+            .finish()
+            .unwrap_err()
+            .into_iter()
+            .map(|error| error.path)
+            .collect();
+        assert_eq!(paths, ["identity.headers.plan", "identity.headers.attributes.a"]);
+    }
+
+    #[test]
+    fn unusual_connection_options_are_cut_down() {
+        let effect = |values: &[&str]| {
+            let headers: Headers = values.iter().map(|value| ("connection", *value)).collect();
+            connection_effect(&headers)
+        };
+        assert_eq!(effect(&[]), None);
+        for usual in ["Upgrade", "keep-alive, Upgrade", "close", "", "TE"] {
+            assert_eq!(effect(&[usual]), None, "{usual}");
+        }
+        let upgrade = Effect::SetHeader("connection".into(), b"upgrade".to_vec());
+        assert_eq!(effect(&["Upgrade, X-User-Id"]), Some(upgrade.clone()));
+        assert_eq!(effect(&["Upgrade", "x-user-id"]), Some(upgrade));
+        assert_eq!(
+            effect(&["close, x-user-id"]),
+            Some(Effect::RemoveHeader(b"connection".to_vec()))
+        );
+    }
+
+    #[test]
+    fn values_are_encoded_where_they_would_be_read_otherwise() {
+        let encode = |values: &[&str]| encode(&values.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(encode(&["u1"]), "u1");
+        assert_eq!(encode(&["u1,admin"]), "u1%2Cadmin");
+        assert_eq!(encode(&["a b", "100%", "é"]), "a%20b,100%25,%C3%A9");
+        assert_eq!(encode(&["auth0|x@y.z/~!\"#"]), "auth0|x@y.z/~!\"#");
+    }
+
+    proptest! {
+        #[test]
+        fn encoding_is_injective(values in proptest::collection::vec(".{1,10}", 1..4)) {
+            let decoded: Vec<String> = encode(&values)
+                .split(',')
+                .map(|item| percent_encoding::percent_decode_str(item).decode_utf8().unwrap().into_owned())
+                .collect();
+            prop_assert_eq!(&decoded, &values);
+            prop_assert!(encode(&values).bytes().all(|byte| byte.is_ascii_graphic()));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What can be done to a request: one file per policy, one line per policy in [`REGISTRY`].
+
+pub mod authenticate;
+pub mod authorize;
+pub mod identity_headers;
+pub mod jwt;
+
+use std::fmt;
+use std::rc::Rc;
+
+use crate::config::Report;
+use crate::denial::Denial;
+use crate::request::Request;
+use crate::world::World;
+
+use authenticate::AuthConfig;
+use authorize::RequireConfig;
+use identity_headers::IdentityHeaders;
+use jwt::Issuers;
+
+/// One step that a request must pass. This is the one extension point.
+pub trait Policy: fmt::Debug {
+    /// Looks at the request, adds effects to it, or refuses it.
+    fn on_request(&self, request: &mut Request<'_>, world: &dyn World) -> Result<(), Denial>;
+}
+
+/// When a policy runs. The plan sorts by it, so no configuration can authorize before it has authenticated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Who is it?
+    Authenticate,
+    /// May they?
+    Authorize,
+    /// What the upstream sees.
+    Forward,
+}
+
+/// How a policy enters the plan of a route.
+pub struct Registration {
+    /// When it runs.
+    pub stage: Stage,
+    /// Makes the policy for one route; `None` where the route does not have it.
+    pub compile: fn(&RouteContext<'_>, &mut Report) -> Option<Box<dyn Policy>>,
+}
+
+/// What one route says, with the defaults filled in, and what it may refer to.
+#[derive(Debug)]
+pub struct RouteContext<'a> {
+    /// How callers prove who they are; `None` on a public route.
+    pub auth: Option<&'a AuthConfig>,
+    /// What an identity must have.
+    pub require: Option<&'a RequireConfig>,
+    /// What the configuration defines once for all routes.
+    pub definitions: &'a Definitions,
+}
+
+/// What the configuration defines once for all routes.
+#[derive(Debug)]
+pub struct Definitions {
+    /// The headers that only the gateway may set.
+    pub identity: Rc<IdentityHeaders>,
+    /// Token issuers; `None` without a `jwt` section.
+    pub jwt: Option<Issuers>,
+}
+
+/// Every policy there is.
+pub const REGISTRY: &[Registration] = &[
+    authenticate::REGISTRATION,
+    authorize::REGISTRATION,
+    identity_headers::REGISTRATION,
+];

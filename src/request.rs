@@ -1,0 +1,188 @@
+//! A request as policies see it: taken apart once, without the headers that only the gateway may set.
+
+use crate::denial::{Denial, DenialKind};
+use crate::effect::Effect;
+use crate::headers::Headers;
+use crate::identity::Identity;
+use crate::policy::identity_headers::ManagedNames;
+
+/// One request on its way through the policies.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// As sent, `GET`.
+    pub method: &'a str,
+    /// The host without its port, in lower case.
+    pub host: String,
+    /// The path without the query, checked to have one meaning; not decoded.
+    pub path: &'a str,
+    /// The query without its question mark.
+    pub query: Option<&'a str>,
+    /// Envoy's name of the route that it has chosen, where the plan asks for it.
+    pub route_name: Option<&'a str>,
+    /// Who it is from; set by the authenticate stage alone.
+    pub identity: Option<Identity>,
+    /// What is to be done to it, in order.
+    pub effects: Vec<Effect>,
+    headers: &'a Headers,
+    managed: &'a ManagedNames,
+}
+
+impl<'a> Request<'a> {
+    /// Takes the pseudo-headers apart. Refuses what an upstream could read otherwise than the policies do.
+    pub fn new(headers: &'a Headers, route_name: Option<&'a str>, managed: &'a ManagedNames) -> Result<Self, Denial> {
+        let method = headers.first(":method").ok_or(invalid("method_missing"))?;
+        if REFUSED_METHODS.contains(&method) {
+            let denial = Denial::new(DenialKind::MethodNotAllowed, "method_refused");
+            return Err(denial.with_header("allow", COMMON_METHODS.into()));
+        }
+        let authority = headers.first(":authority").ok_or(invalid("host_missing"))?;
+        let target = headers.first(":path").ok_or(invalid("path_missing"))?;
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        check_path(path)?;
+        Ok(Self {
+            method,
+            host: host_of(authority)?,
+            path,
+            query,
+            route_name,
+            identity: None,
+            effects: Vec::new(),
+            headers,
+            managed,
+        })
+    }
+
+    /// Every value of a header that the client may set; managed names look absent.
+    pub fn header<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let hidden = self.managed.contains(name.as_bytes());
+        self.headers.all(name).filter(move |_| !hidden)
+    }
+}
+
+/// A path that Envoy, this gateway and any upstream read alike: absolute, printable ASCII, no dot segments, empty
+/// segments or encoded separators. Envoy's `normalize_path`, `merge_slashes` and
+/// `path_with_escaped_slashes_action` leave such paths; where they are off, this refuses the rest.
+pub(crate) fn check_path(path: &str) -> Result<(), Denial> {
+    if !path.starts_with('/') {
+        return Err(invalid("path_not_absolute"));
+    }
+    if !path
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'\\' && byte != b'#')
+    {
+        return Err(invalid("path_character"));
+    }
+    let lower = path.to_ascii_lowercase();
+    if ["%2f", "%5c", "%00"].iter().any(|encoded| lower.contains(encoded)) {
+        return Err(invalid("path_encoded_separator"));
+    }
+    // A parameter (`/..;x/`) does not hide a dot segment from servers that cut it off.
+    let is_dots = |segment: &str| {
+        let name = segment.split(';').next().unwrap_or_default().replace("%2e", ".");
+        name == "." || name == ".."
+    };
+    if path.contains("//") || lower.split('/').any(is_dots) {
+        return Err(invalid("path_not_normalized"));
+    }
+    Ok(())
+}
+
+/// `host`, `host:port` or `[address]:port`.
+fn host_of(authority: &str) -> Result<String, Denial> {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    if host.is_empty()
+        || !host
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"@/\\?#,".contains(&byte))
+    {
+        return Err(invalid("host_malformed"));
+    }
+    Ok(host.to_ascii_lowercase())
+}
+
+const fn invalid(reason: &'static str) -> Denial {
+    Denial::new(DenialKind::InvalidRequest, reason)
+}
+
+/// TRACE would echo credentials; CONNECT would make a tunnel of an API.
+const REFUSED_METHODS: [&str; 2] = ["TRACE", "CONNECT"];
+
+const COMMON_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(method: &str, authority: &str, path: &str) -> Result<(String, String), &'static str> {
+        let headers: Headers = [(":method", method), (":authority", authority), (":path", path)]
+            .into_iter()
+            .collect();
+        let managed = ManagedNames::default();
+        Request::new(&headers, None, &managed)
+            .map(|request| (request.host, request.path.to_owned()))
+            .map_err(|denial| denial.reason)
+    }
+
+    #[test]
+    fn a_request_is_taken_apart() {
+        let ok = |host: &str, path: &str| Ok((host.to_owned(), path.to_owned()));
+        assert_eq!(check("GET", "A.example:8080", "/a/b?c=/../d"), ok("a.example", "/a/b"));
+        assert_eq!(check("GET", "[::1]:80", "/a..b/.c/%61"), ok("[::1]", "/a..b/.c/%61"));
+        assert_eq!(check("GET", "h", "/"), ok("h", "/"));
+    }
+
+    #[test]
+    fn paths_with_two_meanings_are_refused() {
+        for path in [
+            "",
+            "*",
+            "a",
+            "http://h/a",
+            "/a//b",
+            "//a",
+            "/..",
+            "/a/../b",
+            "/a/./b",
+            "/a/%2e%2E/b",
+            "/a/.%2e/b",
+            "/a/..;x/b",
+            "/a%2fb",
+            "/a%5Cb",
+            "/a%00",
+            "/a\\b",
+            "/a#b",
+            "/a b",
+            "/é",
+            "/a\u{7f}",
+        ] {
+            assert!(check("GET", "h", path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn trace_and_connect_are_refused_before_anything_else() {
+        assert_eq!(check("TRACE", "", ""), Err("method_refused"));
+        assert_eq!(check("CONNECT", "h:1", ""), Err("method_refused"));
+    }
+
+    #[test]
+    fn hosts_are_plain() {
+        for host in ["", ":80", "a b", "a,b", "u@h", "h/x", "é"] {
+            assert!(check("GET", host, "/").is_err(), "{host}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_target_makes_it_panic(authority in ".{0,20}", path in "/?.{0,40}") {
+            let _ = check("GET", &authority, &path);
+        }
+    }
+}

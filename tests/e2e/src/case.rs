@@ -1,0 +1,186 @@
+//! Case files: a configuration, requests, and what must come of them. `tests/cases/README.md` describes the format.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::issuer::{Issuer, TokenSpec};
+
+/// One file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaseFile {
+    /// What the file is about.
+    pub about: String,
+    /// Environment variables of the VM; `$secret` is the issuer's shared secret.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// The plugin's configuration; `$keys` is the issuer's published key set.
+    pub config: Value,
+    /// What is sent, in order.
+    pub requests: Vec<Case>,
+}
+
+/// One request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// What it shows, as a sentence.
+    pub name: String,
+    /// `GET` otherwise.
+    #[serde(default = "get")]
+    pub method: String,
+    /// `gateway.example` otherwise.
+    #[serde(default = "gateway")]
+    pub host: String,
+    /// With the query; characters are bytes (ISO-8859-1), `{token}` is the token.
+    #[serde(default = "root")]
+    pub path: String,
+    /// Further headers in order, as `name: value`, in the same encoding.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// A token. It goes into `Authorization: Bearer` unless `{token}` stands elsewhere.
+    #[serde(default)]
+    pub token: Option<TokenSpec>,
+    /// What must come of it.
+    pub expect: Expect,
+}
+
+/// What must come of a request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// The status; 200 comes from the upstream.
+    pub status: u16,
+    /// The stable code of a refusal.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// The reason that the operator is told. Checked natively; through Envoy only the code is seen.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Response headers, exactly; `null` is an absent one.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Option<String>>,
+    /// Request headers at the upstream, exactly one value; `null` is an absent one.
+    #[serde(default)]
+    pub upstream: BTreeMap<String, Option<String>>,
+    /// The path at the upstream.
+    #[serde(default)]
+    pub upstream_path: Option<String>,
+    /// Why Envoy itself answers before the plugin is asked; the status then holds through Envoy only.
+    #[serde(default)]
+    pub by_envoy: Option<String>,
+}
+
+/// A request with its token made.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// As the case says.
+    pub method: String,
+    /// As the case says.
+    pub host: String,
+    /// With the token in its place.
+    pub path: String,
+    /// With the token in its place; without `host`.
+    pub headers: Vec<(String, String)>,
+}
+
+impl CaseFile {
+    /// Every case file, by path.
+    pub fn all() -> Vec<(PathBuf, Self)> {
+        let folder = repository().join("tests/cases");
+        let mut paths: Vec<_> = fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+            .collect();
+        paths.sort();
+        assert!(!paths.is_empty(), "there are no case files");
+        paths
+            .into_iter()
+            .map(|path| (path.clone(), Self::load(&path)))
+            .collect()
+    }
+
+    fn load(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut file: Self =
+            serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        file.config = with_keys(file.config);
+        for value in file.environment.values_mut() {
+            *value = value.replace("$secret", Issuer::shared().secret());
+        }
+        file
+    }
+
+    /// The names of Envoy routes that the configuration's rules look at.
+    pub fn route_names(&self) -> Vec<String> {
+        let rules = self.config["routes"].as_array().cloned().unwrap_or_default();
+        rules
+            .iter()
+            .filter_map(|rule| rule["match"]["route"].as_str().map(Into::into))
+            .collect()
+    }
+}
+
+impl Case {
+    /// Makes the token and puts it in its place.
+    pub fn prepare(&self) -> Prepared {
+        let token = self.token.as_ref().map(|spec| Issuer::shared().token(spec));
+        let fill = |text: &str| text.replace("{token}", token.as_deref().unwrap_or("{token}"));
+        let mut headers: Vec<_> = self
+            .headers
+            .iter()
+            .map(|line| line.split_once(": ").or(line.strip_suffix(':').map(|name| (name, ""))))
+            .map(|pair| pair.unwrap_or_else(|| panic!("{}: a header is `name: value`", self.name)))
+            .map(|(name, value)| (name.to_owned(), fill(value)))
+            .collect();
+        let placed = self.path.contains("{token}") || self.headers.iter().any(|line| line.contains("{token}"));
+        if let (Some(token), false) = (&token, placed) {
+            headers.push(("authorization".into(), format!("Bearer {token}")));
+        }
+        Prepared {
+            method: self.method.clone(),
+            host: self.host.clone(),
+            path: fill(&self.path),
+            headers,
+        }
+    }
+}
+
+/// Puts the issuer's keys where a document says `$keys`.
+pub fn with_keys(document: Value) -> Value {
+    match document {
+        Value::String(text) if text == "$keys" => Issuer::shared().jwks(),
+        Value::Array(items) => items.into_iter().map(with_keys).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (name, with_keys(value)))
+            .collect(),
+        other => other,
+    }
+}
+
+/// The repository's root.
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors()
+        .nth(2)
+        .expect("tests/e2e is two levels down")
+        .to_owned()
+}
+
+fn get() -> String {
+    "GET".into()
+}
+
+fn gateway() -> String {
+    "gateway.example".into()
+}
+
+fn root() -> String {
+    "/".into()
+}

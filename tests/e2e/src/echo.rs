@@ -1,0 +1,107 @@
+//! An upstream that answers with what it received, and remembers it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use crate::raw::from_latin1;
+
+/// A server on a port of its own, until the process ends.
+#[derive(Debug, Clone)]
+pub struct Echo {
+    /// Where it listens.
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    name: String,
+}
+
+/// One request as the upstream received it. Values are ISO-8859-1, so that no byte is lost.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Seen {
+    /// Which upstream it was.
+    pub service: String,
+    /// As received.
+    pub method: String,
+    /// With the query.
+    pub path: String,
+    /// In order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// What followed the body.
+    pub trailers: Vec<(String, String)>,
+    /// How long the body was.
+    pub body_size: usize,
+}
+
+impl Echo {
+    /// Starts a server that calls itself `name`; it speaks HTTP/1.1 and HTTP/2 with prior knowledge.
+    pub fn start(name: &str) -> Self {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("a listener");
+        let echo = Self {
+            address: listener.local_addr().expect("an address"),
+            seen: Arc::default(),
+            name: name.to_owned(),
+        };
+        let router = Router::new().fallback(answer).with_state(echo.clone());
+        runtime().spawn(async move {
+            let listener = TcpListener::from_std(listener).expect("a listener");
+            axum::serve(listener, router).await.expect("the echo server runs");
+        });
+        echo
+    }
+
+    /// The requests that it has received since this was last asked.
+    pub fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut *self.seen.lock().expect("not poisoned"))
+    }
+}
+
+impl Seen {
+    /// Every value of a header.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.headers
+            .iter()
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
+    }
+}
+
+async fn answer(State(echo): State<Echo>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.ok();
+    let pairs = |map: &http::HeaderMap| {
+        let pairs = map
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), from_latin1(value.as_bytes())));
+        pairs.collect::<Vec<_>>()
+    };
+    let seen = Seen {
+        service: echo.name.clone(),
+        method: parts.method.to_string(),
+        path: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+        headers: pairs(&parts.headers),
+        trailers: body
+            .as_ref()
+            .and_then(|body| body.trailers())
+            .map(pairs)
+            .unwrap_or_default(),
+        body_size: body.map(|body| body.to_bytes().len()).unwrap_or_default(),
+    };
+    let text = serde_json::to_string(&seen).expect("JSON");
+    echo.seen.lock().expect("not poisoned").push(seen);
+    ([(http::header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+/// The one runtime of this process.
+pub fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
+}

@@ -1,0 +1,241 @@
+//! A real Envoy process: started, waited for, asked, and ended.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::case::repository;
+use crate::raw::{self, Response};
+
+/// A running Envoy. When a test fails, dropping it prints its log and its configuration.
+pub struct Envoy {
+    child: Child,
+    folder: TempDir,
+    admin: SocketAddr,
+    gateway: SocketAddr,
+}
+
+/// An Envoy that refused to start.
+#[derive(Debug)]
+pub struct Refused {
+    /// Everything that it logged.
+    pub log: String,
+}
+
+/// Settings of the process.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Worker threads.
+    pub concurrency: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { concurrency: 2 }
+    }
+}
+
+impl Envoy {
+    /// Starts Envoy and waits until it is ready; panics where it is not.
+    pub fn start(bootstrap: &Value) -> Self {
+        Self::try_start(bootstrap, &Options::default())
+            .unwrap_or_else(|refused| panic!("Envoy did not start:\n{}", refused.log))
+    }
+
+    /// Starts Envoy and waits until it is ready or has ended.
+    pub fn try_start(bootstrap: &Value, options: &Options) -> Result<Self, Refused> {
+        build_plugin();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = |name: &str| folder.path().join(name);
+        fs::write(file("envoy.json"), bootstrap.to_string()).expect("a file");
+        let log = File::create(file("log")).expect("a file");
+        let mut command = command();
+        command
+            .arg("-c")
+            .arg(file("envoy.json"))
+            .arg("--admin-address-path")
+            .arg(file("admin"))
+            .args([
+                "--concurrency",
+                &options.concurrency.to_string(),
+                "--use-dynamic-base-id",
+            ])
+            .args(["--log-level", "warning", "--component-log-level", "wasm:debug"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut envoy = Self {
+            child,
+            folder,
+            admin: unknown,
+            gateway: unknown,
+        };
+        let deadline = Instant::now() + READY_WITHIN;
+        while !envoy.find_addresses() {
+            let ended = envoy.child.try_wait().expect("a process").is_some();
+            if ended || Instant::now() > deadline {
+                return Err(Refused { log: envoy.log() });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(envoy)
+    }
+
+    fn find_addresses(&mut self) -> bool {
+        let Ok(text) = fs::read_to_string(self.folder.path().join("admin")) else {
+            return false;
+        };
+        let Ok(admin) = text.trim().parse() else {
+            return false;
+        };
+        self.admin = admin;
+        if !raw::get(admin, "/ready").is_ok_and(|response| response.status == 200) {
+            return false;
+        }
+        let listeners = self.admin("/listeners?format=json").json();
+        let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
+        let port = address["port_value"].as_u64().and_then(|port| u16::try_from(port).ok());
+        self.gateway = SocketAddr::from(([127, 0, 0, 1], port.expect("a listener")));
+        true
+    }
+
+    /// Where requests go.
+    pub fn address(&self) -> SocketAddr {
+        self.gateway
+    }
+
+    /// Where Envoy's administration listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Asks Envoy's administration.
+    pub fn admin(&self, path: &str) -> Response {
+        raw::get(self.admin, path).unwrap_or_else(|error| panic!("admin {path}: {error}\n{}", self.log()))
+    }
+
+    /// Sends bytes to the gateway.
+    pub fn send(&self, bytes: &[u8]) -> Response {
+        raw::send(self.gateway, bytes)
+            .unwrap_or_else(|error| panic!("{error} after sending {:?}", String::from_utf8_lossy(bytes)))
+    }
+
+    /// All that Envoy has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// The value of a statistic by its whole name; 0 where it is not there.
+    pub fn stat(&self, name: &str) -> u64 {
+        self.stats(name)
+            .into_iter()
+            .find(|(key, _)| key == name)
+            .map_or(0, |(_, value)| value)
+    }
+
+    /// Counters and gauges whose name contains `part`.
+    pub fn stats(&self, part: &str) -> Vec<(String, u64)> {
+        let text = self.admin("/stats").text();
+        text.lines()
+            .filter(|line| line.contains(part))
+            .filter_map(|line| line.split_once(": "))
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .collect()
+    }
+
+    /// Panics where a VM has died: then some worker trapped.
+    pub fn assert_no_vm_died(&self) {
+        let died: Vec<_> = self
+            .stats("vm_reload")
+            .into_iter()
+            .filter(|(_, value)| *value > 0)
+            .collect();
+        assert!(died.is_empty(), "a worker's VM died: {died:?}\n{}", self.log());
+        assert!(!self.log().contains("panicked"), "the plugin panicked:\n{}", self.log());
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.admin.port() != 0 {
+            let dump = raw::get(self.admin, "/config_dump")
+                .map(|response| response.text())
+                .unwrap_or_default();
+            eprintln!("--- Envoy's log\n{}\n--- its configuration\n{dump}", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether Envoy takes a configuration file as it is; its log where not.
+pub fn validate(arguments: &[&str]) -> Result<(), Refused> {
+    build_plugin();
+    let output = command()
+        .current_dir(repository())
+        .args(["--mode", "validate"])
+        .args(arguments)
+        .output()
+        .expect("Envoy runs");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(Refused { log })
+    }
+}
+
+/// The beginning of a command line that starts Envoy. `scripts/lib.sh` says what the variables mean.
+fn command() -> Command {
+    let (program, arguments) = command_line(env::var("TOLLGATE_ENVOY").ok().as_deref(), env::var_os("ENVOY_BIN"));
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+fn command_line(kind: Option<&str>, program: Option<OsString>) -> (PathBuf, Vec<&'static str>) {
+    let program = program.expect("ENVOY_BIN names no Envoy: run the tests by scripts/test, or set it");
+    match kind {
+        None | Some("" | "wheel" | "path") => (program.into(), Vec::new()),
+        Some("func-e") => (program.into(), vec!["run"]),
+        Some(other) => panic!("TOLLGATE_ENVOY={other} is unknown here"),
+    }
+}
+
+/// Builds the plugin from the present source, once for this process.
+fn build_plugin() {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        let script = repository().join("scripts/build");
+        let output = Command::new(script).output().expect("scripts/build runs");
+        assert!(
+            output.status.success(),
+            "scripts/build failed:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    });
+}
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn func_e_runs_envoy_by_its_run_command() {
+        let line = |kind, program: &str| command_line(kind, Some(program.into()));
+        assert_eq!(line(Some("func-e"), "/bin/func-e"), ("/bin/func-e".into(), vec!["run"]));
+        assert_eq!(line(None, "/bin/envoy"), ("/bin/envoy".into(), vec![]));
+    }
+}

@@ -1,0 +1,10 @@
+//! The harness: real Envoy processes on ports that the system chooses, an upstream that says what it received, an
+//! issuer with fresh keys, and case files that run against the core and through Envoy alike.
+
+pub mod bootstrap;
+pub mod case;
+pub mod echo;
+pub mod envoy;
+pub mod issuer;
+pub mod native;
+pub mod raw;

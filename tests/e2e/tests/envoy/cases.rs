@@ -1,0 +1,115 @@
+//! The case files through a real Envoy: the shell translates every event and effect.
+
+use tollgate_e2e::bootstrap::{Bare, Form};
+use tollgate_e2e::case::{Case, CaseFile};
+use tollgate_e2e::echo::{Echo, Seen};
+use tollgate_e2e::envoy::Envoy;
+use tollgate_e2e::raw::{Response, request};
+
+#[test]
+fn every_case_holds_through_envoy() {
+    let mut count = 0;
+    let mut failures = Vec::new();
+    for (path, file) in CaseFile::all() {
+        let name = path.file_stem().unwrap_or_default().display().to_string();
+        let echo = Echo::start("upstream");
+        let gateway = Bare {
+            config: file.config.clone(),
+            form: Form::Struct,
+            environment: file.environment.clone(),
+            route_names: file.route_names(),
+            upstream: echo.address,
+        };
+        let envoy = Envoy::start(&gateway.bootstrap());
+        for case in &file.requests {
+            count += 1;
+            failures.extend(
+                run(&envoy, &echo, case)
+                    .into_iter()
+                    .map(|difference| format!("{name}: {}: {difference}", case.name)),
+            );
+        }
+        envoy.assert_no_vm_died();
+        assert!(
+            !envoy.log().contains("cannot verify signatures"),
+            "the host did not verify:\n{}",
+            envoy.log()
+        );
+    }
+    assert!(
+        failures.is_empty(),
+        "{} differences in {count} cases:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+    println!("{count} cases");
+}
+
+fn run(envoy: &Envoy, echo: &Echo, case: &Case) -> Vec<String> {
+    let prepared = case.prepare();
+    let headers: Vec<_> = [("host", prepared.host.as_str())]
+        .into_iter()
+        .chain(
+            prepared
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        )
+        .collect();
+    let response = envoy.send(&request(&prepared.method, &prepared.path, &headers, b""));
+    let seen = echo.take();
+    let expect = &case.expect;
+    let mut differences = Vec::new();
+    if response.status != expect.status {
+        return vec![format!(
+            "status {} instead of {}: {}",
+            response.status,
+            expect.status,
+            response.text()
+        )];
+    }
+    for (name, expected) in &expect.headers {
+        let found = response.header(name);
+        if found != expected.as_deref() {
+            differences.push(format!("{name} is {found:?} instead of {expected:?}"));
+        }
+    }
+    if let Some(code) = &expect.code {
+        differences.extend(refusal(code, &response));
+        if !seen.is_empty() {
+            differences.push("a refused request reached the upstream".into());
+        }
+    } else if expect.status == 200 {
+        assert_eq!(seen.len(), 1, "{}: the upstream saw {seen:?}", case.name);
+        differences.extend(arrival(case, &seen[0]));
+    }
+    differences
+}
+
+fn refusal(code: &str, response: &Response) -> Option<String> {
+    if response.header("grpc-status").is_some() {
+        return None;
+    }
+    let body = response.json();
+    let whole = body["code"] == code
+        && body["status"] == response.status
+        && body["type"] == "about:blank"
+        && body["request_id"].as_str().is_some_and(|id| id.len() == 36);
+    (!whole).then(|| format!("the problem is {body} instead of {code}"))
+}
+
+fn arrival(case: &Case, seen: &Seen) -> Vec<String> {
+    let mut differences = Vec::new();
+    for (name, expected) in &case.expect.upstream {
+        let found = seen.all(name);
+        if found != expected.iter().collect::<Vec<_>>() {
+            differences.push(format!("the upstream's {name} is {found:?} instead of {expected:?}"));
+        }
+    }
+    if let Some(path) = &case.expect.upstream_path
+        && *path != seen.path
+    {
+        differences.push(format!("the upstream's path is {:?} instead of {path:?}", seen.path));
+    }
+    differences
+}

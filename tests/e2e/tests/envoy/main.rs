@@ -1,0 +1,7 @@
+//! What only a real Envoy can show.
+
+mod cases;
+mod configuration;
+mod hostile;
+mod http2;
+mod refusals;

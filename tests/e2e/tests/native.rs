@@ -1,0 +1,29 @@
+//! The case files against the core: the whole behaviour in seconds, without Envoy.
+
+use tollgate_e2e::case::CaseFile;
+use tollgate_e2e::native;
+
+#[test]
+fn every_case_holds_natively() {
+    let mut count = 0;
+    let mut failures = Vec::new();
+    for (path, file) in CaseFile::all() {
+        let plan = native::plan(&file);
+        for case in &file.requests {
+            count += 1;
+            let name = path.file_stem().unwrap_or_default().display();
+            failures.extend(
+                native::run(&plan, case)
+                    .into_iter()
+                    .map(|difference| format!("{name}: {}: {difference}", case.name)),
+            );
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} differences in {count} cases:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+    println!("{count} cases");
+}
