@@ -50,6 +50,8 @@ impl Bare {
             .collect();
         routes.push(json!({"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}));
         json!({
+            // Envoy wants a name where it watches files.
+            "node": {"id": "gateway", "cluster": "gateway"},
             "admin": {"address": address(0)},
             "static_resources": {
                 "listeners": [{

@@ -1,5 +1,6 @@
 //! What only a real Envoy can show.
 
+mod bundled;
 mod cases;
 mod configuration;
 mod hostile;
