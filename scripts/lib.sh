@@ -29,17 +29,21 @@ setup_rust() {
     command -v cc >/dev/null || install_packages "linking native code" gcc libc6-dev
 }
 
-# Which toolchain compiles for wasm32-wasip1: sets WASM_CARGO, a command that stands for `cargo`.
+# Which toolchain compiles for wasm32-wasip1: sets WASM_CARGO, a command that stands for `cargo`. Rustup's target where
+# it is there or can be had, Debian's packages otherwise; TOLLGATE_WASM=debian takes those at once.
+# shellcheck disable=SC2034 # the scripts that source this use it
 setup_wasm_rust() {
     setup_rust
     local sysroot
     sysroot=$(rustc --print sysroot)
-    if [ ! -d "$sysroot/lib/rustlib/wasm32-wasip1" ] && command -v rustup >/dev/null; then
-        rustup target add wasm32-wasip1 >/dev/null 2>&1 || true
-    fi
-    if [ -d "$sysroot/lib/rustlib/wasm32-wasip1" ]; then
-        WASM_CARGO=(cargo)
-        return
+    if [ "${TOLLGATE_WASM:-}" != debian ]; then
+        if [ ! -d "$sysroot/lib/rustlib/wasm32-wasip1" ] && command -v rustup >/dev/null; then
+            rustup target add wasm32-wasip1 >/dev/null 2>&1 || true
+        fi
+        if [ -d "$sysroot/lib/rustlib/wasm32-wasip1" ]; then
+            WASM_CARGO=(cargo)
+            return
+        fi
     fi
     # Where the target cannot be downloaded, Debian has the sources of the standard library and a C library.
     local missing=() package
@@ -47,9 +51,10 @@ setup_wasm_rust() {
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
     done
     [ ${#missing[@]} -eq 0 ] || install_packages "compiling to WebAssembly" "${missing[@]}"
-    WASM_CARGO=(env PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$PWD/target/debian"
+    WASM_CARGO=(env PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD="std,panic_abort"
+        CARGO_TARGET_DIR="$PWD/target/debian"
         CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-C linker=/usr/bin/wasm-ld -C link-self-contained=no -L/usr/lib/wasm32-wasi"
-        /usr/bin/cargo -Zbuild-std=std,panic_abort)
+        /usr/bin/cargo)
 }
 
 # Which Envoy: exports ENVOY_BIN, the program, and leaves TOLLGATE_ENVOY to say how to call it.

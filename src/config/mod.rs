@@ -1,5 +1,5 @@
 //! What operators write. The shape of the whole is here, each policy's own shape beside the policy. Shape errors
-//! are found while reading ([`decode`]), meaning errors all at once while making the [plan](crate::plan).
+//! are found while reading ([`decode()`]), meaning errors all at once while making the [plan](crate::plan).
 
 mod decode;
 mod report;
@@ -58,7 +58,7 @@ pub struct DefaultsConfig {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct RouteConfig {
-    /// The rule's name in metrics; `match.route` or its place in the list otherwise.
+    /// The rule's name in metrics; `match.route` or the path otherwise.
     #[serde(default)]
     pub name: Option<String>,
     /// Which requests this rule decides about.

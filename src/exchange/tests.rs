@@ -1,1 +1,148 @@
+use serde_json::json;
 
+use super::*;
+use crate::config::{Environment, decode};
+use crate::world::SignatureCheck;
+
+struct Nobody;
+
+impl World for Nobody {
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
+        None
+    }
+}
+
+fn exchange(routes: serde_json::Value) -> Exchange {
+    let config = decode(json!({"version": 1, "routes": routes}).to_string().as_bytes()).unwrap();
+    Exchange::new(Rc::new(Plan::compile(&config, &Environment::new()).unwrap()))
+}
+
+fn public() -> Exchange {
+    exchange(json!([{"match": {"path_prefix": "/public"}, "public": true}]))
+}
+
+fn on(exchange: &mut Exchange, path: &str, more: &[(&str, &str)]) -> Vec<Effect> {
+    let headers: Headers = [
+        (":method", "GET"),
+        (":authority", "h"),
+        (":path", path),
+        ("x-request-id", "r1"),
+    ]
+    .iter()
+    .chain(more)
+    .copied()
+    .collect();
+    exchange.on(
+        Event::RequestHeaders {
+            headers: &headers,
+            route_name: None,
+        },
+        &Nobody,
+    )
+}
+
+#[test]
+fn a_passing_request_loses_what_it_forged_and_is_counted() {
+    let effects = on(
+        &mut public(),
+        "/public",
+        &[("x-user-id", "a"), ("x-user_id", "b"), ("x-user-id", "c")],
+    );
+    assert_eq!(
+        effects,
+        [
+            Effect::RemoveHeader(b"x-user-id".to_vec()),
+            Effect::RemoveHeader(b"x-user_id".to_vec()),
+            Effect::Count("tollgate_requests_total;route=/public/*;outcome=allowed;code=ok;".into()),
+        ]
+    );
+}
+
+#[test]
+fn a_refused_request_is_counted_and_answered_and_not_changed() {
+    let effects = on(&mut public(), "/private", &[("x-user-id", "a")]);
+    let [
+        Effect::Count(count),
+        Effect::Log(log::Level::Debug, message),
+        Effect::Reply(reply),
+    ] = effects.as_slice()
+    else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(
+        count,
+        "tollgate_requests_total;route=none;outcome=denied;code=no_policy;"
+    );
+    assert_eq!(message, "refused: no_policy (no_rule) on route none");
+    assert!(reply.body.contains("\"request_id\":\"r1\""));
+}
+
+#[test]
+fn a_request_without_its_pseudo_headers_is_refused() {
+    for missing in [":method", ":authority", ":path"] {
+        let headers: Headers = [(":method", "GET"), (":authority", "h"), (":path", "/public")]
+            .into_iter()
+            .filter(|(name, _)| *name != missing)
+            .collect();
+        let effects = public().on(
+            Event::RequestHeaders {
+                headers: &headers,
+                route_name: None,
+            },
+            &Nobody,
+        );
+        assert!(
+            matches!(effects.last(), Some(Effect::Reply(reply)) if reply.status == 400),
+            "{missing}: {effects:?}"
+        );
+    }
+}
+
+#[test]
+fn grpc_is_told_by_its_content_type() {
+    let grpc_status = |content_type: &str| match on(&mut public(), "/private", &[("content-type", content_type)]).last()
+    {
+        Some(Effect::Reply(reply)) => reply.grpc_status,
+        other => panic!("{other:?}"),
+    };
+    for grpc in [
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc;charset=utf-8",
+    ] {
+        assert_eq!(grpc_status(grpc), Some(7), "{grpc}");
+    }
+    for other in [
+        "application/json",
+        "application/grpc-web",
+        "application/grpcx",
+        "text/application/grpc",
+    ] {
+        assert_eq!(grpc_status(other), None, "{other}");
+    }
+}
+
+#[test]
+fn trailers_lose_managed_names_only() {
+    let trailers: Headers = [("x-user-id", "a"), ("x_user_roles", "b"), ("grpc-status", "0")]
+        .into_iter()
+        .collect();
+    let effects = public().on(Event::RequestTrailers { trailers: &trailers }, &Nobody);
+    assert_eq!(
+        effects,
+        [
+            Effect::RemoveTrailer(b"x-user-id".to_vec()),
+            Effect::RemoveTrailer(b"x_user_roles".to_vec())
+        ]
+    );
+}
+
+#[test]
+fn the_route_name_is_asked_for_only_where_a_rule_needs_it() {
+    assert!(!public().needs_route_name());
+    assert!(exchange(json!([{"match": {"route": "r"}, "public": true}])).needs_route_name());
+}

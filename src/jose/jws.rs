@@ -27,9 +27,9 @@ pub struct Jws<'a> {
 pub type Malformed = &'static str;
 
 impl<'a> Jws<'a> {
-    /// Takes a token apart: exactly three parts, none empty, unpadded canonical base64url; a header that is an
-    /// object without duplicate members, with a known algorithm and without any member that would change what
-    /// the signature means (`crit`, `b64`, `zip`, `enc`, a nested token).
+    /// Takes a token apart: exactly three parts in unpadded canonical base64url, the signature not empty; a header
+    /// that is an object without duplicate members, with a known algorithm and without any member that would change
+    /// what the signature means (`crit`, `b64`, `zip`, `enc`, a nested token).
     pub fn parse(token: &'a [u8]) -> Result<Self, Malformed> {
         if token.len() > MAX_TOKEN {
             return Err("too_long");
@@ -50,6 +50,9 @@ impl<'a> Jws<'a> {
             .and_then(|length| token.get(..length))
             .ok_or("not_three_parts")?;
         let header = Header::parse(&decode(header)?)?;
+        if signature.is_empty() {
+            return Err("signature_missing");
+        }
         Ok(Self {
             algorithm: header.algorithm,
             kid: header.kid,
@@ -112,9 +115,6 @@ fn text_member(members: &mut Map<String, Value>, name: &str) -> Result<Option<St
 
 /// RFC 4648 section 5 without padding; trailing bits must be zero, so that a token has one spelling.
 fn decode(part: &[u8]) -> Result<Vec<u8>, Malformed> {
-    if part.is_empty() {
-        return Err("part_empty");
-    }
     URL_SAFE_NO_PAD.decode(part).map_err(|_| "not_base64url")
 }
 

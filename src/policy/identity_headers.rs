@@ -33,19 +33,19 @@ pub struct IdentityConfig {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct HeadersConfig {
-    /// The user. `x-user-id`.
+    /// The user. Default `x-user-id`.
     pub user_id: HeaderName,
-    /// The tenant. `x-tenant-id`.
+    /// The tenant. Default `x-tenant-id`.
     pub tenant_id: HeaderName,
-    /// Roles, comma-separated. `x-user-roles`.
+    /// Roles, comma-separated. Default `x-user-roles`.
     pub roles: HeaderName,
-    /// Scopes, comma-separated. `x-user-scopes`.
+    /// Scopes, comma-separated. Default `x-user-scopes`.
     pub scopes: HeaderName,
-    /// The plan. `x-user-plan`.
+    /// The plan. Default `x-user-plan`.
     pub plan: HeaderName,
-    /// The method of authentication: `jwt`. `x-auth-method`.
+    /// The method of authentication: `jwt`. Default `x-auth-method`.
     pub auth: HeaderName,
-    /// The token's issuer. `x-auth-issuer`.
+    /// The token's issuer. Default `x-auth-issuer`.
     pub issuer: HeaderName,
     /// Further identity headers: attribute name to header name. An issuer's `claims.attributes` fills them.
     pub attributes: BTreeMap<String, HeaderName>,

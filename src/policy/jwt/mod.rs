@@ -22,7 +22,7 @@ pub use subject::{ClaimPath, ClaimsConfig, TenantConfig};
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct JwtConfig {
-    /// The realm in `WWW-Authenticate`. `tollgate`.
+    /// The realm in `WWW-Authenticate`. Default `tollgate`.
     #[serde(default = "default_realm")]
     pub realm: String,
     /// The trusted issuers.
@@ -44,19 +44,19 @@ pub struct IssuerConfig {
     pub algorithms: Vec<Algorithm>,
     /// Where its keys come from.
     pub jwks: JwksConfig,
-    /// Where in a request its tokens are. `Authorization: Bearer`.
+    /// Where in a request its tokens are. Default `Authorization: Bearer`.
     #[serde(default = "default_from")]
     pub from: Vec<Source>,
     /// Which claims say who the caller is.
     #[serde(default)]
     pub claims: ClaimsConfig,
-    /// How far clocks may differ. `60s`.
+    /// How far clocks may differ. Default `60s`.
     #[serde(default = "default_leeway")]
     pub leeway: Duration,
-    /// Accepted values of the header's `typ`, compared without case; a token without `typ` passes. `[JWT, at+jwt]`.
+    /// Accepted values of the header's `typ`, compared without case; a token without `typ` passes. Default `[JWT, at+jwt]`.
     #[serde(default = "default_typ")]
     pub typ: Vec<String>,
-    /// Claims that must be there. `[exp]`.
+    /// Claims that must be there. Default `[exp]`.
     #[serde(default = "default_require")]
     pub require: Vec<String>,
     /// How long a token may still live; no bound where absent.
@@ -65,7 +65,7 @@ pub struct IssuerConfig {
     /// Ties the issuer to its tenants; any tenant where absent.
     #[serde(default, deserialize_with = "values::present")]
     pub tenant: Option<TenantConfig>,
-    /// Whether upstreams see the token. `false`.
+    /// Whether upstreams see the token. Default `false`.
     #[serde(default)]
     pub forward_token: bool,
 }

@@ -14,15 +14,15 @@ use crate::jose::claims::Claims;
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct ClaimsConfig {
-    /// The user; a token without it is refused. `sub`.
+    /// The user; a token without it is refused. Default `sub`.
     pub user_id: ClaimPath,
-    /// The tenant. `tenant_id`.
+    /// The tenant. Default `tenant_id`.
     pub tenant_id: ClaimPath,
-    /// Roles: a list of strings, or a string that is one role. `roles`.
+    /// Roles: a list of strings, or a string that is one role. Default `roles`.
     pub roles: ClaimPath,
-    /// Scopes: a list of strings, or a string of them separated by spaces. `scope`.
+    /// Scopes: a list of strings, or a string of them separated by spaces. Default `scope`.
     pub scopes: ClaimPath,
-    /// The plan. `plan`.
+    /// The plan. Default `plan`.
     pub plan: ClaimPath,
     /// Further claims: attribute name to claim. Each name must be defined in `identity.headers.attributes`.
     pub attributes: BTreeMap<String, ClaimPath>,

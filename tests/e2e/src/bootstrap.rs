@@ -17,7 +17,7 @@ pub enum Form {
     Text,
     /// Any text, in a `StringValue`.
     Raw(String),
-    /// By `config_discovery` from a file that can be replaced: [`discovery_file`] writes it.
+    /// By `config_discovery` from a file that can be replaced: [`Bare::discovery_file`] writes it.
     Discovered(String),
 }
 

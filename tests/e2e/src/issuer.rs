@@ -48,7 +48,7 @@ pub struct TokenSpec {
     pub without: Vec<String>,
     /// The payload as text, whatever else is said; `NOW+60` is a time here too.
     pub raw_claims: Option<String>,
-    /// A change of the finished token; see [`edit`].
+    /// A change of the finished token; see `edit` below.
     pub edit: Option<String>,
 }
 

@@ -41,7 +41,13 @@ struct Scene {
 fn story() -> Vec<Scene> {
     let good = format!("Bearer {}", token(&json!({})));
     let expired = format!("Bearer {}", token(&json!({"exp": "now-3600"})));
-    let forged = format!("Bearer {}", Issuer::shared().token(&TokenSpec { edit: Some("other_payload".into()), ..TokenSpec::default() }));
+    let forged = format!(
+        "Bearer {}",
+        Issuer::shared().token(&TokenSpec {
+            edit: Some("other_payload".into()),
+            ..TokenSpec::default()
+        })
+    );
     let unscoped = format!("Bearer {}", token(&json!({"scope": "profile"})));
     let refusal = |title, path, headers, status, code| Scene {
         title,
@@ -54,8 +60,20 @@ fn story() -> Vec<Scene> {
     };
     vec![
         refusal("no token", "/api/users/1", vec![], 401, "missing_credentials"),
-        refusal("an expired token", "/api/users/1", vec![("authorization", expired)], 401, "invalid_token"),
-        refusal("a token with another payload than was signed", "/api/users/1", vec![("authorization", forged)], 401, "invalid_token"),
+        refusal(
+            "an expired token",
+            "/api/users/1",
+            vec![("authorization", expired)],
+            401,
+            "invalid_token",
+        ),
+        refusal(
+            "a token with another payload than was signed",
+            "/api/users/1",
+            vec![("authorization", forged)],
+            401,
+            "invalid_token",
+        ),
         Scene {
             title: "a good token: the upstream learns who it is, and does not see the token",
             method: "GET",
@@ -76,12 +94,22 @@ fn story() -> Vec<Scene> {
             title: "a good token and a forged identity",
             method: "GET",
             path: "/api/users/1",
-            headers: vec![("x-user-id", "root".into()), ("x-user-plan", "gold".into()), ("authorization", good)],
+            headers: vec![
+                ("x-user-id", "root".into()),
+                ("x-user-plan", "gold".into()),
+                ("authorization", good),
+            ],
             status: 200,
             code: None,
             upstream: vec![("x-user-id", Some("user_abc123")), ("x-user-plan", None)],
         },
-        refusal("a token without the scope that orders need", "/api/orders", vec![("authorization", unscoped)], 403, "insufficient_scope"),
+        refusal(
+            "a token without the scope that orders need",
+            "/api/orders",
+            vec![("authorization", unscoped)],
+            403,
+            "insufficient_scope",
+        ),
         Scene {
             title: "a public route, with a forged identity",
             method: "GET",
@@ -110,14 +138,21 @@ fn token(claims: &Value) -> String {
     for (name, value) in claims.as_object().into_iter().flatten() {
         all[name] = value.clone();
     }
-    Issuer::shared().token(&TokenSpec { claims: all.as_object().cloned().unwrap_or_default(), ..TokenSpec::default() })
+    Issuer::shared().token(&TokenSpec {
+        claims: all.as_object().cloned().unwrap_or_default(),
+        ..TokenSpec::default()
+    })
 }
 
 fn play(envoy: &Envoy) -> ExitCode {
     let story = story();
     let held = story.iter().filter(|scene| perform(envoy, scene)).count();
     println!("{held} of {} as expected", story.len());
-    if held == story.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if held == story.len() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn perform(envoy: &Envoy, scene: &Scene) -> bool {
@@ -149,10 +184,17 @@ fn perform(envoy: &Envoy, scene: &Scene) -> bool {
 
 fn arrived(seen: &Seen, scene: &Scene) -> bool {
     println!("{} received {} {}", seen.service, seen.method, seen.path);
-    for (name, value) in seen.headers.iter().filter(|(name, _)| name.starts_with("x-user") || name.starts_with("x-tenant") || name.starts_with("x-auth")) {
+    for (name, value) in seen
+        .headers
+        .iter()
+        .filter(|(name, _)| name.starts_with("x-user") || name.starts_with("x-tenant") || name.starts_with("x-auth"))
+    {
         println!("  {name}: {value}");
     }
-    scene.upstream.iter().all(|(name, expected)| seen.all(name) == expected.iter().copied().collect::<Vec<_>>())
+    scene
+        .upstream
+        .iter()
+        .all(|(name, expected)| seen.all(name) == expected.iter().copied().collect::<Vec<_>>())
 }
 
 /// The request as a command; tokens are cut short.
@@ -162,7 +204,11 @@ fn curl(scene: &Scene, address: SocketAddr) -> String {
         line = format!("{line} -X {}", scene.method);
     }
     for (name, value) in &scene.headers {
-        let shown = if value.len() > 40 { format!("{}...", &value[..24]) } else { value.clone() };
+        let shown = if value.len() > 40 {
+            format!("{}...", &value[..24])
+        } else {
+            value.clone()
+        };
         line = format!("{line} -H '{name}: {shown}'");
     }
     line

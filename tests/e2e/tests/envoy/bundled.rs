@@ -1,6 +1,7 @@
 //! The gateway that users start with: `envoy/envoy.yaml`, and the demo that plays its story.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::process::Command;
 
 use serde_json::json;
@@ -23,12 +24,17 @@ fn it_strips_before_the_route_is_chosen_and_refuses_other_spellings() {
     let mut bootstrap = bundled(&upstreams);
     // A route that matches on an identity header: a client must not be able to choose it.
     let manager = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
-    let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().expect("routes");
-    routes.insert(0, json!({
-        "name": "products",
-        "match": {"prefix": "/", "headers": [{"name": "x-user-id", "present_match": true}]},
-        "route": {"cluster": "user-service"},
-    }));
+    let routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+        .as_array_mut()
+        .expect("routes");
+    routes.insert(
+        0,
+        json!({
+            "name": "products",
+            "match": {"prefix": "/", "headers": [{"name": "x-user-id", "present_match": true}]},
+            "route": {"cluster": "user-service"},
+        }),
+    );
     let envoy = Envoy::start(&bootstrap);
     let get = |path: &str, headers: &[(&str, &str)]| {
         let headers: Vec<_> = [("host", "a")].iter().chain(headers).copied().collect();
@@ -36,27 +42,79 @@ fn it_strips_before_the_route_is_chosen_and_refuses_other_spellings() {
     };
 
     let response = get("/api/products/1", &[("x-user-id", "admin")]);
-    assert_eq!((response.status, &response.json()["service"]), (200, &json!("product-service")));
+    assert_eq!(
+        (response.status, &response.json()["service"]),
+        (200, &json!("product-service"))
+    );
     let response = get("/api/users/1", &[("x-user-id", "admin")]);
     assert_eq!(response.status, 401, "{}", response.text());
     assert_eq!(get("/api/products/1", &[("x_user_id", "admin")]).status, 400);
 
     let bearer = |scope: &str| {
         let claims = json!({"scope": scope}).as_object().cloned().unwrap_or_default();
-        format!("Bearer {}", Issuer::shared().token(&TokenSpec { claims, ..TokenSpec::default() }))
+        format!(
+            "Bearer {}",
+            Issuer::shared().token(&TokenSpec {
+                claims,
+                ..TokenSpec::default()
+            })
+        )
     };
-    assert_eq!(get("/api/orders", &[("authorization", &bearer("orders.write"))]).status, 403);
+    assert_eq!(
+        get("/api/orders", &[("authorization", &bearer("orders.write"))]).status,
+        403
+    );
     let response = get("/api/orders/../orders/1", &[("authorization", &bearer("orders.read"))]);
-    assert_eq!((response.status, &response.json()["path"]), (200, &json!("/api/orders/1")));
+    assert_eq!(
+        (response.status, &response.json()["path"]),
+        (200, &json!("/api/orders/1"))
+    );
     assert_eq!(get("/api/orders%2f1", &[]).status, 400);
     assert_eq!(get("/elsewhere", &[]).status, 401, "the default is authentication");
     envoy.assert_no_vm_died();
 }
 
 #[test]
-fn the_demo_plays_its_story() {
-    let output = Command::new(repository().join("scripts/demo")).arg("--once").output().expect("scripts/demo runs");
+fn the_demo_plays_its_story_as_the_readme_shows_it() {
+    let output = Command::new(repository().join("scripts/demo"))
+        .arg("--once")
+        .output()
+        .expect("scripts/demo runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("8 of 8 as expected"), "{text}");
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let readme = fs::read_to_string(repository().join("README.md")).expect("README.md");
+    let block = readme
+        .split("```console\n")
+        .nth(1)
+        .and_then(|rest| rest.split("\n\n").next())
+        .expect("a console block");
+    let shown = block
+        .lines()
+        .filter(|line| *line != "..." && !line.starts_with("$ scripts/demo"));
+    let mut lines = text.lines();
+    for line in shown {
+        let wanted = masked(line);
+        assert!(
+            lines.any(|line| masked(line) == wanted),
+            "README.md shows a line that the demo does not print there:\n{line}\n{text}"
+        );
+    }
+}
+
+/// Without what differs from run to run: the port, tokens, request ids.
+fn masked(line: &str) -> String {
+    let cut = |line: String, before: &str, ends: &[char]| match line.split_once(before) {
+        Some((head, rest)) => format!(
+            "{head}{before}{}",
+            rest.trim_start_matches(|character| !ends.contains(&character))
+        ),
+        None => line,
+    };
+    let line = cut(line.to_owned(), "127.0.0.1:", &['/']);
+    let line = cut(line, "Bearer eyJ", &['\'']);
+    cut(line, "request_id\":\"", &['"'])
 }

@@ -30,7 +30,13 @@ fn start() -> Envoy {
         ],
     });
     let upstream = Echo::start("upstream").address;
-    let bare = Bare { config, form: Form::Struct, environment: BTreeMap::new(), route_names: Vec::new(), upstream };
+    let bare = Bare {
+        config,
+        form: Form::Struct,
+        environment: BTreeMap::new(),
+        route_names: Vec::new(),
+        upstream,
+    };
     let options = Options { concurrency: 1 };
     Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log))
 }
@@ -38,13 +44,23 @@ fn start() -> Envoy {
 /// Sends a bad request, expects one of these statuses, then sends a good one.
 fn refuse(envoy: &Envoy, what: &str, bytes: &[u8], statuses: &[u16]) {
     let response = envoy.send(bytes);
-    assert!(statuses.contains(&response.status), "{what}: {} {}", response.status, response.text());
+    assert!(
+        statuses.contains(&response.status),
+        "{what}: {} {}",
+        response.status,
+        response.text()
+    );
     still_serves(envoy, what);
 }
 
 fn still_serves(envoy: &Envoy, what: &str) {
     let authorization = format!("Bearer {}", Issuer::shared().good_token());
-    let response = envoy.send(&request("GET", "/", &[("host", "a"), ("authorization", &authorization)], b""));
+    let response = envoy.send(&request(
+        "GET",
+        "/",
+        &[("host", "a"), ("authorization", &authorization)],
+        b"",
+    ));
     assert_eq!(response.status, 200, "after {what}: {}", response.text());
 }
 
@@ -68,7 +84,12 @@ fn every_high_byte_in_every_header_that_is_read() {
             assert_eq!(response.status, expected, "{name}: {byte:#x}: {}", response.text());
             assert!(response.json()["code"].is_string(), "{name}: {byte:#x}");
         }
-        let response = envoy.send(&request("GET", "/public", &[("host", "a"), ("x-user-id", &text), ("x-other", &text)], b""));
+        let response = envoy.send(&request(
+            "GET",
+            "/public",
+            &[("host", "a"), ("x-user-id", &text), ("x-other", &text)],
+            b"",
+        ));
         assert_eq!(response.status, 200, "{byte:#x}");
     }
     still_serves(&envoy, "high bytes");
@@ -78,7 +99,14 @@ fn every_high_byte_in_every_header_that_is_read() {
 #[test]
 fn tokens_that_are_too_much() {
     let envoy = start();
-    let bearer = |token: &str| request("GET", "/", &[("host", "a"), ("authorization", &format!("Bearer {token}"))], b"");
+    let bearer = |token: &str| {
+        request(
+            "GET",
+            "/",
+            &[("host", "a"), ("authorization", &format!("Bearer {token}"))],
+            b"",
+        )
+    };
     for size in [1024, 8 * 1024, 16 * 1024, 16 * 1024 + 1, 32 * 1024, 55 * 1024] {
         let token = "A".repeat(size);
         refuse(&envoy, &format!("{size} bytes"), &bearer(&token), &[401]);
@@ -87,11 +115,29 @@ fn tokens_that_are_too_much() {
         refuse(&envoy, &format!("{size} bytes in three parts"), &bearer(&parts), &[401]);
     }
     refuse(&envoy, "70 KiB of header", &bearer(&"A".repeat(70 * 1024)), &[431]);
-    let commas = request("GET", "/", &[("host", "a"), ("authorization", &format!("Bearer {}", ",".repeat(50 * 1024)))], b"");
+    let commas = request(
+        "GET",
+        "/",
+        &[
+            ("host", "a"),
+            ("authorization", &format!("Bearer {}", ",".repeat(50 * 1024))),
+        ],
+        b"",
+    );
     refuse(&envoy, "50 Ki commas", &commas, &[400]);
-    let cookies = request("GET", "/", &[("host", "a"), ("cookie", &"session=a;".repeat(5000))], b"");
+    let cookies = request(
+        "GET",
+        "/",
+        &[("host", "a"), ("cookie", &"session=a;".repeat(5000))],
+        b"",
+    );
     refuse(&envoy, "5000 cookies", &cookies, &[400]);
-    let query = request("GET", &format!("/?{}", "access_token=a&".repeat(3000)), &[("host", "a")], b"");
+    let query = request(
+        "GET",
+        &format!("/?{}", "access_token=a&".repeat(3000)),
+        &[("host", "a")],
+        b"",
+    );
     refuse(&envoy, "3000 parameters", &query, &[400]);
     envoy.assert_no_vm_died();
 }
@@ -103,8 +149,14 @@ fn json_that_is_too_deep() {
         let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let objects = format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
         for text in [&nested, &objects] {
-            let payload = TokenSpec { raw_claims: Some(text.clone()), ..TokenSpec::default() };
-            let header = TokenSpec { raw_header: Some(text.clone()), ..TokenSpec::default() };
+            let payload = TokenSpec {
+                raw_claims: Some(text.clone()),
+                ..TokenSpec::default()
+            };
+            let header = TokenSpec {
+                raw_header: Some(text.clone()),
+                ..TokenSpec::default()
+            };
             for spec in [payload, header] {
                 let authorization = format!("Bearer {}", Issuer::shared().token(&spec));
                 let bytes = request("GET", "/", &[("host", "a"), ("authorization", &authorization)], b"");
@@ -132,9 +184,21 @@ fn malformed_requests() {
         ("CONNECT", raw("CONNECT a:443 HTTP/1.1\nhost: a:443\n\n"), &[404, 405]),
         ("TRACE", raw("TRACE / HTTP/1.1\nhost: a\n\n"), &[405]),
         ("a lower-case method", raw("get / HTTP/1.1\nhost: a\n\n"), &[400, 401]),
-        ("two lengths", raw("POST / HTTP/1.1\nhost: a\ncontent-length: 1\ncontent-length: 2\n\nab"), &[400]),
-        ("a length and chunks", raw("POST / HTTP/1.1\nhost: a\ncontent-length: 1\ntransfer-encoding: chunked\n\n0\n\n"), &[400]),
-        ("a zero byte", b"GET / HTTP/1.1\r\nhost: a\r\nx: \0\r\n\r\n".to_vec(), &[400]),
+        (
+            "two lengths",
+            raw("POST / HTTP/1.1\nhost: a\ncontent-length: 1\ncontent-length: 2\n\nab"),
+            &[400],
+        ),
+        (
+            "a length and chunks",
+            raw("POST / HTTP/1.1\nhost: a\ncontent-length: 1\ntransfer-encoding: chunked\n\n0\n\n"),
+            &[400],
+        ),
+        (
+            "a zero byte",
+            b"GET / HTTP/1.1\r\nhost: a\r\nx: \0\r\n\r\n".to_vec(),
+            &[400],
+        ),
         ("a space before the colon", raw("GET / HTTP/1.1\nhost : a\n\n"), &[400]),
         ("HTTP/1.0", raw("GET / HTTP/1.0\nhost: a\n\n"), &[426]),
     ] {
@@ -153,7 +217,9 @@ fn clients_that_leave() {
         stream.shutdown(Shutdown::Both).expect("closed");
     }
     let mut stream = TcpStream::connect(envoy.address()).expect("a connection");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a timeout");
     // Two requests on one connection: the second is decided for itself.
     let mut bytes = request("GET", "/public", &[("host", "a")], b"");
     bytes.extend(request("GET", "/", &[("host", "a"), ("connection", "close")], b""));
@@ -161,7 +227,10 @@ fn clients_that_leave() {
     let mut text = Vec::new();
     stream.read_to_end(&mut text).expect("two answers");
     let text = String::from_utf8_lossy(&text);
-    assert!(text.starts_with("HTTP/1.1 200") && text.contains("HTTP/1.1 401"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 200") && text.contains("HTTP/1.1 401"),
+        "{text}"
+    );
     still_serves(&envoy, "clients that leave");
     envoy.assert_no_vm_died();
 }

@@ -30,7 +30,13 @@ fn start() -> (Envoy, Echo) {
     });
     let echo = Echo::start("upstream");
     let upstream = echo.address;
-    let bare = Bare { config, form: Form::Struct, environment: BTreeMap::new(), route_names: Vec::new(), upstream };
+    let bare = Bare {
+        config,
+        form: Form::Struct,
+        environment: BTreeMap::new(),
+        route_names: Vec::new(),
+        upstream,
+    };
     (Envoy::start(&bare.bootstrap()), echo)
 }
 
@@ -57,7 +63,9 @@ fn send(address: SocketAddr, request: Request<()>, trailers: Option<HeaderMap>) 
 
 fn get(path: &str, headers: &[(&str, &str)]) -> Request<()> {
     let request = Request::get(format!("http://gateway.example{path}"));
-    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let request = headers
+        .iter()
+        .fold(request, |request, (name, value)| request.header(*name, *value));
     request.body(()).expect("a request")
 }
 
@@ -69,12 +77,19 @@ fn seen(body: &[u8]) -> Seen {
 fn identity_is_set_once_and_forged_headers_are_gone() {
     let (envoy, _echo) = start();
     let authorization = format!("Bearer {}", Issuer::shared().good_token());
-    let headers = [("authorization", authorization.as_str()), ("x-user-id", "admin"), ("x_user_id", "admin")];
+    let headers = [
+        ("authorization", authorization.as_str()),
+        ("x-user-id", "admin"),
+        ("x_user_id", "admin"),
+    ];
     let (status, _, body) = send(envoy.address(), get("/private", &headers), None);
     assert_eq!(status, 200);
     let upstream = seen(&body);
     assert_eq!(upstream.all("x-user-id"), ["u1"]);
-    assert!(upstream.all("x_user_id").is_empty() && upstream.all("authorization").is_empty(), "{upstream:?}");
+    assert!(
+        upstream.all("x_user_id").is_empty() && upstream.all("authorization").is_empty(),
+        "{upstream:?}"
+    );
     let (status, _, body) = send(envoy.address(), get("/public", &headers[1..]), None);
     assert_eq!((status, seen(&body).all("x-user-id").len()), (200, 0));
 }
@@ -87,7 +102,12 @@ fn refusals_are_the_same() {
     for (path, headers, status, code) in [
         ("/private", vec![], 401, "missing_credentials"),
         ("/private", vec![("authorization", "Bearer x")], 401, "invalid_token"),
-        ("/private", vec![("authorization", bearer.as_str()), ("authorization", bearer.as_str())], 400, "multiple_credentials"),
+        (
+            "/private",
+            vec![("authorization", bearer.as_str()), ("authorization", bearer.as_str())],
+            400,
+            "multiple_credentials",
+        ),
         ("/other", vec![("authorization", bearer.as_str())], 403, "no_policy"),
         ("/public//x", vec![], 400, "invalid_request"),
     ] {
@@ -103,10 +123,21 @@ fn refusals_are_the_same() {
 fn split_cookies_are_read_together() {
     let (envoy, _echo) = start();
     let session = format!("session={}", Issuer::shared().good_token());
-    let (status, _, body) = send(envoy.address(), get("/private", &[("cookie", "a=b"), ("cookie", &session), ("cookie", "c=d")]), None);
+    let (status, _, body) = send(
+        envoy.address(),
+        get(
+            "/private",
+            &[("cookie", "a=b"), ("cookie", &session), ("cookie", "c=d")],
+        ),
+        None,
+    );
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
     assert_eq!(seen(&body).all("cookie").join("; "), "a=b; c=d");
-    let (status, _, _) = send(envoy.address(), get("/private", &[("cookie", &session), ("cookie", &session)]), None);
+    let (status, _, _) = send(
+        envoy.address(),
+        get("/private", &[("cookie", &session), ("cookie", &session)]),
+        None,
+    );
     assert_eq!(status, 400);
 }
 
@@ -117,7 +148,9 @@ fn trailers_carry_no_identity() {
     for name in ["x-user-id", "x_user_id", "x-user-roles", "x-checksum"] {
         trailers.insert(name, "forged".parse().expect("a value"));
     }
-    let request = Request::post("http://gateway.example/public").body(()).expect("a request");
+    let request = Request::post("http://gateway.example/public")
+        .body(())
+        .expect("a request");
     let (status, _, body) = send(envoy.address(), request, Some(trailers));
     assert_eq!(status, 200);
     let upstream = seen(&body);

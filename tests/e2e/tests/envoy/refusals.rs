@@ -21,20 +21,35 @@ fn start() -> Envoy {
         "routes": [{"name": "everything", "match": {"path_prefix": "/all"}, "auth": {"any": ["jwt"]}}],
     });
     let upstream = Echo::start("upstream").address;
-    let bare = Bare { config, form: Form::Struct, environment: BTreeMap::new(), route_names: Vec::new(), upstream };
+    let bare = Bare {
+        config,
+        form: Form::Struct,
+        environment: BTreeMap::new(),
+        route_names: Vec::new(),
+        upstream,
+    };
     Envoy::start(&bare.bootstrap())
 }
 
 #[test]
 fn the_whole_answer_of_a_refusal() {
     let envoy = start();
-    let response = envoy.send(&request("GET", "/all", &[("host", "a"), ("authorization", "Bearer x")], b""));
+    let response = envoy.send(&request(
+        "GET",
+        "/all",
+        &[("host", "a"), ("authorization", "Bearer x")],
+        b"",
+    ));
     let request_id = response.json()["request_id"].clone();
     assert_eq!(
         response.json(),
         json!({"type": "about:blank", "title": "Unauthorized", "status": 401, "code": "invalid_token", "request_id": request_id})
     );
-    let mut headers: Vec<_> = response.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let mut headers: Vec<_> = response
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
     headers.retain(|line| !line.starts_with("date: ") && !line.starts_with("content-length: "));
     headers.sort();
     assert_eq!(
@@ -58,8 +73,16 @@ fn a_head_request_is_refused_without_a_body() {
 #[test]
 fn a_grpc_client_gets_a_trailers_only_answer() {
     let envoy = start();
-    for (path, status, message) in [("/all/x", "16", "missing_credentials"), ("/other", "7", "no_policy"), ("/all//x", "3", "invalid_request")] {
-        let headers = [("host", "a"), ("content-type", "application/grpc+proto"), ("te", "trailers")];
+    for (path, status, message) in [
+        ("/all/x", "16", "missing_credentials"),
+        ("/other", "7", "no_policy"),
+        ("/all//x", "3", "invalid_request"),
+    ] {
+        let headers = [
+            ("host", "a"),
+            ("content-type", "application/grpc+proto"),
+            ("te", "trailers"),
+        ];
         let response = envoy.send(&request("POST", path, &headers, b"body"));
         assert_eq!(response.status, 200, "{path}");
         assert_eq!(response.header("grpc-status"), Some(status), "{path}");
@@ -72,11 +95,24 @@ fn a_grpc_client_gets_a_trailers_only_answer() {
 fn outcomes_are_counted_by_route_code_and_reason() {
     let envoy = start();
     let good = format!("Bearer {}", tollgate_e2e::issuer::Issuer::shared().good_token());
-    for (path, authorization) in [("/all", "Bearer x"), ("/all", "Bearer a.b"), ("/all", good.as_str()), ("/other", good.as_str())] {
-        envoy.send(&request("GET", path, &[("host", "a"), ("authorization", authorization)], b""));
+    for (path, authorization) in [
+        ("/all", "Bearer x"),
+        ("/all", "Bearer a.b"),
+        ("/all", good.as_str()),
+        ("/other", good.as_str()),
+    ] {
+        envoy.send(&request(
+            "GET",
+            path,
+            &[("host", "a"), ("authorization", authorization)],
+            b"",
+        ));
     }
     let count = |labels: &str| envoy.stat(&format!("wasmcustom.tollgate_{labels}"));
-    assert_eq!(count("requests_total;route=everything;outcome=denied;code=invalid_token;"), 2);
+    assert_eq!(
+        count("requests_total;route=everything;outcome=denied;code=invalid_token;"),
+        2
+    );
     assert_eq!(count("requests_total;route=everything;outcome=allowed;code=ok;"), 1);
     assert_eq!(count("requests_total;route=none;outcome=denied;code=no_policy;"), 1);
     assert_eq!(count("auth_total;method=jwt;outcome=denied;reason=not_three_parts;"), 2);

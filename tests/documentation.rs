@@ -1,0 +1,229 @@
+//! The documentation is held to the code. `UPDATE_DOCS=1 cargo test --test documentation` rewrites the generated parts.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    reason = "a test may fail by panicking"
+)]
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tollgate::config::{Config, Environment, decode};
+use tollgate::denial::{DenialKind, Refusal};
+use tollgate::plan::Plan;
+
+#[test]
+fn every_key_is_in_the_reference() {
+    let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
+    let mut rows = Vec::new();
+    describe(&schema, &schema, "", &mut rows);
+    let table = rows
+        .into_iter()
+        .fold("| key | meaning |\n|---|---|\n".to_owned(), |table, row| table + &row);
+    hold("docs/CONFIG.md", "keys", &table);
+}
+
+#[test]
+fn every_refusal_is_in_the_table() {
+    let rows = DenialKind::ALL.iter().map(|kind| {
+        let Refusal {
+            status,
+            title,
+            code,
+            grpc_status,
+        } = kind.refusal();
+        format!("| `{code}` | {status} {title} | {grpc_status} |\n")
+    });
+    let table = rows.fold(
+        "| code | status | grpc-status |\n|---|---|---|\n".to_owned(),
+        |table, row| table + &row,
+    );
+    hold("docs/REFUSALS.md", "refusals", &table);
+}
+
+#[test]
+fn every_configuration_in_the_documentation_is_a_good_one() {
+    let mut count = 0;
+    for (path, text) in documents() {
+        for block in blocks(&text, "yaml").filter(|block| block.contains("version: 1")) {
+            count += 1;
+            let value: Value =
+                serde_saphyr::from_str(block).unwrap_or_else(|error| panic!("{}: {error}\n{block}", path.display()));
+            let environment: Environment = [("JWT_SECRET".to_owned(), "x".repeat(64))].into();
+            decode(value.to_string().as_bytes())
+                .map_err(|error| vec![error])
+                .and_then(|config| Plan::compile(&config, &environment))
+                .unwrap_or_else(|errors| panic!("{}: {errors:#?}\n{block}", path.display()));
+        }
+    }
+    assert!(count >= 2, "only {count} configurations found");
+}
+
+#[test]
+fn every_path_in_the_documentation_exists() {
+    for (path, text) in documents() {
+        for word in text.split(['`', '(', ')', ' ', '\n']) {
+            let word = word.split('#').next().unwrap_or_default();
+            let is_path = ["src/", "tests/", "scripts/", "docs/", "envoy/", "../"]
+                .iter()
+                .any(|start| word.starts_with(start));
+            if is_path && !word.contains(['<', '*', '{']) && !word.contains("NAME") {
+                let base = if word.starts_with("../") {
+                    path.parent().unwrap().to_owned()
+                } else {
+                    root()
+                };
+                assert!(
+                    base.join(word).exists(),
+                    "{} names {word}, which does not exist",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn markdown_links_lead_somewhere() {
+    for (path, text) in documents() {
+        for (_, rest) in text
+            .match_indices("](")
+            .map(|(at, found)| (at, &text[at + found.len()..]))
+        {
+            let target = rest.split([')', '#']).next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") {
+                assert!(
+                    path.parent().unwrap().join(target).exists(),
+                    "{} links to {target}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+/// A row for every property below this place of the schema.
+fn describe(schema: &Value, root: &Value, path: &str, rows: &mut Vec<String>) {
+    let schema = resolve(schema, root);
+    for member in ["oneOf", "anyOf"] {
+        for variant in schema[member].as_array().into_iter().flatten() {
+            describe(variant, root, path, rows);
+        }
+    }
+    if schema["items"].is_object() {
+        describe(&schema["items"], root, &format!("{path}[]"), rows);
+    }
+    if schema["additionalProperties"].is_object() {
+        describe(&schema["additionalProperties"], root, &format!("{path}.NAME"), rows);
+    }
+    let required: Vec<_> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let choice = path_is_choice(schema);
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
+        let text = [
+            &property["description"],
+            &schema["description"],
+            &resolve(property, root)["description"],
+        ]
+        .into_iter()
+        .enumerate()
+        .filter(|(place, _)| *place != 1 || choice)
+        .find_map(|(_, text)| text.as_str())
+        .unwrap_or_else(|| panic!("{path} has no description"));
+        let text = text
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .replace('|', "\\|");
+        let must = if required.contains(&name.as_str()) && !choice {
+            " Required."
+        } else {
+            ""
+        };
+        rows.push(format!("| `{path}` | {text}{must} |\n"));
+        describe(property, root, &path, rows);
+    }
+}
+
+/// An externally tagged variant: an object of exactly one property, the variant's name.
+fn path_is_choice(schema: &Value) -> bool {
+    schema["properties"]
+        .as_object()
+        .is_some_and(|properties| properties.len() == 1)
+        && schema["additionalProperties"] == false
+        && schema["title"].is_null()
+}
+
+fn resolve<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str() {
+        Some(reference) => root.pointer(reference.trim_start_matches('#')).expect("a definition"),
+        None => schema,
+    }
+}
+
+/// The part of a document between `<!-- NAME -->` and `<!-- end -->` is this text.
+fn hold(document: &str, name: &str, text: &str) {
+    let path = root().join(document);
+    let found = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"));
+    let begin = format!("<!-- {name} -->\n");
+    let (before, rest) = found
+        .split_once(&begin)
+        .unwrap_or_else(|| panic!("{document} has no {begin}"));
+    let (part, after) = rest
+        .split_once("<!-- end -->")
+        .unwrap_or_else(|| panic!("{document}: {name} has no end"));
+    if part != text {
+        if env::var_os("UPDATE_DOCS").is_some() {
+            fs::write(&path, format!("{before}{begin}{text}<!-- end -->{after}")).unwrap();
+        } else {
+            panic!("{document} is not what the code says; run: UPDATE_DOCS=1 cargo test --test documentation\n{text}");
+        }
+    }
+}
+
+fn blocks<'a>(text: &'a str, language: &'a str) -> impl Iterator<Item = &'a str> {
+    let fence = format!("```{language}\n");
+    let starts: Vec<_> = text.match_indices(&fence).map(|(at, found)| at + found.len()).collect();
+    starts
+        .into_iter()
+        .map(move |start| text[start..].split("```").next().unwrap_or_default())
+}
+
+fn documents() -> Vec<(PathBuf, String)> {
+    let docs = fs::read_dir(root().join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = docs
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    paths.extend(["README.md", "CONTRIBUTING.md", "tests/cases/README.md"].map(|name| root().join(name)));
+    paths
+        .into_iter()
+        .map(|path| {
+            (
+                path.clone(),
+                fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+            )
+        })
+        .collect()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
