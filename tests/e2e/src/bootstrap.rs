@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use crate::case::{repository, with_keys};
+use crate::echo::Echo;
 
 /// How the plugin's configuration is handed to Envoy.
 #[derive(Debug, Clone)]
@@ -37,7 +38,33 @@ pub struct Bare {
     pub upstream: SocketAddr,
 }
 
+/// A configuration with one issuer, `main`, and these rules.
+pub fn one_issuer(routes: Value) -> Value {
+    json!({
+        "version": 1,
+        "jwt": {"issuers": [{
+            "name": "main",
+            "issuer": "https://issuer.example",
+            "audiences": ["api"],
+            "algorithms": ["ES256"],
+            "jwks": {"inline": with_keys("$keys".into())},
+        }]},
+        "routes": routes,
+    })
+}
+
 impl Bare {
+    /// A gateway with this configuration in front of `upstream`, and nothing else to it.
+    pub fn new(config: Value, upstream: &Echo) -> Self {
+        Self {
+            config,
+            form: Form::Struct,
+            environment: BTreeMap::new(),
+            route_names: Vec::new(),
+            upstream: upstream.address,
+        }
+    }
+
     /// The bootstrap.
     pub fn bootstrap(&self) -> Value {
         let mut routes: Vec<Value> = self

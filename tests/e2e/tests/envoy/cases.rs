@@ -1,6 +1,6 @@
 //! The case files through a real Envoy: the shell translates every event and effect.
 
-use tollgate_e2e::bootstrap::{Bare, Form};
+use tollgate_e2e::bootstrap::Bare;
 use tollgate_e2e::case::{Case, CaseFile};
 use tollgate_e2e::echo::{Echo, Seen};
 use tollgate_e2e::envoy::Envoy;
@@ -14,11 +14,9 @@ fn every_case_holds_through_envoy() {
         let name = path.file_stem().unwrap_or_default().display().to_string();
         let echo = Echo::start("upstream");
         let gateway = Bare {
-            config: file.config.clone(),
-            form: Form::Struct,
             environment: file.environment.clone(),
             route_names: file.route_names(),
-            upstream: echo.address,
+            ..Bare::new(file.config.clone(), &echo)
         };
         let envoy = Envoy::start(&gateway.bootstrap());
         for case in &file.requests {

@@ -1,13 +1,12 @@
 //! How a configuration reaches the plugin, and what becomes of a bad one.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tollgate_e2e::bootstrap::{Bare, Form};
+use tollgate_e2e::bootstrap::{Bare, Form, one_issuer};
 use tollgate_e2e::echo::Echo;
 use tollgate_e2e::envoy::{Envoy, Options, Refused};
 use tollgate_e2e::issuer::Issuer;
@@ -15,29 +14,16 @@ use tollgate_e2e::raw::{get, request};
 
 /// One protected and one public path.
 fn config() -> Value {
-    json!({
-        "version": 1,
-        "jwt": {"issuers": [{
-            "name": "main",
-            "issuer": "https://issuer.example",
-            "audiences": ["api"],
-            "algorithms": ["ES256"],
-            "jwks": {"inline": Issuer::shared().jwks()},
-        }]},
-        "routes": [
-            {"match": {"path_prefix": "/public"}, "public": true},
-            {"match": {"path_prefix": "/private"}, "auth": {"any": ["jwt"]}},
-        ],
-    })
+    one_issuer(json!([
+        {"match": {"path_prefix": "/public"}, "public": true},
+        {"match": {"path_prefix": "/private"}, "auth": {"any": ["jwt"]}},
+    ]))
 }
 
 fn gateway(config: Value, form: Form) -> Bare {
     Bare {
-        config,
         form,
-        environment: BTreeMap::new(),
-        route_names: Vec::new(),
-        upstream: Echo::start("upstream").address,
+        ..Bare::new(config, &Echo::start("upstream"))
     }
 }
 

@@ -1,12 +1,11 @@
 //! What no client should send: a documented refusal, and a worker that still serves the next request.
 
-use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use serde_json::json;
-use tollgate_e2e::bootstrap::{Bare, Form};
+use tollgate_e2e::bootstrap::{Bare, one_issuer};
 use tollgate_e2e::echo::Echo;
 use tollgate_e2e::envoy::{Envoy, Options};
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
@@ -14,31 +13,16 @@ use tollgate_e2e::raw::request;
 
 /// One worker, so that the good request meets the VM that has just met the bad one.
 fn start() -> Envoy {
-    let config = json!({
-        "version": 1,
-        "jwt": {"issuers": [{
-            "name": "main",
-            "issuer": "https://issuer.example",
-            "audiences": ["api"],
-            "algorithms": ["RS256", "ES256", "EdDSA", "PS256"],
-            "jwks": {"inline": Issuer::shared().jwks()},
-            "from": [{"header": {"name": "authorization"}}, {"cookie": "session"}, {"query": "access_token"}],
-        }]},
-        "routes": [
-            {"match": {"path_prefix": "/public"}, "public": true},
-            {"match": {"path_prefix": "/"}, "auth": {"any": ["jwt"]}},
-        ],
-    });
-    let upstream = Echo::start("upstream").address;
-    let bare = Bare {
-        config,
-        form: Form::Struct,
-        environment: BTreeMap::new(),
-        route_names: Vec::new(),
-        upstream,
-    };
+    let mut config = one_issuer(json!([
+        {"match": {"path_prefix": "/public"}, "public": true},
+        {"match": {"path_prefix": "/"}, "auth": {"any": ["jwt"]}},
+    ]));
+    let issuer = &mut config["jwt"]["issuers"][0];
+    issuer["algorithms"] = json!(["RS256", "ES256", "EdDSA", "PS256"]);
+    issuer["from"] = json!([{"header": {"name": "authorization"}}, {"cookie": "session"}, {"query": "access_token"}]);
+    let bootstrap = Bare::new(config, &Echo::start("upstream")).bootstrap();
     let options = Options { concurrency: 1 };
-    Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log))
+    Envoy::try_start(&bootstrap, &options).unwrap_or_else(|refused| panic!("{}", refused.log))
 }
 
 /// Sends a bad request, expects one of these statuses, then sends a good one.

@@ -1,43 +1,24 @@
 //! The same over HTTP/2, and what only HTTP/2 clients send.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tollgate_e2e::bootstrap::{Bare, Form};
+use tollgate_e2e::bootstrap::{Bare, one_issuer};
 use tollgate_e2e::echo::{Echo, Seen, runtime};
 use tollgate_e2e::envoy::Envoy;
 use tollgate_e2e::issuer::Issuer;
 
 fn start() -> (Envoy, Echo) {
-    let config = json!({
-        "version": 1,
-        "jwt": {"issuers": [{
-            "name": "main",
-            "issuer": "https://issuer.example",
-            "audiences": ["api"],
-            "algorithms": ["ES256"],
-            "jwks": {"inline": Issuer::shared().jwks()},
-            "from": [{"header": {"name": "authorization"}}, {"cookie": "session"}],
-        }]},
-        "routes": [
-            {"match": {"path_prefix": "/public"}, "public": true},
-            {"match": {"path_prefix": "/private"}, "auth": {"any": ["jwt"]}},
-        ],
-    });
+    let mut config = one_issuer(json!([
+        {"match": {"path_prefix": "/public"}, "public": true},
+        {"match": {"path_prefix": "/private"}, "auth": {"any": ["jwt"]}},
+    ]));
+    config["jwt"]["issuers"][0]["from"] = json!([{"header": {"name": "authorization"}}, {"cookie": "session"}]);
     let echo = Echo::start("upstream");
-    let upstream = echo.address;
-    let bare = Bare {
-        config,
-        form: Form::Struct,
-        environment: BTreeMap::new(),
-        route_names: Vec::new(),
-        upstream,
-    };
-    (Envoy::start(&bare.bootstrap()), echo)
+    (Envoy::start(&Bare::new(config, &echo).bootstrap()), echo)
 }
 
 /// One request on a connection of its own: status, headers, body.

@@ -1,34 +1,15 @@
 //! What clients and operators see of a refusal.
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
-use tollgate_e2e::bootstrap::{Bare, Form};
+use tollgate_e2e::bootstrap::{Bare, one_issuer};
 use tollgate_e2e::echo::Echo;
 use tollgate_e2e::envoy::Envoy;
+use tollgate_e2e::issuer::Issuer;
 use tollgate_e2e::raw::request;
 
 fn start() -> Envoy {
-    let config = json!({
-        "version": 1,
-        "jwt": {"issuers": [{
-            "name": "main",
-            "issuer": "https://issuer.example",
-            "audiences": ["api"],
-            "algorithms": ["ES256"],
-            "jwks": {"inline": tollgate_e2e::issuer::Issuer::shared().jwks()},
-        }]},
-        "routes": [{"name": "everything", "match": {"path_prefix": "/all"}, "auth": {"any": ["jwt"]}}],
-    });
-    let upstream = Echo::start("upstream").address;
-    let bare = Bare {
-        config,
-        form: Form::Struct,
-        environment: BTreeMap::new(),
-        route_names: Vec::new(),
-        upstream,
-    };
-    Envoy::start(&bare.bootstrap())
+    let routes = json!([{"name": "everything", "match": {"path_prefix": "/all"}, "auth": {"any": ["jwt"]}}]);
+    Envoy::start(&Bare::new(one_issuer(routes), &Echo::start("upstream")).bootstrap())
 }
 
 #[test]
@@ -94,7 +75,7 @@ fn a_grpc_client_gets_a_trailers_only_answer() {
 #[test]
 fn outcomes_are_counted_by_route_code_and_reason() {
     let envoy = start();
-    let good = format!("Bearer {}", tollgate_e2e::issuer::Issuer::shared().good_token());
+    let good = format!("Bearer {}", Issuer::shared().good_token());
     for (path, authorization) in [
         ("/all", "Bearer x"),
         ("/all", "Bearer a.b"),
