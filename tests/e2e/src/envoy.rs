@@ -66,7 +66,7 @@ impl Envoy {
             .args([
                 "--concurrency",
                 &options.concurrency.to_string(),
-                "--use-dynamic-base-id",
+                "--disable-hot-restart",
             ])
             .args(["--log-level", "warning", "--component-log-level", "wasm:debug"])
             .stdin(Stdio::null())
