@@ -89,3 +89,57 @@ fn hmac<M: hmac::Mac + hmac::KeyInit>(secret: &[u8], message: &[u8], tag: &[u8])
         .map(|mac| mac.chain_update(message))
         .is_ok_and(|mac| mac.verify_slice(tag).is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A host that calls every signature good: what reaches it has passed every check of ours.
+    struct Credulous;
+
+    impl World for Credulous {
+        fn now(&self) -> u64 {
+            0
+        }
+
+        fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {
+            assert!(!check.public_key.is_empty());
+            Some(true)
+        }
+    }
+
+    fn verified(key: &Key, algorithm: Algorithm, signature: &[u8]) -> bool {
+        verify(&Credulous, key, algorithm, b"message", signature)
+    }
+
+    #[test]
+    fn the_host_is_asked_only_about_a_key_that_fits_and_a_signature_of_the_right_size() {
+        let mut modulus = [0xa5; 256];
+        modulus[255] = 1;
+        let rsa = Key::from_jwk(&json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB"})).unwrap();
+        assert!(verified(&rsa, Algorithm::RS256, &[1; 256]));
+        assert!(!verified(&rsa, Algorithm::RS256, &[1; 255]) && !verified(&rsa, Algorithm::RS256, &[1; 257]));
+        assert!(!verified(&rsa, Algorithm::ES256, &[1; 256]) && !verified(&rsa, Algorithm::HS256, &[1; 256]));
+        assert!(
+            !verified(&rsa, Algorithm::PS256, &[1; 256]),
+            "the host cannot verify PSS and is not asked"
+        );
+
+        let (x, y) = (
+            "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        );
+        let ec = Key::from_jwk(&json!({"kty": "EC", "crv": "P-256", "x": x, "y": y})).unwrap();
+        assert!(verified(&ec, Algorithm::ES256, &[1; 64]));
+        for bad in [&[1; 63][..], &[1; 65], &[1; 72], &[1; 96], &[0; 64], &[0xff; 64], &[]] {
+            assert!(!verified(&ec, Algorithm::ES256, bad), "{bad:?}");
+        }
+        assert!(!verified(&ec, Algorithm::ES384, &[1; 64]) && !verified(&ec, Algorithm::RS256, &[1; 64]));
+        let bound = Key::from_jwk(&json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "alg": "ES256"})).unwrap();
+        assert!(verified(&bound, Algorithm::ES256, &[1; 64]));
+    }
+}
