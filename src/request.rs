@@ -118,6 +118,8 @@ const COMMON_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Report;
+    use crate::policy::identity_headers::{IdentityConfig, IdentityHeaders};
     use proptest::prelude::*;
 
     fn check(method: &str, authority: &str, path: &str) -> Result<(String, String), &'static str> {
@@ -136,6 +138,22 @@ mod tests {
         assert_eq!(check("GET", "A.example:8080", "/a/b?c=/../d"), ok("a.example", "/a/b"));
         assert_eq!(check("GET", "[::1]:80", "/a..b/.c/%61"), ok("[::1]", "/a..b/.c/%61"));
         assert_eq!(check("GET", "h", "/"), ok("h", "/"));
+    }
+
+    #[test]
+    fn managed_names_look_absent_to_policies() {
+        let managed = IdentityHeaders::compile(&IdentityConfig::default(), &mut Report::default()).managed;
+        let pairs = [
+            (":method", "GET"),
+            (":authority", "h"),
+            (":path", "/"),
+            ("x-user-id", "forged"),
+            ("x-other", "kept"),
+        ];
+        let headers: Headers = pairs.into_iter().collect();
+        let request = Request::new(&headers, None, &managed).unwrap();
+        assert_eq!(request.header("x-user-id").count(), 0);
+        assert_eq!(request.header("x-other").count(), 1);
     }
 
     #[test]
