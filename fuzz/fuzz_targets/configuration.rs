@@ -1,0 +1,12 @@
+//! Any bytes as a configuration: refused with errors or compiled, never a panic.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tollgate::config::{Environment, decode};
+use tollgate::plan::Plan;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(config) = decode(bytes) {
+        let _ = Plan::compile(&config, &Environment::new());
+    }
+});

@@ -1,0 +1,12 @@
+//! Any bytes as a token, as a key and as a payload.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tollgate::jose::{Jws, KeySet, json};
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = Jws::parse(bytes);
+    if let Ok(document) = json::parse(bytes) {
+        let _ = KeySet::from_jwks(&document);
+    }
+});
