@@ -32,6 +32,8 @@ pub enum DenialKind {
     NoPolicy,
     /// The method is not allowed here.
     MethodNotAllowed,
+    /// The keys that would decide cannot be had.
+    KeysUnavailable,
     /// The gateway cannot decide, so it refuses.
     Unavailable,
 }
@@ -51,7 +53,7 @@ pub struct Refusal {
 
 impl DenialKind {
     /// Every kind, for the tests that hold the documentation to this table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::InvalidRequest,
         Self::MultipleCredentials,
         Self::MissingCredentials,
@@ -60,6 +62,7 @@ impl DenialKind {
         Self::Forbidden,
         Self::NoPolicy,
         Self::MethodNotAllowed,
+        Self::KeysUnavailable,
         Self::Unavailable,
     ];
 
@@ -74,6 +77,7 @@ impl DenialKind {
             Self::Forbidden => refusal(403, "Forbidden", "forbidden", 7),
             Self::NoPolicy => refusal(403, "Forbidden", "no_policy", 7),
             Self::MethodNotAllowed => refusal(405, "Method Not Allowed", "method_not_allowed", 12),
+            Self::KeysUnavailable => refusal(503, "Service Unavailable", "keys_unavailable", 14),
             Self::Unavailable => refusal(503, "Service Unavailable", "unavailable", 14),
         }
     }

@@ -9,6 +9,9 @@ pub enum Effect {
     SetHeader(String, Vec<u8>),
     /// Remove every value of a request trailer.
     RemoveTrailer(Vec<u8>),
+    /// Hold the request, and tell its headers again when [`Exchange::is_ready`](crate::exchange::Exchange::is_ready).
+    /// Always the only effect.
+    Wait,
     /// Answer the request now; nothing reaches an upstream. Always the last effect.
     Reply(Reply),
     /// Add one to a counter of this name; labels are part of it: `name;label=value;`.

@@ -6,7 +6,9 @@ use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::headers::Headers;
+use crate::keys::RemoteKeys;
 use crate::plan::{Plan, Selection};
+use crate::policy::Stop;
 use crate::policy::identity_headers::connection_effect;
 use crate::request::Request;
 use crate::world::World;
@@ -15,12 +17,14 @@ use crate::world::World;
 #[derive(Debug)]
 pub struct Exchange {
     plan: Rc<Plan>,
+    /// The keys that the request waits for, and their version when it began to.
+    awaited: Option<(Rc<RemoteKeys>, u64)>,
 }
 
 impl Exchange {
     /// Begins an exchange, which keeps this plan to its end whatever is configured meanwhile.
     pub fn new(plan: Rc<Plan>) -> Self {
-        Self { plan }
+        Self { plan, awaited: None }
     }
 
     /// Whether the next event should carry Envoy's route name.
@@ -28,53 +32,79 @@ impl Exchange {
         self.plan.needs_route_name
     }
 
+    /// Whether what the request waits for has come, or will not.
+    pub fn is_ready(&self) -> bool {
+        self.awaited
+            .as_ref()
+            .is_none_or(|(keys, version)| keys.is_settled(*version))
+    }
+
     /// Takes one step. The effects are carried out in order; without a reply among them the request goes on.
     pub fn on(&mut self, event: Event<'_>, world: &dyn World) -> Vec<Effect> {
         match event {
-            Event::RequestHeaders { headers, route_name } => self.on_request(headers, route_name, world),
+            Event::RequestHeaders {
+                headers,
+                route_name,
+                may_wait,
+            } => {
+                // A token has one issuer: who has waited for its keys once does not wait again.
+                let may_wait = may_wait && self.awaited.is_none();
+                self.on_request(headers, route_name, may_wait, world)
+            }
             Event::RequestTrailers { trailers } => self.strip(trailers).map(Effect::RemoveTrailer).collect(),
         }
     }
 
-    fn on_request(&self, headers: &Headers, route_name: Option<&str>, world: &dyn World) -> Vec<Effect> {
-        let mut request = match Request::new(headers, route_name, &self.plan.identity.managed) {
+    fn on_request(
+        &mut self,
+        headers: &Headers,
+        route_name: Option<&str>,
+        may_wait: bool,
+        world: &dyn World,
+    ) -> Vec<Effect> {
+        let plan = Rc::clone(&self.plan);
+        let mut request = match Request::new(headers, route_name, &plan.identity.managed) {
             Ok(request) => request,
             Err(denial) => return refuse(denial, NO_ROUTE, Vec::new(), headers),
         };
+        request.may_wait = may_wait;
         request.effects.extend(self.strip(headers).map(Effect::RemoveHeader));
         request.effects.extend(connection_effect(headers));
-        let (name, outcome) = self.decide(&mut request, world);
+        let (name, outcome) = decide(&plan, &mut request, world);
         let mut effects = request.effects;
         match outcome {
             Ok(()) => {
                 effects.push(count(name, "allowed", "ok"));
                 effects
             }
-            Err(denial) => refuse(denial, name, effects, headers),
-        }
-    }
-
-    /// The name of the route, and whether the request may go on.
-    fn decide(&self, request: &mut Request<'_>, world: &dyn World) -> (&str, Result<(), Denial>) {
-        let route = match self.plan.select(request) {
-            Selection::Route(route) => route,
-            Selection::MethodNotAllowed(route, allow) => {
-                let denial = Denial::new(DenialKind::MethodNotAllowed, "method_not_listed");
-                return (&route.name, Err(denial.with_header("allow", allow)));
+            Err(Stop::Deny(denial)) => refuse(denial, name, effects, headers),
+            Err(Stop::Wait(keys)) => {
+                let version = keys.version();
+                self.awaited = Some((keys, version));
+                vec![Effect::Wait]
             }
-            Selection::None => return (NO_ROUTE, Err(Denial::new(DenialKind::NoPolicy, "no_rule"))),
-        };
-        let outcome = route
-            .policies
-            .iter()
-            .try_for_each(|policy| policy.on_request(request, world));
-        (&route.name, outcome)
+        }
     }
 
     /// Every spelling of a managed name; whoever the client is, these are not theirs to send.
     fn strip(&self, headers: &Headers) -> impl Iterator<Item = Vec<u8>> + use<> {
         self.plan.identity.managed.found_in(headers).into_iter()
     }
+}
+
+/// The name of the route, and whether the request may go on.
+fn decide<'a>(plan: &'a Plan, request: &mut Request<'_>, world: &dyn World) -> (&'a str, Result<(), Stop>) {
+    let route = match plan.select(request) {
+        Selection::Route(route) => route,
+        Selection::MethodNotAllowed(route, allow) => {
+            let denial = Denial::new(DenialKind::MethodNotAllowed, "method_not_listed");
+            return (&route.name, Err(denial.with_header("allow", allow).into()));
+        }
+        Selection::None => return (NO_ROUTE, Err(Denial::new(DenialKind::NoPolicy, "no_rule").into())),
+    };
+    let mut policies = route.policies.iter();
+    let outcome = policies.try_for_each(|policy| policy.on_request(request, world));
+    (&route.name, outcome)
 }
 
 /// A refused request changes nothing: only what was counted stays, then the reply.

@@ -22,10 +22,12 @@ pub mod exchange;
 pub mod headers;
 pub mod identity;
 pub mod jose;
+pub mod keys;
 pub mod plan;
 pub mod policy;
 pub mod request;
 pub mod route;
+pub mod store;
 pub mod world;
 
 #[cfg(target_arch = "wasm32")]

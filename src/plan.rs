@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::config::{Config, ConfigError, DefaultsConfig, Environment, Report, RouteConfig};
 use crate::credential::Source;
+use crate::keys::RemoteKeys;
 use crate::policy::identity_headers::IdentityHeaders;
 use crate::policy::jwt::Issuers;
 use crate::policy::{Definitions, Policy, REGISTRY, RouteContext, Stage};
@@ -17,6 +18,8 @@ pub struct Plan {
     pub identity: Rc<IdentityHeaders>,
     /// Whether any rule looks at Envoy's route name, which costs a host call.
     pub needs_route_name: bool,
+    /// The keys that are to be fetched.
+    pub remote_keys: Vec<Rc<RemoteKeys>>,
     rules: Vec<Rule>,
     fallback: Option<Rc<Route>>,
 }
@@ -76,7 +79,9 @@ impl Plan {
         }
         let needs_route_name = rules.iter().any(|rule| rule.matcher.needs_route_name());
         report.finish()?;
+        let remote_keys = definitions.jwt.iter().flat_map(Issuers::remote_keys).cloned().collect();
         Ok(Self {
+            remote_keys,
             identity,
             needs_route_name,
             rules,

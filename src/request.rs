@@ -19,6 +19,8 @@ pub struct Request<'a> {
     pub query: Option<&'a str>,
     /// Envoy's name of the route that it has chosen, where the plan asks for it.
     pub route_name: Option<&'a str>,
+    /// Whether it may be held until keys arrive.
+    pub may_wait: bool,
     /// Who it is from; set by the authenticate stage alone.
     pub identity: Option<Identity>,
     /// What is to be done to it, in order.
@@ -48,6 +50,7 @@ impl<'a> Request<'a> {
             path,
             query,
             route_name,
+            may_wait: false,
             identity: None,
             effects: Vec::new(),
             headers,

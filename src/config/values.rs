@@ -20,6 +20,11 @@ impl Duration {
         Self(std::time::Duration::from_secs(seconds))
     }
 
+    /// Whole milliseconds.
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Whole seconds, rounded down.
     pub const fn as_secs(self) -> u64 {
         self.0.as_secs()

@@ -40,6 +40,7 @@ fn on(exchange: &mut Exchange, path: &str, more: &[(&str, &str)]) -> Vec<Effect>
         Event::RequestHeaders {
             headers: &headers,
             route_name: None,
+            may_wait: false,
         },
         &Nobody,
     )
@@ -92,6 +93,7 @@ fn a_request_without_its_pseudo_headers_is_refused() {
             Event::RequestHeaders {
                 headers: &headers,
                 route_name: None,
+                may_wait: false,
             },
             &Nobody,
         );

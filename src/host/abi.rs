@@ -16,6 +16,7 @@ pub(super) struct HostError(pub(super) u32);
 pub(super) enum Map {
     RequestHeaders = 0,
     RequestTrailers = 1,
+    CallResponseHeaders = 6,
 }
 
 #[link(wasm_import_module = "env")]
@@ -30,6 +31,18 @@ unsafe extern "C" {
         value_size: usize,
     ) -> u32;
     fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize) -> u32;
+    fn proxy_get_buffer_bytes(buffer: u32, start: usize, length: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+        cas: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, value_size: usize, cas: u32) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_send_local_response(
         status: u32,
@@ -86,6 +99,45 @@ pub(super) fn set_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Host
 pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), HostError> {
     // SAFETY: pointer and size are those of a live slice.
     checked(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
+}
+
+/// The beginning of the body of the answer to a call, no more than `length` bytes.
+pub(super) fn call_response_body(length: usize) -> Result<Vec<u8>, HostError> {
+    // SAFETY: the pointers are to live locals of `returned`.
+    returned(|data, size| unsafe { proxy_get_buffer_bytes(CALL_RESPONSE_BODY, 0, length, data, size) })
+}
+
+/// A value that all VMs share, and its CAS number; `None` where there is none.
+pub(super) fn shared_data(key: &str) -> Option<(Vec<u8>, u32)> {
+    let mut cas = 0;
+    // SAFETY: pointer and size are those of a live string; the others are to live locals.
+    let value =
+        returned(|data, size| unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut cas) });
+    value.ok().map(|value| (value, cas))
+}
+
+/// Writes a value that all VMs share. `cas` 0 always wins.
+pub(super) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), HostError> {
+    // SAFETY: pointers and sizes are those of live slices.
+    checked(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+}
+
+/// How often the root context's `on_tick` runs, in milliseconds.
+pub(super) fn set_tick_period(milliseconds: u32) {
+    // SAFETY: a plain number. It has no way to fail.
+    let _ = unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
+}
+
+/// Makes the following calls act on another context. An error where it is gone.
+pub(super) fn set_effective_context(context: u32) -> Result<(), HostError> {
+    // SAFETY: a plain number.
+    checked(unsafe { proxy_set_effective_context(context) })
+}
+
+/// Lets the effective context's request go on.
+pub(super) fn continue_request() -> Result<(), HostError> {
+    // SAFETY: a plain number.
+    checked(unsafe { proxy_continue_stream(HTTP_REQUEST) })
 }
 
 /// A property by its path; `None` where it has no value here.
@@ -196,3 +248,5 @@ fn serialize(pairs: &[(&str, &str)]) -> Vec<u8> {
 
 const OK: u32 = 0;
 const COUNTER: u32 = 0;
+const HTTP_REQUEST: u32 = 0;
+const CALL_RESPONSE_BODY: u32 = 4;

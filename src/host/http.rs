@@ -7,6 +7,7 @@ use proxy_wasm::types::Action;
 
 use super::abi::{self, HostError, Map};
 use super::metrics;
+use super::waiting::{Held, WaitingRoom};
 use super::world::Envoy;
 use crate::denial::{Denial, DenialKind};
 use crate::effect::{Effect, Reply};
@@ -17,15 +18,26 @@ use crate::plan::Plan;
 
 /// One request.
 pub(super) struct Http {
-    /// `None` only in a plugin whose configuration was refused, which Envoy gives no request.
-    exchange: Option<Exchange>,
+    id: u32,
+    plan: Option<Rc<Plan>>,
+    waiting_room: Rc<WaitingRoom>,
+}
+
+/// What became of effects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Applied {
+    /// The request may go on.
+    Continue,
+    /// It is answered.
+    Replied,
+    /// It must be held.
+    Wait,
 }
 
 impl Http {
-    pub(super) fn new(plan: Option<Rc<Plan>>) -> Self {
-        Self {
-            exchange: plan.map(Exchange::new),
-        }
+    /// `plan` is `None` only in a plugin whose configuration was refused, which Envoy gives no request.
+    pub(super) fn new(id: u32, plan: Option<Rc<Plan>>, waiting_room: Rc<WaitingRoom>) -> Self {
+        Self { id, plan, waiting_room }
     }
 }
 
@@ -33,27 +45,57 @@ impl Context for Http {}
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        let (Some(exchange), Some(headers)) = (&mut self.exchange, read(Map::RequestHeaders)) else {
-            return refuse("request_unreadable");
+        let (Some(plan), Some(headers)) = (&self.plan, read(Map::RequestHeaders)) else {
+            refuse("request_unreadable");
+            return Action::Pause;
         };
+        let mut exchange = Exchange::new(Rc::clone(plan));
         // Before any header is changed: a change makes Envoy forget the route that it has chosen.
         let route_name = exchange
             .needs_route_name()
             .then(|| abi::property(&["xds", "route_name"]))
             .flatten()
             .and_then(|name| String::from_utf8(name).ok());
+        let may_wait = self.waiting_room.has_room();
         let event = Event::RequestHeaders {
             headers: &headers,
             route_name: route_name.as_deref(),
+            may_wait,
         };
-        apply(exchange.on(event, &Envoy))
+        match apply(exchange.on(event, &Envoy)) {
+            Applied::Continue => Action::Continue,
+            Applied::Replied => Action::Pause,
+            Applied::Wait => {
+                self.waiting_room.hold(
+                    self.id,
+                    Held {
+                        exchange,
+                        headers,
+                        route_name,
+                    },
+                );
+                Action::Pause
+            }
+        }
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        let (Some(exchange), Some(trailers)) = (&mut self.exchange, read(Map::RequestTrailers)) else {
-            return refuse("trailers_unreadable");
+        let (Some(plan), Some(trailers)) = (&self.plan, read(Map::RequestTrailers)) else {
+            refuse("trailers_unreadable");
+            return Action::Pause;
         };
-        apply(exchange.on(Event::RequestTrailers { trailers: &trailers }, &Envoy))
+        let event = Event::RequestTrailers { trailers: &trailers };
+        match apply(Exchange::new(Rc::clone(plan)).on(event, &Envoy)) {
+            Applied::Continue => Action::Continue,
+            Applied::Replied | Applied::Wait => Action::Pause,
+        }
+    }
+}
+
+impl Drop for Http {
+    /// The client has left, or the request has ended.
+    fn drop(&mut self) {
+        self.waiting_room.leave(self.id);
     }
 }
 
@@ -62,7 +104,7 @@ fn read(map: Map) -> Option<Headers> {
 }
 
 /// Carries effects out. One that fails leaves a request in a state that nobody decided about: it is refused.
-fn apply(effects: Vec<Effect>) -> Action {
+pub(super) fn apply(effects: Vec<Effect>) -> Applied {
     for effect in effects {
         let done = match effect {
             Effect::RemoveHeader(name) => abi::remove_header(Map::RequestHeaders, &name),
@@ -78,6 +120,7 @@ fn apply(effects: Vec<Effect>) -> Action {
                 }
                 Ok(())
             }
+            Effect::Wait => return Applied::Wait,
             Effect::Reply(reply) => return send(&reply),
         };
         if let Err(HostError(status)) = done {
@@ -85,14 +128,14 @@ fn apply(effects: Vec<Effect>) -> Action {
             return refuse("host_call_failed");
         }
     }
-    Action::Continue
+    Applied::Continue
 }
 
-fn refuse(reason: &'static str) -> Action {
+fn refuse(reason: &'static str) -> Applied {
     send(&Denial::new(DenialKind::Unavailable, reason).reply(None, false))
 }
 
-fn send(reply: &Reply) -> Action {
+fn send(reply: &Reply) -> Applied {
     let headers: Vec<_> = reply
         .headers
         .iter()
@@ -102,5 +145,5 @@ fn send(reply: &Reply) -> Action {
     if abi::reply(reply.status, &reply.details, &headers, &reply.body, grpc_status).is_err() {
         log::error!("a reply could not be sent; the request is held");
     }
-    Action::Pause
+    Applied::Replied
 }

@@ -1,22 +1,96 @@
-//! The plugin's root context: takes a configuration or refuses it, and begins exchanges.
+//! The plugin's root context: takes a configuration or refuses it, begins exchanges, and fetches keys.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use super::abi;
+use super::abi::{self, Map};
 use super::http::Http;
+use super::metrics;
+use super::waiting::{FAST_TICK, WaitingRoom};
+use super::world::{Envoy, now_millis};
 use crate::config::{self, ConfigError, Environment};
+use crate::headers::Headers;
+use crate::keys::{Fetch, Fetched, MAX_BODY, RemoteKeys};
 use crate::plan::Plan;
 
 /// One configured plugin in one VM.
 #[derive(Default)]
 pub(super) struct Root {
     plan: Option<Rc<Plan>>,
+    waiting_room: Rc<WaitingRoom>,
+    /// Fetches under way, by the token of their call.
+    fetches: BTreeMap<u32, (Rc<RemoteKeys>, Fetch)>,
 }
 
-impl Context for Root {}
+impl Root {
+    fn remote_keys(&self) -> Vec<Rc<RemoteKeys>> {
+        self.plan
+            .iter()
+            .flat_map(|plan| plan.remote_keys.iter().cloned())
+            .collect()
+    }
+
+    fn dispatch(&mut self, keys: &Rc<RemoteKeys>, fetch: Fetch) {
+        let headers = vec![
+            (":method", "GET"),
+            (":path", fetch.path.as_str()),
+            (":authority", fetch.authority.as_str()),
+            ("accept", "application/json"),
+            ("user-agent", "tollgate"),
+        ];
+        match self.dispatch_http_call(&fetch.cluster, headers, None, Vec::new(), fetch.timeout) {
+            Ok(token) => {
+                self.fetches.insert(token, (Rc::clone(keys), fetch));
+            }
+            Err(_) => {
+                let outcome = keys.fail("cluster", now_millis(), &Envoy);
+                self.report(keys, outcome);
+            }
+        }
+    }
+
+    fn report(&mut self, keys: &Rc<RemoteKeys>, outcome: Fetched) {
+        let name = &keys.name;
+        let count = |outcome, reason| {
+            metrics::count(format!(
+                "tollgate_jwks_fetch_total;issuer={name};outcome={outcome};reason={reason};"
+            ));
+        };
+        match outcome {
+            Fetched::Published(warnings) => {
+                count("ok", "ok");
+                log::info!("issuer {name}: keys fetched");
+                for warning in warnings {
+                    log::warn!("issuer {name}: a published key is not used: {warning}");
+                }
+            }
+            Fetched::Next(fetch) => self.dispatch(keys, fetch),
+            Fetched::Failed(reason) => {
+                count("failed", reason);
+                log::warn!("issuer {name}: keys could not be fetched ({reason}); the old ones stay");
+            }
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, _trailers: usize) {
+        let Some((keys, fetch)) = self.fetches.remove(&token) else {
+            return;
+        };
+        let headers = abi::header_map(Map::CallResponseHeaders)
+            .ok()
+            .and_then(|bytes| Headers::decode(bytes).ok());
+        // One byte too many is enough to tell that it is too large.
+        let body = abi::call_response_body(body_size.min(MAX_BODY.saturating_add(1))).unwrap_or_default();
+        let outcome = keys.end(&fetch, now_millis(), &headers.unwrap_or_default(), &body, &Envoy);
+        self.report(&keys, outcome);
+        self.waiting_room.release();
+    }
+}
 
 impl RootContext for Root {
     /// Messages that Envoy would drop are not worth a host call.
@@ -31,6 +105,15 @@ impl RootContext for Root {
         match load(&bytes) {
             Ok(plan) => {
                 self.plan = Some(Rc::new(plan));
+                let remote_keys = self.remote_keys();
+                for keys in &remote_keys {
+                    keys.synchronize(&Envoy);
+                }
+                // Fetching begins with the first tick: here, Envoy may be trying the configuration in a VM that it
+                // throws away, and whose calls it does not send.
+                if !remote_keys.is_empty() {
+                    abi::set_tick_period(FAST_TICK);
+                }
                 true
             }
             Err(errors) => {
@@ -42,8 +125,26 @@ impl RootContext for Root {
         }
     }
 
-    fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http::new(self.plan.clone())))
+    fn on_tick(&mut self) {
+        let now = now_millis();
+        let remote_keys = self.remote_keys();
+        for keys in &remote_keys {
+            keys.synchronize(&Envoy);
+            if let Some(fetch) = keys.begin(now, &Envoy) {
+                self.dispatch(keys, fetch);
+            }
+        }
+        let is_awaited = !self.waiting_room.is_empty() || remote_keys.iter().any(|keys| keys.is_awaited(now));
+        abi::set_tick_period(if is_awaited { FAST_TICK } else { SLOW_TICK });
+        self.waiting_room.release();
+    }
+
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Http::new(
+            id,
+            self.plan.clone(),
+            Rc::clone(&self.waiting_room),
+        )))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -58,3 +159,6 @@ fn load(bytes: &[u8]) -> Result<Plan, Vec<ConfigError>> {
         .collect();
     Plan::compile(&config, &environment)
 }
+
+/// Milliseconds between ticks while nothing happens: how late a worker learns of keys that another has fetched.
+const SLOW_TICK: u32 = 1000;

@@ -6,16 +6,31 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost::Message;
 
 use super::abi;
+use crate::store::Store;
 use crate::world::{SignatureCheck, World};
 
 /// Envoy, seen from inside.
 pub(super) struct Envoy;
 
+/// Milliseconds since the epoch.
+pub(super) fn now_millis() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Store for Envoy {
+    fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        abi::shared_data(key)
+    }
+
+    fn write(&self, key: &str, value: &[u8], ticket: u32) -> bool {
+        abi::set_shared_data(key, value, ticket).is_ok()
+    }
+}
+
 impl World for Envoy {
     fn now(&self) -> u64 {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |duration| duration.as_secs())
+        now_millis() / 1000
     }
 
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {

@@ -45,6 +45,39 @@ pub struct KeyError {
 // === impl KeySet ===
 
 impl KeySet {
+    /// The keys of a set that can be used, and what is wrong with the others; `None` where it is no set or has too many
+    /// keys. An issuer may publish keys for purposes or of kinds that are not ours; a secret or private key among
+    /// them is not used either. Of two keys of one name neither is used: which one a token means would be a guess.
+    pub fn usable(document: &Value) -> Option<(Self, Vec<String>)> {
+        let items = document
+            .get("keys")
+            .and_then(Value::as_array)
+            .filter(|items| items.len() <= MAX_KEYS)?;
+        let named = |kid: &str| {
+            items
+                .iter()
+                .filter(|item| item.get("kid").and_then(Value::as_str) == Some(kid))
+                .count()
+        };
+        let mut set = Self::default();
+        let mut warnings = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            match Key::from_jwk(item) {
+                Ok(key) if key.kid.as_deref().is_some_and(|kid| named(kid) > 1) => {
+                    warnings.push(format!("keys[{index}]: `kid` is there twice"));
+                }
+                Ok(key) => set.keys.push(key),
+                Err(message) => warnings.push(format!("keys[{index}]: {message}")),
+            }
+        }
+        Some((set, warnings))
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// Reads a set of public keys; every error of every key.
     pub fn from_jwks(document: &Value) -> Result<Self, Vec<KeyError>> {
         let Some(items) = document.get("keys").and_then(Value::as_array) else {

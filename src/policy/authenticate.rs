@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::jwt::{Accept, Verified};
-use super::{Policy, Registration, RouteContext, Stage};
+use super::jwt::{Accept, Failure, Verified};
+use super::{Policy, Registration, RouteContext, Stage, Stop};
 use crate::config::Report;
 use crate::credential::{Found, Source};
 use crate::denial::{Denial, DenialKind};
@@ -104,7 +104,7 @@ fn compile_method(method: &MethodConfig, route: &RouteContext<'_>, report: &mut 
 }
 
 impl Policy for Authenticate {
-    fn on_request(&self, request: &mut Request<'_>, world: &dyn World) -> Result<(), Denial> {
+    fn on_request(&self, request: &mut Request<'_>, world: &dyn World) -> Result<(), Stop> {
         let mut presented = None;
         for method in &self.methods {
             for source in method.sources() {
@@ -112,7 +112,7 @@ impl Policy for Authenticate {
                     Found::None => {}
                     Found::One(credential) if presented.is_none() => presented = Some((method, source, credential)),
                     Found::One(_) | Found::Several => {
-                        return Err(Denial::new(DenialKind::MultipleCredentials, "multiple_credentials"));
+                        return Err(Denial::new(DenialKind::MultipleCredentials, "multiple_credentials").into());
                     }
                 }
             }
@@ -121,27 +121,37 @@ impl Policy for Authenticate {
             if self.optional {
                 return Ok(());
             }
-            return Err(self.challenged(Denial::new(DenialKind::MissingCredentials, "missing"), None));
+            return Err(self
+                .challenged(Denial::new(DenialKind::MissingCredentials, "missing"), None)
+                .into());
         };
-        let verified = method.verify(&credential, source, world);
-        let (outcome, reason) = match &verified {
-            Ok(_) => ("allowed", "ok"),
-            Err(reason) => ("denied", *reason),
-        };
-        let name = method.name();
-        request.effects.push(Effect::Count(format!(
-            "tollgate_auth_total;method={name};outcome={outcome};reason={reason};"
-        )));
-        match verified {
+        let (reason, outcome) = match method.verify(&credential, source, request.may_wait, world) {
             Ok(Verified { subject, forward_token }) => {
                 if !forward_token {
                     source.remove(request);
                 }
                 request.identity = Some(Identity::new(subject, Authenticated(())));
-                Ok(())
+                ("ok", Ok(()))
             }
-            Err(reason) => Err(self.challenged(Denial::new(DenialKind::InvalidToken, reason), Some("invalid_token"))),
-        }
+            Err(Failure::Wait(keys)) => return Err(Stop::Wait(keys)),
+            Err(Failure::Invalid(reason)) => {
+                let denial = self.challenged(Denial::new(DenialKind::InvalidToken, reason), Some("invalid_token"));
+                (reason, Err(denial.into()))
+            }
+            Err(Failure::KeysUnavailable(seconds)) => {
+                let denial = Denial::new(DenialKind::KeysUnavailable, "keys_unavailable");
+                (
+                    "keys_unavailable",
+                    Err(denial.with_header("retry-after", seconds.to_string()).into()),
+                )
+            }
+        };
+        let verdict = if outcome.is_ok() { "allowed" } else { "denied" };
+        let name = method.name();
+        request.effects.push(Effect::Count(format!(
+            "tollgate_auth_total;method={name};outcome={verdict};reason={reason};"
+        )));
+        outcome
     }
 }
 
@@ -167,9 +177,15 @@ impl Method {
         }
     }
 
-    fn verify(&self, credential: &[u8], source: &Source, world: &dyn World) -> Result<Verified, &'static str> {
+    fn verify(
+        &self,
+        credential: &[u8],
+        source: &Source,
+        may_wait: bool,
+        world: &dyn World,
+    ) -> Result<Verified, Failure> {
         match self {
-            Self::Jwt(accept) => accept.verify(credential, source, world),
+            Self::Jwt(accept) => accept.verify(credential, source, may_wait, world),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Policy, Registration, RouteContext, Stage};
+use super::{Policy, Registration, RouteContext, Stage, Stop};
 use crate::config::Report;
 use crate::denial::{Denial, DenialKind};
 use crate::request::Request;
@@ -77,7 +77,7 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
 }
 
 impl Policy for Authorize {
-    fn on_request(&self, request: &mut Request<'_>, _: &dyn World) -> Result<(), Denial> {
+    fn on_request(&self, request: &mut Request<'_>, _: &dyn World) -> Result<(), Stop> {
         let (scopes, roles) = match &request.identity {
             Some(identity) => (identity.scopes.as_slice(), identity.roles.as_slice()),
             None => (&[][..], &[][..]),
@@ -87,10 +87,10 @@ impl Policy for Authorize {
             let wanted: Vec<_> = all.iter().chain(any).map(String::as_str).collect();
             let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", wanted.join(" "));
             let denial = Denial::new(DenialKind::InsufficientScope, "scope_missing");
-            return Err(denial.with_header("www-authenticate", challenge));
+            return Err(denial.with_header("www-authenticate", challenge).into());
         }
         if !self.require.roles.holds(roles) {
-            return Err(Denial::new(DenialKind::Forbidden, "role_missing"));
+            return Err(Denial::new(DenialKind::Forbidden, "role_missing").into());
         }
         Ok(())
     }

@@ -9,10 +9,9 @@ use std::rc::Rc;
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use serde::Deserialize;
 
-use super::{Policy, Registration, RouteContext, Stage};
+use super::{Policy, Registration, RouteContext, Stage, Stop};
 use crate::config::Report;
 use crate::config::values::HeaderName;
-use crate::denial::Denial;
 use crate::effect::Effect;
 use crate::headers::Headers;
 use crate::identity::Identity;
@@ -78,7 +77,7 @@ fn compile(route: &RouteContext<'_>, _: &mut Report) -> Option<Box<dyn Policy>> 
 }
 
 impl Policy for SetIdentity {
-    fn on_request(&self, request: &mut Request<'_>, _: &dyn World) -> Result<(), Denial> {
+    fn on_request(&self, request: &mut Request<'_>, _: &dyn World) -> Result<(), Stop> {
         if let Some(identity) = &request.identity {
             request.effects.extend(self.0.describe(identity));
         }

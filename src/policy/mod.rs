@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use crate::config::Report;
 use crate::denial::Denial;
+use crate::keys::RemoteKeys;
 use crate::request::Request;
 use crate::world::World;
 
@@ -21,7 +22,22 @@ use jwt::Issuers;
 /// One step that a request must pass. This is the one extension point.
 pub trait Policy: fmt::Debug {
     /// Looks at the request, adds effects to it, or refuses it.
-    fn on_request(&self, request: &mut Request<'_>, world: &dyn World) -> Result<(), Denial>;
+    fn on_request(&self, request: &mut Request<'_>, world: &dyn World) -> Result<(), Stop>;
+}
+
+/// Why a request does not go on.
+#[derive(Debug)]
+pub enum Stop {
+    /// It is refused.
+    Deny(Denial),
+    /// These keys are on their way: the request is held and looked at again when they are there.
+    Wait(Rc<RemoteKeys>),
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Deny(denial)
+    }
 }
 
 /// When a policy runs. The plan sorts by it, so no configuration can authorize before it has authenticated.

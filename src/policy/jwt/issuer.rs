@@ -1,7 +1,9 @@
 //! One issuer: its keys, its rules and its names.
 
+use std::rc::Rc;
+
 use super::subject::SubjectRules;
-use super::{IssuerConfig, JwksConfig};
+use super::{Failure, IssuerConfig, JwksConfig};
 use crate::config::{Environment, Report};
 use crate::credential::Source;
 use crate::identity::Subject;
@@ -9,6 +11,7 @@ use crate::jose::claims::{ClaimRules, Claims};
 use crate::jose::jws::is_media_type;
 use crate::jose::verify::verify;
 use crate::jose::{Algorithm, Jws, Key, KeySet};
+use crate::keys::{Lookup, RemoteKeys};
 use crate::world::World;
 
 #[derive(Debug)]
@@ -19,9 +22,15 @@ pub(super) struct Issuer {
     pub(super) forward_token: bool,
     algorithms: Vec<Algorithm>,
     typ: Vec<String>,
-    keys: KeySet,
+    keys: Keys,
     claims: ClaimRules,
     subject: SubjectRules,
+}
+
+#[derive(Debug)]
+enum Keys {
+    Fixed(KeySet),
+    Remote(Rc<RemoteKeys>),
 }
 
 impl Issuer {
@@ -42,7 +51,7 @@ impl Issuer {
                 format!("is above {MAX_LEEWAY}s: tokens would live far beyond their expiry"),
             );
         }
-        let keys = report.within("jwks", |report| load_keys(&config.jwks, environment, report));
+        let keys = report.within("jwks", |report| load_keys(config, environment, report));
         for (index, &algorithm) in config.algorithms.iter().enumerate() {
             if config
                 .algorithms
@@ -54,7 +63,9 @@ impl Issuer {
                     format!("algorithms[{index}]"),
                     format!("{} is there twice", algorithm.name()),
                 );
-            } else if keys.as_ref().is_some_and(|keys| !keys.has_key_for(algorithm)) {
+            } else if let Some(Keys::Fixed(keys)) = &keys
+                && !keys.has_key_for(algorithm)
+            {
                 report.error_at(
                     format!("algorithms[{index}]"),
                     format!("no key under `jwks` can verify {}", algorithm.name()),
@@ -68,7 +79,7 @@ impl Issuer {
             forward_token: config.forward_token,
             algorithms: config.algorithms.clone(),
             typ: config.typ.clone(),
-            keys: keys.unwrap_or_default(),
+            keys: keys.unwrap_or(Keys::Fixed(KeySet::default())),
             claims: ClaimRules {
                 audiences: config.audiences.clone(),
                 leeway: config.leeway.as_secs(),
@@ -80,22 +91,58 @@ impl Issuer {
     }
 
     /// Everything but the choice of the issuer: algorithm, type, signature, registered claims, and who it is.
-    pub(super) fn verify(&self, jws: &Jws<'_>, claims: &Claims, world: &dyn World) -> Result<Subject, &'static str> {
+    pub(super) fn verify(
+        &self,
+        jws: &Jws<'_>,
+        claims: &Claims,
+        may_wait: bool,
+        world: &dyn World,
+    ) -> Result<Subject, Failure> {
         if !self.algorithms.contains(&jws.algorithm) {
-            return Err("algorithm_not_allowed");
+            return Err("algorithm_not_allowed".into());
         }
         if let Some(typ) = &jws.typ
             && !self.typ.iter().any(|accepted| is_media_type(typ, accepted))
         {
-            return Err("type_not_allowed");
+            return Err("type_not_allowed".into());
         }
-        let mut candidates = self.keys.candidates(jws.kid.as_deref(), jws.algorithm).peekable();
-        candidates.peek().ok_or("key_unknown")?;
-        if !candidates.any(|key| verify(world, key, jws.algorithm, jws.signed, &jws.signature)) {
-            return Err("signature_mismatch");
+        match &self.keys {
+            Keys::Fixed(keys) => verify_signature(keys, jws, world)?,
+            Keys::Remote(remote) => {
+                let now = world.now();
+                let keys = match remote.lookup(now) {
+                    Lookup::Keys(keys) => keys,
+                    Lookup::Soon if may_wait => return Err(Failure::Wait(Rc::clone(remote))),
+                    Lookup::Soon => return Err(Failure::KeysUnavailable(1)),
+                    Lookup::Unavailable(seconds) => return Err(Failure::KeysUnavailable(seconds)),
+                };
+                let verified = verify_signature(&keys, jws, world);
+                // A key that nobody has heard of may be a new one. A token that names no key says nothing new.
+                if verified == Err(KEY_UNKNOWN) && jws.kid.is_some() && remote.demand(now) && may_wait {
+                    return Err(Failure::Wait(Rc::clone(remote)));
+                }
+                verified?;
+            }
         }
         self.claims.check(claims, world.now())?;
-        self.subject.read(claims, &self.issuer)
+        Ok(self.subject.read(claims, &self.issuer)?)
+    }
+
+    pub(super) fn remote_keys(&self) -> Option<&Rc<RemoteKeys>> {
+        match &self.keys {
+            Keys::Fixed(_) => None,
+            Keys::Remote(remote) => Some(remote),
+        }
+    }
+}
+
+fn verify_signature(keys: &KeySet, jws: &Jws<'_>, world: &dyn World) -> Result<(), &'static str> {
+    let mut candidates = keys.candidates(jws.kid.as_deref(), jws.algorithm).peekable();
+    candidates.peek().ok_or(KEY_UNKNOWN)?;
+    if candidates.any(|key| verify(world, key, jws.algorithm, jws.signed, &jws.signature)) {
+        Ok(())
+    } else {
+        Err("signature_mismatch")
     }
 }
 
@@ -106,8 +153,11 @@ fn not_empty(report: &mut Report, key: &str, is_empty: bool) {
 }
 
 /// `None` where something is wrong with it, so that no further error follows from the same mistake.
-fn load_keys(config: &JwksConfig, environment: &Environment, report: &mut Report) -> Option<KeySet> {
-    match config {
+fn load_keys(config: &IssuerConfig, environment: &Environment, report: &mut Report) -> Option<Keys> {
+    match &config.jwks {
+        JwksConfig::Remote(remote) => Some(Keys::Remote(Rc::new(report.within("remote", |report| {
+            RemoteKeys::compile(remote, &config.name, &config.issuer, report)
+        })))),
         JwksConfig::Inline(document) => KeySet::from_jwks(document)
             .map_err(|errors| {
                 for error in errors {
@@ -117,7 +167,8 @@ fn load_keys(config: &JwksConfig, environment: &Environment, report: &mut Report
                     report.error_at(place, error.message);
                 }
             })
-            .ok(),
+            .ok()
+            .map(Keys::Fixed),
         JwksConfig::Secrets(secrets) => {
             let mut keys = KeySet::default();
             if secrets.is_empty() {
@@ -138,10 +189,12 @@ fn load_keys(config: &JwksConfig, environment: &Environment, report: &mut Report
                     sound = false;
                 }
             }
-            sound.then_some(keys)
+            sound.then_some(Keys::Fixed(keys))
         }
     }
 }
+
+const KEY_UNKNOWN: &str = "key_unknown";
 
 /// Seconds.
 const MAX_LEEWAY: u64 = 900;

@@ -12,6 +12,7 @@ use crate::config::{Environment, Report};
 use crate::credential::Source;
 use crate::identity::Subject;
 use crate::jose::{Algorithm, Jws, json};
+use crate::keys::{RemoteConfig, RemoteKeys};
 use crate::world::World;
 
 use issuer::Issuer;
@@ -84,6 +85,8 @@ pub enum JwksConfig {
         )]
         serde_json::Value,
     ),
+    /// A URL where the issuer publishes its keys.
+    Remote(RemoteConfig),
     /// Shared secrets for HS256, HS384 and HS512, from the VM's environment.
     Secrets(Vec<SecretConfig>),
 }
@@ -122,6 +125,23 @@ pub struct Verified {
     pub subject: Subject,
     /// Whether upstreams may see it.
     pub forward_token: bool,
+}
+
+/// Why a token does not pass.
+#[derive(Debug)]
+pub enum Failure {
+    /// It is not acceptable; the reason, for the log and a metric.
+    Invalid(&'static str),
+    /// It may be, once these keys are there.
+    Wait(Rc<RemoteKeys>),
+    /// Its issuer's keys cannot be had; worth another try in this many seconds.
+    KeysUnavailable(u64),
+}
+
+impl From<&'static str> for Failure {
+    fn from(reason: &'static str) -> Self {
+        Self::Invalid(reason)
+    }
 }
 
 // === impl Issuers ===
@@ -204,6 +224,11 @@ impl Issuers {
         })
     }
 
+    /// The keys that are to be fetched.
+    pub fn remote_keys(&self) -> impl Iterator<Item = &Rc<RemoteKeys>> {
+        self.all.iter().filter_map(|issuer| issuer.remote_keys())
+    }
+
     /// Every place where a token is looked for, and the path of the setting that names it.
     pub fn sources(&self) -> impl Iterator<Item = (String, &Source)> {
         self.all.iter().enumerate().flat_map(|(index, issuer)| {
@@ -235,11 +260,16 @@ impl Accept {
     }
 
     /// Checks a token. The issuer that it names, among those accepted here and looked for in this place, says how.
-    /// `Err` is the reason, for the log and a metric.
-    pub fn verify(&self, token: &[u8], source: &Source, world: &dyn World) -> Result<Verified, &'static str> {
+    pub fn verify(
+        &self,
+        token: &[u8],
+        source: &Source,
+        may_wait: bool,
+        world: &dyn World,
+    ) -> Result<Verified, Failure> {
         let jws = Jws::parse(token)?;
         let Ok(serde_json::Value::Object(claims)) = json::parse(&jws.payload) else {
-            return Err("payload_not_an_object");
+            return Err("payload_not_an_object".into());
         };
         let name = claims
             .get("iss")
@@ -250,7 +280,7 @@ impl Accept {
             .iter()
             .find(|issuer| issuer.issuer == name && issuer.from.contains(source))
             .ok_or("issuer_not_accepted")?;
-        let subject = issuer.verify(&jws, &claims, world)?;
+        let subject = issuer.verify(&jws, &claims, may_wait, world)?;
         Ok(Verified {
             subject,
             forward_token: issuer.forward_token,

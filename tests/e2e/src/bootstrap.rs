@@ -36,6 +36,8 @@ pub struct Bare {
     pub route_names: Vec<String>,
     /// Where requests go.
     pub upstream: SocketAddr,
+    /// Further clusters, for the plugin's own calls.
+    pub clusters: Vec<(&'static str, SocketAddr)>,
 }
 
 /// A configuration with one issuer, `main`, and these rules.
@@ -62,6 +64,7 @@ impl Bare {
             environment: BTreeMap::new(),
             route_names: Vec::new(),
             upstream: upstream.address,
+            clusters: Vec::new(),
         }
     }
 
@@ -76,7 +79,7 @@ impl Bare {
             })
             .collect();
         routes.push(json!({"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}));
-        json!({
+        let mut bootstrap = json!({
             // Envoy wants a name where it watches files.
             "node": {"id": "gateway", "cluster": "gateway"},
             "admin": {"address": address(0)},
@@ -110,7 +113,14 @@ impl Bare {
                     "load_assignment": {"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(self.upstream.port())}}]}]},
                 }],
             },
-        })
+        });
+        let clusters = bootstrap["static_resources"]["clusters"]
+            .as_array_mut()
+            .expect("clusters");
+        for (name, address) in &self.clusters {
+            clusters.push(cluster(name, *address));
+        }
+        bootstrap
     }
 
     fn filter(&self) -> Value {
@@ -199,6 +209,14 @@ fn visit(value: &mut Value, change: &mut impl FnMut(&str, &mut Value)) {
         }),
         _ => {}
     }
+}
+
+fn cluster(name: &str, upstream: SocketAddr) -> Value {
+    json!({
+        "name": name,
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(upstream.port())}}]}]},
+    })
 }
 
 fn address(port: u16) -> Value {

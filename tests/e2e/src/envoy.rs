@@ -195,6 +195,15 @@ pub fn validate(arguments: &[&str]) -> Result<(), Refused> {
     }
 }
 
+/// Waits until something holds; panics where it does not within 20 s.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not so within 20 s: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// The beginning of a command line that starts Envoy. `scripts/lib.sh` says what the variables mean.
 fn command() -> Command {
     let (program, arguments) = command_line(env::var("TOLLGATE_ENVOY").ok().as_deref(), env::var_os("ENVOY_BIN"));

@@ -7,4 +7,5 @@ pub mod echo;
 pub mod envoy;
 pub mod issuer;
 pub mod native;
+pub mod publisher;
 pub mod raw;

@@ -62,6 +62,7 @@ pub fn run(plan: &Rc<Plan>, case: &Case) -> Vec<String> {
     let event = Event::RequestHeaders {
         headers: &map,
         route_name,
+        may_wait: false,
     };
     let effects = Exchange::new(Rc::clone(plan)).on(event, &Native);
     match effects.last() {

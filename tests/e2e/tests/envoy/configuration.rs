@@ -3,12 +3,11 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tollgate_e2e::bootstrap::{Bare, Form, one_issuer};
 use tollgate_e2e::echo::Echo;
-use tollgate_e2e::envoy::{Envoy, Options, Refused};
+use tollgate_e2e::envoy::{Envoy, Options, Refused, eventually};
 use tollgate_e2e::issuer::Issuer;
 use tollgate_e2e::raw::{get, request};
 
@@ -139,12 +138,4 @@ fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).expect("a file");
     fs::rename(&new, path).expect("the same folder");
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not so within 20 s: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

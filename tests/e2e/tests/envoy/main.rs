@@ -5,4 +5,5 @@ mod cases;
 mod configuration;
 mod hostile;
 mod http2;
+mod jwks;
 mod refusals;

@@ -1,0 +1,99 @@
+//! Requests that are held until keys arrive.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::abi;
+use super::http::{Applied, apply};
+use super::world::{Envoy, now_millis};
+use crate::event::Event;
+use crate::exchange::Exchange;
+use crate::headers::Headers;
+
+/// The held requests of one root context, by context id.
+#[derive(Default)]
+pub(super) struct WaitingRoom(RefCell<BTreeMap<u32, Place>>);
+
+/// A request with all that it takes to look at it again.
+pub(super) struct Held {
+    pub(super) exchange: Exchange,
+    pub(super) headers: Headers,
+    pub(super) route_name: Option<String>,
+}
+
+struct Place {
+    held: Held,
+    /// Milliseconds since the epoch.
+    until: u64,
+}
+
+impl WaitingRoom {
+    /// Whether another request may be held.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.borrow().len() < MOST_HELD
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    /// Holds a request, and has the timer run fast.
+    pub(super) fn hold(&self, id: u32, held: Held) {
+        let until = now_millis().saturating_add(LONGEST_WAIT);
+        self.0.borrow_mut().insert(id, Place { held, until });
+        abi::set_tick_period(FAST_TICK);
+    }
+
+    /// Forgets a request.
+    pub(super) fn leave(&self, id: u32) {
+        self.0.borrow_mut().remove(&id);
+    }
+
+    /// Looks again at every request whose keys are there or whose time is up. Leaves another context effective.
+    pub(super) fn release(&self) {
+        let now = now_millis();
+        let ready: Vec<u32> = {
+            let places = self.0.borrow();
+            let ready = places
+                .iter()
+                .filter(|(_, place)| place.until <= now || place.held.exchange.is_ready());
+            ready.map(|(&id, _)| id).collect()
+        };
+        for id in ready {
+            // What a request does may end others: nothing is borrowed meanwhile.
+            let place = self.0.borrow_mut().remove(&id);
+            if let Some(place) = place {
+                resume(id, place.held);
+            }
+        }
+    }
+}
+
+fn resume(id: u32, mut held: Held) {
+    // A request that has ended has left; whatever else the host says, there is nobody to answer.
+    if abi::set_effective_context(id).is_err() {
+        return;
+    }
+    let event = Event::RequestHeaders {
+        headers: &held.headers,
+        route_name: held.route_name.as_deref(),
+        may_wait: false,
+    };
+    match apply(held.exchange.on(event, &Envoy)) {
+        Applied::Continue => {
+            // An error says that the request has ended meanwhile.
+            let _ = abi::continue_request();
+        }
+        // It may not wait, so it does not.
+        Applied::Replied | Applied::Wait => {}
+    }
+}
+
+/// Of one worker.
+const MOST_HELD: usize = 256;
+
+/// Milliseconds.
+const LONGEST_WAIT: u64 = 2000;
+
+/// Milliseconds between ticks while somebody waits.
+pub(super) const FAST_TICK: u32 = 10;

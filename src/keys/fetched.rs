@@ -1,0 +1,162 @@
+//! What an issuer answered: a key set, or a reason why it is none.
+
+use serde_json::Value;
+
+use crate::headers::Headers;
+use crate::jose::{KeySet, json};
+
+/// Bytes of an answer; more is not read.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+type Reason = &'static str;
+
+/// The JSON of a good answer: status 200, not encoded, not too large.
+pub(super) fn document(headers: &Headers, body: &[u8]) -> Result<Value, Reason> {
+    match headers.first(":status") {
+        Some("200") => {}
+        // No headers at all: the connection was reset, or Envoy's own limit of the body was reached.
+        None => return Err("no_answer"),
+        Some("504") => return Err("timeout"),
+        Some(status) if status.starts_with('3') => return Err("redirect"),
+        Some(_) => return Err("status"),
+    }
+    if headers
+        .all("content-encoding")
+        .any(|encoding| !encoding.eq_ignore_ascii_case(b"identity"))
+    {
+        return Err("encoded");
+    }
+    if body.len() > MAX_BODY {
+        return Err("too_large");
+    }
+    json::parse(body).map_err(|_| "not_json")
+}
+
+/// The keys of a document that can be used, and what is wrong with the others.
+pub(super) fn keys(document: &Value) -> Result<(KeySet, Vec<String>), Reason> {
+    let (keys, errors) = KeySet::usable(document).ok_or("not_a_key_set")?;
+    if keys.is_empty() {
+        Err("no_usable_key")
+    } else {
+        Ok((keys, errors))
+    }
+}
+
+/// `jwks_uri` of a discovery document (OpenID Connect Discovery 1.0 section 3), as authority and path.
+pub(super) fn discovered(document: &Value, issuer: &str) -> Result<(String, String), Reason> {
+    // Section 4.3: another issuer's document is refused, or one issuer could speak for another.
+    if document.get("issuer").and_then(Value::as_str) != Some(issuer) {
+        return Err("discovery_issuer");
+    }
+    document
+        .get("jwks_uri")
+        .and_then(Value::as_str)
+        .and_then(split_url)
+        .ok_or("discovery_jwks_uri")
+}
+
+/// The authority and the path of an `http` or `https` URL.
+pub(super) fn split_url(url: &str) -> Option<(String, String)> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let (authority, path) = match rest.find(['/', '?']) {
+        Some(at) => rest.split_at_checked(at)?,
+        None => (rest, "/"),
+    };
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    };
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    (!authority.is_empty() && !authority.contains('@') && plain(authority) && plain(&path))
+        .then(|| (authority.to_owned(), path))
+}
+
+/// Milliseconds until the next fetch: as `Cache-Control: max-age` says, between the cooldown and `refresh`.
+pub(super) fn interval(headers: &Headers, cooldown: u64, refresh: u64) -> u64 {
+    let directives = headers.first("cache-control").unwrap_or_default().split(',');
+    let max_age = directives
+        .filter_map(|directive| directive.trim().split_once('='))
+        .find(|(name, _)| name.eq_ignore_ascii_case("max-age"))
+        .and_then(|(_, seconds)| seconds.trim_matches('"').parse::<u64>().ok());
+    max_age.map_or(refresh, |seconds| {
+        seconds.saturating_mul(1000).max(cooldown).min(refresh)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn headers(pairs: &[(&str, &str)]) -> Headers {
+        pairs.iter().copied().collect()
+    }
+
+    #[test]
+    fn only_a_plain_answer_is_read() {
+        let ok = headers(&[(":status", "200"), ("content-type", "application/json")]);
+        assert_eq!(document(&ok, b"{}"), Ok(json!({})));
+        for (pairs, body, reason) in [
+            (&[][..], &b""[..], "no_answer"),
+            (&[(":status", "504")], b"", "timeout"),
+            (&[(":status", "503")], b"", "status"),
+            (&[(":status", "301"), ("location", "http://evil")], b"", "redirect"),
+            (
+                &[(":status", "200"), ("content-encoding", "gzip")],
+                b"\x1f\x8b",
+                "encoded",
+            ),
+            (&[(":status", "200")], b"<html>", "not_json"),
+            (&[(":status", "200")], b"", "not_json"),
+            (&[(":status", "200")], b"{\"keys\":[", "not_json"),
+        ] {
+            assert_eq!(document(&headers(pairs), body), Err(reason));
+        }
+        assert_eq!(document(&ok, &vec![b' '; MAX_BODY + 1]), Err("too_large"));
+    }
+
+    #[test]
+    fn urls_are_split_and_strange_ones_refused() {
+        let split = |url: &str| split_url(url).map(|(authority, path)| format!("{authority} {path}"));
+        assert_eq!(split("https://a.example/x/y?z").as_deref(), Some("a.example /x/y?z"));
+        assert_eq!(split("http://a:8080").as_deref(), Some("a:8080 /"));
+        assert_eq!(split("https://a?x").as_deref(), Some("a /?x"));
+        for bad in [
+            "",
+            "a/b",
+            "file:///etc/passwd",
+            "https://",
+            "https:///x",
+            "https://u@h/x",
+            "https://a/ b",
+            "https://a/#f",
+            "https://a\r\n/",
+        ] {
+            assert_eq!(split(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_discovery_document_speaks_for_its_own_issuer() {
+        let document = json!({"issuer": "https://i.example", "jwks_uri": "https://i.example/keys"});
+        assert_eq!(
+            discovered(&document, "https://i.example"),
+            Ok(("i.example".into(), "/keys".into()))
+        );
+        assert_eq!(discovered(&document, "https://i.example/"), Err("discovery_issuer"));
+        assert_eq!(discovered(&json!({"issuer": "i"}), "i"), Err("discovery_jwks_uri"));
+        assert_eq!(discovered(&json!([]), "i"), Err("discovery_issuer"));
+    }
+
+    #[test]
+    fn max_age_shortens_the_interval_within_bounds() {
+        let interval = |value| interval(&headers(&[("cache-control", value)]), 30_000, 600_000);
+        assert_eq!(interval("public, max-age=300"), 300_000);
+        assert_eq!(interval("max-age=1"), 30_000);
+        assert_eq!(interval("Max-Age=\"99999999\""), 600_000);
+        for none in ["", "no-store", "max-age", "max-age=x", "s-maxage=1"] {
+            assert_eq!(interval(none), 600_000, "{none}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! An issuer's published keys, as one worker sees them and as all workers fetch them together.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::fetched::{discovered, document, interval, keys, split_url};
+use super::schedule::Schedule;
+use crate::config::Report;
+use crate::config::values::Duration;
+use crate::headers::Headers;
+use crate::jose::KeySet;
+use crate::store::{Store, update};
+
+/// Where an issuer publishes its keys, and how often they are fetched.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct RemoteConfig {
+    /// The Envoy cluster that leads there; TLS is the cluster's.
+    pub cluster: String,
+    /// The URL of the key set. With `discovery`, of the discovery document, which need not be given:
+    /// `ISSUER/.well-known/openid-configuration`.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Whether the URL of the key set comes from the issuer's discovery document. Its host must be the document's.
+    /// Default `false`.
+    #[serde(default)]
+    pub discovery: bool,
+    /// How long a fetch may take. Default `5s`.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+    /// How often the keys are fetched; `Cache-Control: max-age` may shorten it, not below `cooldown`. Default `10m`.
+    #[serde(default = "default_refresh")]
+    pub refresh: Duration,
+    /// A token signed with an unknown key asks for a fetch: three at once, then one in this time. Default `30s`.
+    #[serde(default = "default_cooldown")]
+    pub cooldown: Duration,
+    /// How long keys are used that cannot be fetched anew; then tokens are refused with 503. Default `24h`.
+    #[serde(default = "default_max_stale")]
+    pub max_stale: Duration,
+}
+
+/// One issuer's published keys.
+#[derive(Debug)]
+pub struct RemoteKeys {
+    /// For logs and metrics.
+    pub name: String,
+    issuer: String,
+    cluster: String,
+    authority: String,
+    path: String,
+    discovery: bool,
+    timeout: u64,
+    refresh: u64,
+    cooldown: u64,
+    max_stale: u64,
+    /// The beginning of this issuer's keys in the store. It tells configurations apart that fetch elsewhere.
+    prefix: String,
+    /// What this worker knows; a copy of what is in the store.
+    known: RefCell<Known>,
+    /// Whether a request waits for a key that is not in the set.
+    demanded: Cell<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    schedule: Schedule,
+    keys: Rc<KeySet>,
+}
+
+/// What a request gets that needs keys.
+#[derive(Debug)]
+pub enum Lookup {
+    /// These.
+    Keys(Rc<KeySet>),
+    /// None yet; they are on their way.
+    Soon,
+    /// None, and none in sight for this many seconds.
+    Unavailable(u64),
+}
+
+/// A request for the host to send, by its own HTTP client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// Envoy's cluster.
+    pub cluster: String,
+    /// For `:authority`.
+    pub authority: String,
+    /// With its query.
+    pub path: String,
+    /// Until the whole answer is there.
+    pub timeout: std::time::Duration,
+    /// What the answer will be.
+    step: Step,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Discovery,
+    Keys,
+}
+
+/// What an answer led to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// Keys were published; warnings about those that cannot be used.
+    Published(Vec<String>),
+    /// The discovery document named where the keys are: fetch this now.
+    Next(Fetch),
+    /// Nothing that can be used; the reason. The old keys stay.
+    Failed(&'static str),
+}
+
+impl RemoteKeys {
+    /// Checks where to fetch from.
+    pub fn compile(config: &RemoteConfig, name: &str, issuer: &str, report: &mut Report) -> Self {
+        if config.cluster.is_empty() {
+            report.error_at("cluster", "must not be empty");
+        }
+        let url = match (&config.url, config.discovery) {
+            (Some(url), _) => url.clone(),
+            (None, true) => format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')),
+            (None, false) => {
+                report.error("needs the `url` of the key set, or `discovery: true`");
+                String::new()
+            }
+        };
+        let (authority, path) = split_url(&url).unwrap_or_else(|| {
+            if !url.is_empty() {
+                report.error_at(
+                    "url",
+                    format!("\"{url}\" is not an http or https URL without user and fragment"),
+                );
+            }
+            Default::default()
+        });
+        for (key, span, least) in [
+            ("timeout", config.timeout, 1),
+            ("refresh", config.refresh, 1000),
+            ("cooldown", config.cooldown, 1000),
+            ("max_stale", config.max_stale, 1000),
+        ] {
+            if span.as_millis() < least {
+                report.error_at(key, format!("must be at least {least}ms"));
+            }
+        }
+        let place = format!("{}\n{url}\n{issuer}\n{}", config.cluster, config.discovery);
+        let digest: String = Sha256::digest(place)
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            name: name.into(),
+            issuer: issuer.into(),
+            cluster: config.cluster.clone(),
+            authority,
+            path,
+            discovery: config.discovery,
+            timeout: config.timeout.as_millis(),
+            refresh: config.refresh.as_millis(),
+            cooldown: config.cooldown.as_millis(),
+            max_stale: config.max_stale.as_millis(),
+            prefix: format!("tollgate.jwks.{digest}"),
+            known: RefCell::default(),
+            demanded: Cell::new(false),
+        }
+    }
+
+    // === for requests ===
+
+    /// The keys, as this worker knows them at `now`, in seconds since the epoch.
+    pub fn lookup(&self, now: u64) -> Lookup {
+        let now = now.saturating_mul(1000);
+        let known = self.known.borrow();
+        let schedule = known.schedule;
+        if schedule.version > 0 && now <= schedule.fetched_at.saturating_add(self.max_stale) {
+            return Lookup::Keys(Rc::clone(&known.keys));
+        }
+        if schedule.failures == 0 {
+            return Lookup::Soon;
+        }
+        let pause = schedule.refresh_at.saturating_sub(now).div_ceil(1000);
+        Lookup::Unavailable(pause.clamp(1, MAX_RETRY_AFTER))
+    }
+
+    /// A token names a key that is not in the set: whether to wait for a fetch, which this asks for.
+    pub fn demand(&self, now: u64) -> bool {
+        let now = now.saturating_mul(1000);
+        let schedule = self.known.borrow().schedule;
+        let worthwhile = schedule.lease_until > now || schedule.may_demand(now, self.cooldown);
+        if worthwhile {
+            self.demanded.set(true);
+        }
+        worthwhile
+    }
+
+    /// Counts the sets that this worker has seen.
+    pub fn version(&self) -> u64 {
+        self.known.borrow().schedule.version
+    }
+
+    /// Whether a request that began to wait at this version should look again: there is another set, or the first
+    /// fetch has failed.
+    pub fn is_settled(&self, version: u64) -> bool {
+        let schedule = self.known.borrow().schedule;
+        schedule.version != version || (version == 0 && schedule.failures > 0)
+    }
+
+    // === for the host's timer; times in milliseconds since the epoch ===
+
+    /// Whether keys are awaited: the timer should run fast.
+    pub fn is_awaited(&self, now: u64) -> bool {
+        let schedule = self.known.borrow().schedule;
+        self.demanded.get() || schedule.lease_until > now || (schedule.version == 0 && schedule.failures == 0)
+    }
+
+    /// Takes over what other workers have published.
+    pub fn synchronize(&self, store: &dyn Store) {
+        let Some(schedule) = self.read_schedule(store) else {
+            return;
+        };
+        if schedule.version != self.version() {
+            // The body is written before the version that announces it.
+            let body = store.read(&self.body_key()).map(|(body, _)| body).unwrap_or_default();
+            let Some((set, _)) = crate::jose::json::parse(&body)
+                .ok()
+                .and_then(|document| keys(&document).ok())
+            else {
+                return;
+            };
+            self.known.borrow_mut().keys = Rc::new(set);
+            self.demanded.set(false);
+        }
+        self.known.borrow_mut().schedule = schedule;
+    }
+
+    /// What to fetch now, if anything: at most one worker gets an answer at a time.
+    pub fn begin(&self, now: u64, store: &dyn Store) -> Option<Fetch> {
+        let demanded = self.demanded.get();
+        let steps = if self.discovery { 2 } else { 1 };
+        let lease = self.timeout.saturating_mul(steps).saturating_add(LEASE_SLACK);
+        let schedule = self.update(store, |schedule| schedule.begin(now, demanded, lease, self.cooldown))?;
+        self.known.borrow_mut().schedule = schedule;
+        self.demanded.set(false);
+        let step = if self.discovery { Step::Discovery } else { Step::Keys };
+        Some(self.fetch(self.authority.clone(), self.path.clone(), step))
+    }
+
+    /// Takes an answer: publishes its keys to all workers, or notes the failure.
+    pub fn end(&self, fetch: &Fetch, now: u64, headers: &Headers, body: &[u8], store: &dyn Store) -> Fetched {
+        let result = document(headers, body).and_then(|document| match fetch.step {
+            Step::Discovery => {
+                let (authority, path) = discovered(&document, &self.issuer)?;
+                if authority != self.authority {
+                    return Err("discovery_other_host");
+                }
+                Ok(Fetched::Next(self.fetch(authority, path, Step::Keys)))
+            }
+            Step::Keys => {
+                let (_, warnings) = keys(&document)?;
+                self.publish(now, interval(headers, self.cooldown, self.refresh), body, store)?;
+                Ok(Fetched::Published(warnings))
+            }
+        });
+        result.unwrap_or_else(|reason| self.fail(reason, now, store))
+    }
+
+    /// Notes that a fetch led to nothing.
+    pub fn fail(&self, reason: &'static str, now: u64, store: &dyn Store) -> Fetched {
+        if let Some(schedule) = self.update(store, |schedule| Some(schedule.fail(now))) {
+            self.known.borrow_mut().schedule = schedule;
+        }
+        Fetched::Failed(reason)
+    }
+
+    fn publish(&self, now: u64, interval: u64, body: &[u8], store: &dyn Store) -> Result<(), &'static str> {
+        update(store, &self.body_key(), |_| Some((body.to_vec(), ()))).ok_or("store")?;
+        self.update(store, |schedule| Some(schedule.succeed(now, interval)))
+            .ok_or("store")?;
+        self.synchronize(store);
+        Ok(())
+    }
+
+    fn fetch(&self, authority: String, path: String, step: Step) -> Fetch {
+        let timeout = std::time::Duration::from_millis(self.timeout);
+        Fetch {
+            cluster: self.cluster.clone(),
+            authority,
+            path,
+            timeout,
+            step,
+        }
+    }
+
+    fn read_schedule(&self, store: &dyn Store) -> Option<Schedule> {
+        store.read(&self.prefix).and_then(|(bytes, _)| Schedule::decode(&bytes))
+    }
+
+    fn update(&self, store: &dyn Store, change: impl Fn(Schedule) -> Option<Schedule>) -> Option<Schedule> {
+        update(store, &self.prefix, |bytes| {
+            let schedule = bytes.and_then(Schedule::decode).unwrap_or_default();
+            change(schedule).map(|schedule| (schedule.encode(), schedule))
+        })
+    }
+
+    fn body_key(&self) -> String {
+        format!("{}.keys", self.prefix)
+    }
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn default_refresh() -> Duration {
+    Duration::from_secs(600)
+}
+
+fn default_cooldown() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn default_max_stale() -> Duration {
+    Duration::from_secs(24 * 3600)
+}
+
+/// Milliseconds beyond the timeout of a fetch, for its answer to be read.
+const LEASE_SLACK: u64 = 1000;
+
+/// Seconds.
+const MAX_RETRY_AFTER: u64 = 60;
+
+#[cfg(test)]
+mod tests;

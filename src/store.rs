@@ -1,0 +1,85 @@
+//! Memory that all workers share, by compare and swap.
+
+/// A process-wide map. An absent key is created by a write with any ticket, so two first writers may both succeed;
+/// whoever needs better creates its keys before there is traffic.
+pub trait Store {
+    /// The value of a key, and the ticket that a write must show.
+    fn read(&self, key: &str) -> Option<(Vec<u8>, u32)>;
+
+    /// Writes unless somebody else has since the ticket was given; `false` then.
+    fn write(&self, key: &str, value: &[u8], ticket: u32) -> bool;
+}
+
+/// Changes a value as long as others do not interfere, and no more than a few times: what `change` made, where it was
+/// written. `change` sees `None` for an absent key, and returns `None` to leave everything as it is.
+pub fn update<T>(store: &dyn Store, key: &str, change: impl Fn(Option<&[u8]>) -> Option<(Vec<u8>, T)>) -> Option<T> {
+    for _ in 0..MAX_TRIES {
+        let found = store.read(key);
+        let (value, result) = change(found.as_ref().map(|(value, _)| value.as_slice()))?;
+        if store.write(key, &value, found.map_or(0, |(_, ticket)| ticket)) {
+            return Some(result);
+        }
+    }
+    None
+}
+
+const MAX_TRIES: usize = 8;
+
+/// For the tests of whatever shares.
+#[cfg(test)]
+pub(crate) mod memory {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    use super::Store;
+
+    /// A map in this process.
+    #[derive(Debug, Default)]
+    pub(crate) struct Memory(RefCell<HashMap<String, (Vec<u8>, u32)>>);
+
+    impl Store for Memory {
+        fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+            self.0.borrow().get(key).cloned()
+        }
+
+        fn write(&self, key: &str, value: &[u8], ticket: u32) -> bool {
+            let mut map = self.0.borrow_mut();
+            let current = map.get(key).map_or(0, |(_, current)| *current);
+            if current != 0 && ticket != 0 && ticket != current {
+                return false;
+            }
+            map.insert(key.into(), (value.into(), current.wrapping_add(1)));
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::memory::Memory;
+    use super::*;
+
+    #[test]
+    fn a_lost_race_is_run_again_and_not_for_ever() {
+        let store = Memory::default();
+        store.write("k", b"1", 0);
+        let rivals = Cell::new(3);
+        let raced = update(&store, "k", |found| {
+            if rivals.get() > 0 {
+                rivals.set(rivals.get() - 1);
+                store.write("k", b"rival", 0);
+            }
+            Some((b"mine".to_vec(), found.map(<[u8]>::to_vec)))
+        });
+        assert_eq!(raced, Some(Some(b"rival".to_vec())));
+        assert_eq!(store.read("k").unwrap().0, b"mine");
+        let never = update(&store, "k", |_| {
+            store.write("k", b"rival", 0);
+            Some((Vec::new(), ()))
+        });
+        assert_eq!(never, None);
+        assert_eq!(update(&store, "k", |_| None::<(Vec<u8>, ())>), None);
+    }
+}
