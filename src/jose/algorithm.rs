@@ -15,6 +15,7 @@ pub enum Algorithm {
     PS512,
     ES256,
     ES384,
+    ES512,
     EdDSA,
     HS256,
     HS384,
@@ -30,6 +31,8 @@ pub enum Family {
     P256,
     /// The curve P-384.
     P384,
+    /// The curve P-521.
+    P521,
     /// Ed25519; Ed448 is not supported.
     Ed25519,
     /// A shared secret.
@@ -49,7 +52,7 @@ pub enum Hash {
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::RS256,
         Self::RS384,
         Self::RS512,
@@ -58,6 +61,7 @@ impl Algorithm {
         Self::PS512,
         Self::ES256,
         Self::ES384,
+        Self::ES512,
         Self::EdDSA,
         Self::HS256,
         Self::HS384,
@@ -75,6 +79,7 @@ impl Algorithm {
             Self::PS512 => "PS512",
             Self::ES256 => "ES256",
             Self::ES384 => "ES384",
+            Self::ES512 => "ES512",
             Self::EdDSA => "EdDSA",
             Self::HS256 => "HS256",
             Self::HS384 => "HS384",
@@ -93,6 +98,7 @@ impl Algorithm {
             Self::RS256 | Self::RS384 | Self::RS512 | Self::PS256 | Self::PS384 | Self::PS512 => Family::Rsa,
             Self::ES256 => Family::P256,
             Self::ES384 => Family::P384,
+            Self::ES512 => Family::P521,
             Self::EdDSA => Family::Ed25519,
             Self::HS256 | Self::HS384 | Self::HS512 => Family::Hmac,
         }
@@ -103,7 +109,7 @@ impl Algorithm {
         match self {
             Self::RS256 | Self::PS256 | Self::ES256 | Self::HS256 => Hash::Sha256,
             Self::RS384 | Self::PS384 | Self::ES384 | Self::HS384 => Hash::Sha384,
-            Self::RS512 | Self::PS512 | Self::HS512 | Self::EdDSA => Hash::Sha512,
+            Self::RS512 | Self::PS512 | Self::ES512 | Self::HS512 | Self::EdDSA => Hash::Sha512,
         }
     }
 }

@@ -29,6 +29,7 @@ pub(super) enum Material {
     Rsa(Box<rsa::PublicKey>),
     P256(Box<p256::ecdsa::VerifyingKey>),
     P384(Box<p384::ecdsa::VerifyingKey>),
+    P521(Box<p521::ecdsa::VerifyingKey>),
     Ed25519(ed25519_compact::PublicKey),
     Hmac(Vec<u8>),
 }
@@ -222,6 +223,7 @@ impl Material {
             Self::Rsa(_) => Family::Rsa,
             Self::P256(_) => Family::P256,
             Self::P384(_) => Family::P384,
+            Self::P521(_) => Family::P521,
             Self::Ed25519(_) => Family::Ed25519,
             Self::Hmac(_) => Family::Hmac,
         }
@@ -286,7 +288,12 @@ fn ec_key(jwk: &Map<String, Value>) -> Result<(Material, Vec<u8>), String> {
             let spki = spki(&key)?;
             Ok((Material::P384(Box::new(key.into())), spki))
         }
-        other => Err(format!("`crv` \"{other}\" is not supported; use P-256 or P-384")),
+        "P-521" => {
+            let key = p521::PublicKey::from_sec1_bytes(&point(jwk, 66)?).map_err(|_| off_curve)?;
+            let spki = spki(&key)?;
+            Ok((Material::P521(Box::new(key.into())), spki))
+        }
+        other => Err(format!("`crv` \"{other}\" is not supported; use P-256, P-384 or P-521")),
     }
 }
 

@@ -42,6 +42,9 @@ pub fn verify(world: &dyn World, key: &Key, algorithm: Algorithm, message: &[u8]
         Material::P384(public) => p384::ecdsa::Signature::from_slice(signature).is_ok_and(|parsed| {
             by_host(parsed.to_der().as_bytes()).unwrap_or_else(|| public.verify(message, &parsed).is_ok())
         }),
+        Material::P521(public) => p521::ecdsa::Signature::from_slice(signature).is_ok_and(|parsed| {
+            by_host(parsed.to_der().as_bytes()).unwrap_or_else(|| public.verify(message, &parsed).is_ok())
+        }),
         Material::Ed25519(public) => ed25519_compact::Signature::from_slice(signature)
             .is_ok_and(|parsed| public.verify(message, &parsed).is_ok()),
         Material::Hmac(secret) => match algorithm.hash() {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Sha256, Sha384, Sha512};
 
-/// An issuer's private keys by name: `rsa`, `p256`, `p384`, `ed25519`, `hmac`, and `stranger`, a P-256 key that it
+/// An issuer's private keys by name: `rsa`, `p256`, `p384`, `p521`, `ed25519`, `hmac`, and `stranger`, a P-256 key that it
 /// does not publish.
 pub struct Issuer {
     keys: BTreeMap<&'static str, PrivateKey>,
@@ -24,6 +24,7 @@ enum PrivateKey {
     Rsa(Box<rsa::PrivateKey>),
     P256(p256::ecdsa::SigningKey),
     P384(p384::ecdsa::SigningKey),
+    P521(p521::ecdsa::SigningKey),
     Ed25519(Box<ed25519_compact::KeyPair>),
     Hmac(String),
 }
@@ -67,6 +68,7 @@ impl Issuer {
                 ("rsa", PrivateKey::Rsa(Box::new(rsa))),
                 ("p256", PrivateKey::P256(p256::ecdsa::SigningKey::generate())),
                 ("p384", PrivateKey::P384(p384::ecdsa::SigningKey::generate())),
+                ("p521", PrivateKey::P521(p521::ecdsa::SigningKey::generate())),
                 (
                     "ed25519",
                     PrivateKey::Ed25519(Box::new(ed25519_compact::KeyPair::generate())),
@@ -235,6 +237,7 @@ impl PrivateKey {
             Self::Rsa(_) => "RS256",
             Self::P256(_) => "ES256",
             Self::P384(_) => "ES384",
+            Self::P521(_) => "ES512",
             Self::Ed25519(_) => "EdDSA",
             Self::Hmac(_) => "HS256",
         }
@@ -276,6 +279,10 @@ impl PrivateKey {
                 let signature: p384::ecdsa::Signature = key.sign(message);
                 signature.to_bytes().to_vec()
             }
+            (Self::P521(key), "ES512") => {
+                let signature: p521::ecdsa::Signature = key.sign(message);
+                signature.to_bytes().to_vec()
+            }
             (Self::Ed25519(key), "EdDSA") => key.sk.sign(message, None).to_vec(),
             (Self::Hmac(secret), "HS256") => hmac::<Hmac<Sha256>>(secret.as_bytes(), message),
             (Self::Hmac(secret), "HS384") => hmac::<Hmac<Sha384>>(secret.as_bytes(), message),
@@ -298,6 +305,7 @@ impl PrivateKey {
             })),
             Self::P256(key) => Some(ec("P-256", key.verifying_key().to_sec1_point(false).as_bytes())),
             Self::P384(key) => Some(ec("P-384", key.verifying_key().to_sec1_point(false).as_bytes())),
+            Self::P521(key) => Some(ec("P-521", key.verifying_key().to_sec1_point(false).as_bytes())),
             Self::Ed25519(key) => {
                 Some(json!({"kty": "OKP", "crv": "Ed25519", "x": encode(key.pk.as_ref()), "kid": kid}))
             }
