@@ -1,10 +1,12 @@
 //! Who a request is from, once that is proven.
 
+use std::rc::Rc;
+
 use crate::policy::authenticate::Authenticated;
 
 /// A proven identity. Only the authenticate stage can make one: the constructor takes its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity(Subject);
+pub struct Identity(Rc<Subject>);
 
 /// What a credential says of its holder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,7 +31,7 @@ pub struct Subject {
 
 impl Identity {
     /// What a verified credential says becomes who the request is from.
-    pub fn new(subject: Subject, _proof: Authenticated) -> Self {
+    pub fn new(subject: Rc<Subject>, _proof: Authenticated) -> Self {
         Self(subject)
     }
 }

@@ -13,6 +13,11 @@
 //!
 //! `docs/ARCHITECTURE.md` walks through the files.
 
+#![cfg_attr(
+    test,
+    allow(clippy::arithmetic_side_effects, reason = "a test may fail by panicking")
+)]
+
 pub mod config;
 pub mod credential;
 pub mod denial;

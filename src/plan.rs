@@ -60,7 +60,11 @@ impl Plan {
                 format!("is {}; this is a plugin for version {VERSION}", config.version),
             );
         }
-        let identity = Rc::new(IdentityHeaders::compile(&config.identity, &mut report));
+        let identity = Rc::new(IdentityHeaders::compile(
+            &config.identity,
+            config.jwt.iter().flat_map(Issuers::payload_headers),
+            &mut report,
+        ));
         let jwt = config
             .jwt
             .as_ref()

@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn managed_names_look_absent_to_policies() {
-        let managed = IdentityHeaders::compile(&IdentityConfig::default(), &mut Report::default()).managed;
+        let managed =
+            IdentityHeaders::compile(&IdentityConfig::default(), std::iter::empty(), &mut Report::default()).managed;
         let pairs = [
             (":method", "GET"),
             (":authority", "h"),

@@ -18,53 +18,81 @@ pub struct ClaimRules {
     pub max_lifetime: Option<u64>,
 }
 
+/// The registered claims of a token, read: what does not change about them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// `aud`, as a list.
+    pub audiences: Vec<String>,
+    expiry: Option<u64>,
+    not_before: Option<u64>,
+    issued_at: Option<u64>,
+}
+
 impl ClaimRules {
-    /// Checks a verified payload at `now`, in seconds since the epoch. `Err` is the reason, for the log and a metric.
-    pub fn check(&self, claims: &Claims, now: u64) -> Result<(), &'static str> {
+    /// Reads a verified payload: what must be there is, and everything has its form. `Err` is the reason, for the log
+    /// and a metric.
+    pub fn read(&self, claims: &Claims) -> Result<Registered, &'static str> {
         if self.require.iter().any(|name| !claims.contains_key(name)) {
             return Err("claim_missing");
         }
-        self.check_times(claims, now)?;
-        self.check_audience(claims)?;
         match claims.get("sub") {
-            None => Ok(()),
-            Some(Value::String(subject)) if !subject.is_empty() => Ok(()),
-            Some(_) => Err("sub_malformed"),
+            None => {}
+            Some(Value::String(subject)) if !subject.is_empty() => {}
+            Some(_) => return Err("sub_malformed"),
         }
+        Ok(Registered {
+            audiences: audiences(claims)?,
+            expiry: numeric_date(claims, "exp")?,
+            not_before: numeric_date(claims, "nbf")?,
+            issued_at: numeric_date(claims, "iat")?,
+        })
     }
 
-    fn check_times(&self, claims: &Claims, now: u64) -> Result<(), &'static str> {
+    /// Checks them at `now`, in seconds since the epoch: this must be done each time that a token is used.
+    pub fn check(&self, claims: &Registered, now: u64) -> Result<(), &'static str> {
         let latest = now.saturating_add(self.leeway);
-        let expiry = numeric_date(claims, "exp")?;
-        if expiry.is_some_and(|expiry| now >= expiry.saturating_add(self.leeway)) {
+        if claims
+            .expiry
+            .is_some_and(|expiry| now >= expiry.saturating_add(self.leeway))
+        {
             return Err("expired");
         }
-        if numeric_date(claims, "nbf")?.is_some_and(|not_before| not_before > latest) {
+        if claims.not_before.is_some_and(|not_before| not_before > latest) {
             return Err("not_yet_valid");
         }
-        if numeric_date(claims, "iat")?.is_some_and(|issued| issued > latest) {
+        if claims.issued_at.is_some_and(|issued| issued > latest) {
             return Err("issued_in_future");
         }
         match self.max_lifetime {
-            Some(most) if expiry.is_none_or(|expiry| expiry > latest.saturating_add(most)) => Err("lives_too_long"),
-            _ => Ok(()),
+            Some(most) if claims.expiry.is_none_or(|expiry| expiry > latest.saturating_add(most)) => {
+                return Err("lives_too_long");
+            }
+            _ => {}
+        }
+        if claims.names_audience(&self.audiences) {
+            Ok(())
+        } else {
+            Err("audience_mismatch")
         }
     }
+}
 
-    fn check_audience(&self, claims: &Claims) -> Result<(), &'static str> {
-        let named = match claims.get("aud") {
-            Some(Value::String(audience)) => self.audiences.contains(audience),
-            Some(Value::Array(items)) => {
-                let texts: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
-                texts
-                    .ok_or("aud_malformed")?
-                    .iter()
-                    .any(|audience| self.audiences.iter().any(|own| own == audience))
-            }
-            _ => return Err("aud_malformed"),
-        };
-        if named { Ok(()) } else { Err("audience_mismatch") }
+impl Registered {
+    /// Whether the token is meant for one of these, exactly.
+    pub fn names_audience(&self, audiences: &[String]) -> bool {
+        self.audiences.iter().any(|audience| audiences.contains(audience))
     }
+}
+
+/// A string or a list of strings; anything else among them makes the whole malformed.
+fn audiences(claims: &Claims) -> Result<Vec<String>, &'static str> {
+    let items = match claims.get("aud") {
+        Some(Value::Array(items)) => items.as_slice(),
+        Some(single) => std::slice::from_ref(single),
+        None => &[],
+    };
+    let texts: Option<Vec<_>> = items.iter().map(|item| item.as_str().map(Into::into)).collect();
+    texts.filter(|_| claims.contains_key("aud")).ok_or("aud_malformed")
 }
 
 /// A NumericDate (RFC 7519 section 2): a number of seconds, perhaps with a fraction, within the years that RFC 3339
@@ -120,7 +148,9 @@ mod tests {
             max_lifetime: None,
         };
         configure(&mut rules);
-        rules.check(claims.as_object().unwrap(), NOW)
+        rules
+            .read(claims.as_object().unwrap())
+            .and_then(|claims| rules.check(&claims, NOW))
     }
 
     #[test]

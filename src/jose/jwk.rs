@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rsa::BoxedUint;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use super::algorithm::Family;
 use super::{Algorithm, roca};
@@ -18,12 +19,17 @@ pub struct KeySet {
 
 /// One key, with what it may be used for.
 pub struct Key {
+    id: KeyId,
     kid: Option<String>,
     algorithm: Option<Algorithm>,
     pub(super) material: Material,
     /// SubjectPublicKeyInfo, DER: what the host's cryptography takes. Empty where the host cannot help.
     pub(super) spki: Vec<u8>,
 }
+
+/// Tells keys apart by everything that they are: two sets with the same key have the same `KeyId`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyId([u8; 32]);
 
 pub(super) enum Material {
     Rsa(Box<rsa::PublicKey>),
@@ -128,6 +134,11 @@ impl KeySet {
             .take(MAX_TRIES)
     }
 
+    /// Whether this very key is in the set.
+    pub fn contains(&self, id: &KeyId) -> bool {
+        self.keys.iter().any(|key| key.id == *id)
+    }
+
     /// Whether any key can be used with this algorithm.
     pub fn has_key_for(&self, algorithm: Algorithm) -> bool {
         self.keys.iter().any(|key| key.fits(algorithm))
@@ -169,12 +180,7 @@ impl Key {
             Some(Value::String(kid)) => Some(kid.clone()),
             Some(_) => return Err("`kid` is not a string".into()),
         };
-        Ok(Self {
-            kid,
-            algorithm,
-            material,
-            spki,
-        })
+        Ok(Self::new(kid, algorithm, material, spki))
     }
 
     /// A shared secret. It must be as long as the shortest hash; [`Key::fits`] checks the algorithm's own.
@@ -186,12 +192,34 @@ impl Key {
                 secret.len()
             ));
         }
-        Ok(Self {
+        Ok(Self::new(kid, None, Material::Hmac(secret), Vec::new()))
+    }
+
+    /// What tells it from other keys.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    fn new(kid: Option<String>, algorithm: Option<Algorithm>, material: Material, spki: Vec<u8>) -> Self {
+        let own: &[u8] = match &material {
+            Material::Ed25519(public) => public.as_ref(),
+            Material::Hmac(secret) => secret,
+            Material::Rsa(_) | Material::P256(_) | Material::P384(_) | Material::P521(_) => &spki,
+        };
+        let hash = Sha256::new()
+            .chain_update(kid.as_deref().unwrap_or_default())
+            .chain_update([0])
+            .chain_update(algorithm.map_or("", Algorithm::name))
+            .chain_update([0])
+            .chain_update(own);
+        let id = KeyId(hash.finalize().into());
+        Self {
+            id,
             kid,
-            algorithm: None,
-            material: Material::Hmac(secret),
-            spki: Vec::new(),
-        })
+            algorithm,
+            material,
+            spki,
+        }
     }
 
     /// Whether this key may verify signatures of this algorithm.

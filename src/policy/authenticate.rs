@@ -23,6 +23,9 @@ pub struct AuthConfig {
     /// The methods of which one must succeed: `jwt`, or `{ jwt: [issuer name, ...] }`. With more than one issuer
     /// defined, they must be named.
     pub any: Vec<MethodConfig>,
+    /// Audiences of this route: a token's `aud` must name one of these too.
+    #[serde(default)]
+    pub audiences: Vec<String>,
     /// A request without any credential passes as anonymous; one with a bad credential is still refused.
     #[serde(default)]
     pub optional: bool,
@@ -79,7 +82,7 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
                             method.name()
                         ));
                     }
-                    compile_method(method, route, report)
+                    compile_method(method, &auth.audiences, route, report)
                 })
             });
             methods.collect()
@@ -91,10 +94,15 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
     })
 }
 
-fn compile_method(method: &MethodConfig, route: &RouteContext<'_>, report: &mut Report) -> Option<Method> {
+fn compile_method(
+    method: &MethodConfig,
+    audiences: &[String],
+    route: &RouteContext<'_>,
+    report: &mut Report,
+) -> Option<Method> {
     match method {
         MethodConfig::Jwt(names) => match &route.definitions.jwt {
-            Some(issuers) => issuers.accept(names.as_deref(), report).map(Method::Jwt),
+            Some(issuers) => issuers.accept(names.as_deref(), audiences, report).map(Method::Jwt),
             None => {
                 report.error("needs a `jwt` section with at least one issuer");
                 None
@@ -126,9 +134,18 @@ impl Policy for Authenticate {
                 .into());
         };
         let (reason, outcome) = match method.verify(&credential, source, request.may_wait, world) {
-            Ok(Verified { subject, forward_token }) => {
+            Ok(Verified {
+                subject,
+                forward_token,
+                payload,
+            }) => {
                 if !forward_token {
                     source.remove(request);
+                }
+                if let Some((name, payload)) = payload {
+                    request
+                        .effects
+                        .push(Effect::SetHeader(name.as_str().into(), payload.as_bytes().into()));
                 }
                 request.identity = Some(Identity::new(subject, Authenticated(())));
                 ("ok", Ok(()))

@@ -88,9 +88,13 @@ impl Policy for SetIdentity {
 // === impl IdentityHeaders ===
 
 impl IdentityHeaders {
-    /// Checks that no two fields share a name.
-    pub fn compile(config: &IdentityConfig, report: &mut Report) -> Self {
-        let config = config.headers.clone();
+    /// Checks that no two fields share a name. `more` are managed names that other settings define, with their paths.
+    pub fn compile<'a>(
+        config: &'a IdentityConfig,
+        more: impl Iterator<Item = (String, &'a HeaderName)>,
+        report: &mut Report,
+    ) -> Self {
+        let config = &config.headers;
         let fields = [
             ("user_id", &config.user_id),
             ("tenant_id", &config.tenant_id),
@@ -100,23 +104,28 @@ impl IdentityHeaders {
             ("auth", &config.auth),
             ("issuer", &config.issuer),
         ];
-        let fields = fields.into_iter().map(|(field, name)| (field.to_owned(), name));
+        let fields = fields
+            .into_iter()
+            .map(|(field, name)| (format!("identity.headers.{field}"), name));
         let attributes = config
             .attributes
             .iter()
-            .map(|(field, name)| (format!("attributes.{field}"), name));
+            .map(|(field, name)| (format!("identity.headers.attributes.{field}"), name));
         let mut managed = ManagedNames::default();
-        for (field, name) in fields.chain(attributes) {
+        for (path, name) in fields.chain(attributes).chain(more) {
             if managed.contains(name.as_str().as_bytes()) {
                 let message = format!(
                     "`{}` is the header of another field; each needs its own (`_` counts as `-`)",
                     name.as_str()
                 );
-                report.error_at(format!("identity.headers.{field}"), message);
+                report.error_at(path, message);
             }
             managed.0.push(plain(name.as_str()));
         }
-        Self { config, managed }
+        Self {
+            config: config.clone(),
+            managed,
+        }
     }
 
     /// The header that an attribute goes into.
@@ -242,7 +251,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn names() -> ManagedNames {
-        IdentityHeaders::compile(&IdentityConfig::default(), &mut Report::default()).managed
+        IdentityHeaders::compile(&IdentityConfig::default(), std::iter::empty(), &mut Report::default()).managed
     }
 
     #[test]
@@ -269,7 +278,7 @@ mod tests {
             .attributes
             .insert("a".into(), HeaderName::constant("x-user-roles"));
         let mut report = Report::default();
-        IdentityHeaders::compile(&config, &mut report);
+        IdentityHeaders::compile(&config, std::iter::empty(), &mut report);
         let paths: Vec<_> = report
             .finish()
             .unwrap_err()

@@ -2,16 +2,23 @@
 
 use std::rc::Rc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::accept::Failure;
+use super::cache::Known;
+use super::config::IssuerConfig;
+use super::keys::Keys;
 use super::subject::SubjectRules;
-use super::{Failure, IssuerConfig, JwksConfig};
+use crate::config::values::HeaderName;
 use crate::config::{Environment, Report};
 use crate::credential::Source;
-use crate::identity::Subject;
 use crate::jose::claims::{ClaimRules, Claims};
+use crate::jose::jwk::KeyId;
 use crate::jose::jws::is_media_type;
 use crate::jose::verify::verify;
-use crate::jose::{Algorithm, Jws, Key, KeySet};
-use crate::keys::{Lookup, RemoteKeys};
+use crate::jose::{Algorithm, Jws, Key};
+use crate::keys::RemoteKeys;
 use crate::world::World;
 
 #[derive(Debug)]
@@ -22,15 +29,10 @@ pub(super) struct Issuer {
     pub(super) forward_token: bool,
     algorithms: Vec<Algorithm>,
     typ: Vec<String>,
-    keys: Keys,
-    claims: ClaimRules,
+    pub(super) keys: Keys,
+    pub(super) claims: ClaimRules,
+    pub(super) payload_header: Option<HeaderName>,
     subject: SubjectRules,
-}
-
-#[derive(Debug)]
-enum Keys {
-    Fixed(KeySet),
-    Remote(Rc<RemoteKeys>),
 }
 
 impl Issuer {
@@ -51,7 +53,7 @@ impl Issuer {
                 format!("is above {MAX_LEEWAY}s: tokens would live far beyond their expiry"),
             );
         }
-        let keys = report.within("jwks", |report| load_keys(config, environment, report));
+        let keys = report.within("jwks", |report| Keys::load(config, environment, report));
         for (index, &algorithm) in config.algorithms.iter().enumerate() {
             if config
                 .algorithms
@@ -79,7 +81,8 @@ impl Issuer {
             forward_token: config.forward_token,
             algorithms: config.algorithms.clone(),
             typ: config.typ.clone(),
-            keys: keys.unwrap_or(Keys::Fixed(KeySet::default())),
+            keys: keys.unwrap_or_else(|| Keys::Fixed(Rc::default())),
+            payload_header: config.payload_header.clone(),
             claims: ClaimRules {
                 audiences: config.audiences.clone(),
                 leeway: config.leeway.as_secs(),
@@ -90,14 +93,14 @@ impl Issuer {
         }
     }
 
-    /// Everything but the choice of the issuer: algorithm, type, signature, registered claims, and who it is.
-    pub(super) fn verify(
+    /// The key that signed a token, or `None` where none of those that may have did. Algorithm and type come first.
+    pub(super) fn verify_signature(
         &self,
         jws: &Jws<'_>,
-        claims: &Claims,
         may_wait: bool,
+        now: u64,
         world: &dyn World,
-    ) -> Result<Subject, Failure> {
+    ) -> Result<Option<KeyId>, Failure> {
         if !self.algorithms.contains(&jws.algorithm) {
             return Err("algorithm_not_allowed".into());
         }
@@ -106,26 +109,34 @@ impl Issuer {
         {
             return Err("type_not_allowed".into());
         }
-        match &self.keys {
-            Keys::Fixed(keys) => verify_signature(keys, jws, world)?,
-            Keys::Remote(remote) => {
-                let now = world.now();
-                let keys = match remote.lookup(now) {
-                    Lookup::Keys(keys) => keys,
-                    Lookup::Soon if may_wait => return Err(Failure::Wait(Rc::clone(remote))),
-                    Lookup::Soon => return Err(Failure::KeysUnavailable(1)),
-                    Lookup::Unavailable(seconds) => return Err(Failure::KeysUnavailable(seconds)),
-                };
-                let verified = verify_signature(&keys, jws, world);
-                // A key that nobody has heard of may be a new one. A token that names no key says nothing new.
-                if verified == Err(KEY_UNKNOWN) && jws.kid.is_some() && remote.demand(now) && may_wait {
-                    return Err(Failure::Wait(Rc::clone(remote)));
-                }
-                verified?;
-            }
+        let keys = self.keys.current(now, may_wait)?;
+        let mut candidates = keys.candidates(jws.kid.as_deref(), jws.algorithm).peekable();
+        if candidates.peek().is_none() {
+            // A key that nobody has heard of may be a new one. A token that names no key says nothing new.
+            let awaited = jws
+                .kid
+                .as_ref()
+                .and_then(|_| self.keys.demand(now))
+                .filter(|_| may_wait);
+            return Err(awaited.map_or(Failure::Invalid("key_unknown"), Failure::Wait));
         }
-        self.claims.check(claims, world.now())?;
-        Ok(self.subject.read(claims, &self.issuer)?)
+        let signer = candidates.find(|key| verify(world, key, jws.algorithm, jws.signed, &jws.signature));
+        Ok(signer.map(Key::id))
+    }
+
+    /// What a token with a good signature says.
+    pub(super) fn read(self: &Rc<Self>, claims: &Claims, jws: &Jws<'_>, key: KeyId) -> Result<Known, &'static str> {
+        let payload = self
+            .payload_header
+            .as_ref()
+            .map(|_| URL_SAFE_NO_PAD.encode(&jws.payload).into());
+        Ok(Known {
+            issuer: Rc::clone(self),
+            key,
+            claims: self.claims.read(claims)?,
+            subject: Rc::new(self.subject.read(claims, &self.issuer)?),
+            payload,
+        })
     }
 
     pub(super) fn remote_keys(&self) -> Option<&Rc<RemoteKeys>> {
@@ -136,65 +147,11 @@ impl Issuer {
     }
 }
 
-fn verify_signature(keys: &KeySet, jws: &Jws<'_>, world: &dyn World) -> Result<(), &'static str> {
-    let mut candidates = keys.candidates(jws.kid.as_deref(), jws.algorithm).peekable();
-    candidates.peek().ok_or(KEY_UNKNOWN)?;
-    if candidates.any(|key| verify(world, key, jws.algorithm, jws.signed, &jws.signature)) {
-        Ok(())
-    } else {
-        Err("signature_mismatch")
-    }
-}
-
 fn not_empty(report: &mut Report, key: &str, is_empty: bool) {
     if is_empty {
         report.error_at(key, "must not be empty");
     }
 }
-
-/// `None` where something is wrong with it, so that no further error follows from the same mistake.
-fn load_keys(config: &IssuerConfig, environment: &Environment, report: &mut Report) -> Option<Keys> {
-    match &config.jwks {
-        JwksConfig::Remote(remote) => Some(Keys::Remote(Rc::new(report.within("remote", |report| {
-            RemoteKeys::compile(remote, &config.name, &config.issuer, report)
-        })))),
-        JwksConfig::Inline(document) => KeySet::from_jwks(document)
-            .map_err(|errors| {
-                for error in errors {
-                    let place = error
-                        .index
-                        .map_or("inline".into(), |index| format!("inline.keys[{index}]"));
-                    report.error_at(place, error.message);
-                }
-            })
-            .ok()
-            .map(Keys::Fixed),
-        JwksConfig::Secrets(secrets) => {
-            let mut keys = KeySet::default();
-            if secrets.is_empty() {
-                report.error_at("secrets", "must not be empty");
-                return None;
-            }
-            let mut sound = true;
-            for (index, secret) in secrets.iter().enumerate() {
-                let value = environment.get(&secret.env).ok_or_else(|| {
-                    format!(
-                        "the environment has no `{}`; name it in the VM's `environment_variables`",
-                        secret.env
-                    )
-                });
-                let key = value.and_then(|value| Key::from_secret(value.clone().into_bytes(), secret.kid.clone()));
-                if let Err(message) = key.and_then(|key| keys.insert(key)) {
-                    report.error_at(format!("secrets[{index}]"), message);
-                    sound = false;
-                }
-            }
-            sound.then_some(Keys::Fixed(keys))
-        }
-    }
-}
-
-const KEY_UNKNOWN: &str = "key_unknown";
 
 /// Seconds.
 const MAX_LEEWAY: u64 = 900;

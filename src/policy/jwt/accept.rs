@@ -1,0 +1,164 @@
+//! The tokens that one route accepts.
+
+use std::rc::Rc;
+
+use super::cache::{Known, TokenCache, Verdict};
+use super::issuer::Issuer;
+use crate::config::values::HeaderName;
+use crate::credential::Source;
+use crate::identity::Subject;
+use crate::jose::{Jws, json};
+use crate::keys::RemoteKeys;
+use crate::world::World;
+
+/// The issuers that one route accepts.
+#[derive(Debug)]
+pub struct Accept {
+    realm: Rc<str>,
+    issuers: Vec<Rc<Issuer>>,
+    /// Further audiences of which the token must name one; empty: its issuer's are enough.
+    audiences: Vec<String>,
+    sources: Vec<Source>,
+    cache: Rc<TokenCache>,
+}
+
+/// A token that passed every check.
+#[derive(Debug)]
+pub struct Verified {
+    /// What it says of its holder.
+    pub subject: Rc<Subject>,
+    /// Whether upstreams may see it.
+    pub forward_token: bool,
+    /// Its payload, for upstreams that want it, and the header that carries it.
+    pub payload: Option<(HeaderName, Rc<str>)>,
+}
+
+/// Why a token does not pass.
+#[derive(Debug)]
+pub enum Failure {
+    /// It is not acceptable; the reason, for the log and a metric.
+    Invalid(&'static str),
+    /// It may be, once these keys are there.
+    Wait(Rc<RemoteKeys>),
+    /// Its issuer's keys cannot be had; worth another try in this many seconds.
+    KeysUnavailable(u64),
+}
+
+impl From<&'static str> for Failure {
+    fn from(reason: &'static str) -> Self {
+        Self::Invalid(reason)
+    }
+}
+
+impl Accept {
+    pub(super) fn new(realm: Rc<str>, issuers: Vec<Rc<Issuer>>, audiences: Vec<String>, cache: Rc<TokenCache>) -> Self {
+        let mut sources = Vec::new();
+        for source in issuers.iter().flat_map(|issuer| &issuer.from) {
+            if !sources.contains(source) {
+                sources.push(source.clone());
+            }
+        }
+        Self {
+            realm,
+            issuers,
+            audiences,
+            sources,
+            cache,
+        }
+    }
+
+    /// Where tokens are looked for.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// Checks a token. The issuer that it names, among those accepted here and looked for in this place, says how.
+    /// A token that is known costs no signature; everything that can change is checked each time.
+    pub fn verify(
+        &self,
+        token: &[u8],
+        source: &Source,
+        may_wait: bool,
+        world: &dyn World,
+    ) -> Result<Verified, Failure> {
+        let now = world.now();
+        let digest = TokenCache::digest(token);
+        let known = match self.cache.find(&digest, now) {
+            Some(Verdict::Known(known)) => {
+                self.accepted(|issuer| Rc::ptr_eq(issuer, &known.issuer), source)?;
+                let keys = known.issuer.keys.current(now, may_wait)?;
+                keys.contains(&known.key).then_some(known)
+            }
+            Some(Verdict::Refused(reason)) => return Err(reason.into()),
+            None => None,
+        };
+        let known = match known {
+            Some(known) => known,
+            None => {
+                let known = Rc::new(self.learn(token, &digest, source, may_wait, now, world)?);
+                self.cache.know(digest, &known);
+                known
+            }
+        };
+        known.issuer.claims.check(&known.claims, now)?;
+        if !self.audiences.is_empty() && !known.claims.names_audience(&self.audiences) {
+            return Err("audience_not_of_route".into());
+        }
+        Ok(Verified {
+            subject: Rc::clone(&known.subject),
+            forward_token: known.issuer.forward_token,
+            payload: known.issuer.payload_header.clone().zip(known.payload.clone()),
+        })
+    }
+
+    /// What does not change about a token: who signed it, and what it says.
+    fn learn(
+        &self,
+        token: &[u8],
+        digest: &[u8; 32],
+        source: &Source,
+        may_wait: bool,
+        now: u64,
+        world: &dyn World,
+    ) -> Result<Known, Failure> {
+        let jws = Jws::parse(token)?;
+        let Ok(serde_json::Value::Object(claims)) = json::parse(&jws.payload) else {
+            return Err("payload_not_an_object".into());
+        };
+        let name = claims
+            .get("iss")
+            .and_then(serde_json::Value::as_str)
+            .ok_or("issuer_missing")?;
+        let issuer = self.accepted(|issuer| issuer.issuer == name, source)?;
+        let key = issuer.verify_signature(&jws, may_wait, now, world)?;
+        let Some(key) = key else {
+            self.cache.refuse(*digest, SIGNATURE_MISMATCH, now);
+            return Err(SIGNATURE_MISMATCH.into());
+        };
+        issuer.read(&claims, &jws, key).map_err(|reason| {
+            self.cache.refuse(*digest, reason, now);
+            reason.into()
+        })
+    }
+
+    fn accepted(&self, is_meant: impl Fn(&Rc<Issuer>) -> bool, source: &Source) -> Result<&Rc<Issuer>, &'static str> {
+        let mut issuers = self.issuers.iter();
+        issuers
+            .find(|issuer| is_meant(issuer) && issuer.from.contains(source))
+            .ok_or("issuer_not_accepted")
+    }
+
+    /// The value of `WWW-Authenticate` (RFC 6750 section 3): no `error` where no token was sent.
+    pub fn challenge(&self, error: Option<&str>) -> String {
+        let realm = &self.realm;
+        match error {
+            None => format!("Bearer realm=\"{realm}\""),
+            Some(error) => format!("Bearer realm=\"{realm}\", error=\"{error}\""),
+        }
+    }
+}
+
+const SIGNATURE_MISMATCH: &str = "signature_mismatch";
+
+#[cfg(test)]
+mod tests;

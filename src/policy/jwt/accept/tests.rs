@@ -1,0 +1,185 @@
+use std::cell::Cell;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::{Environment, Report};
+use crate::policy::jwt::{Issuers, JwtConfig};
+use crate::world::SignatureCheck;
+
+const NOW: u64 = 1_700_000_000;
+
+/// A host that calls signatures good or bad as it is told, and counts how often it is asked.
+struct Host {
+    now: Cell<u64>,
+    good: Cell<bool>,
+    asked: Cell<u32>,
+}
+
+impl World for Host {
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
+        self.asked.set(self.asked.get() + 1);
+        Some(self.good.get())
+    }
+}
+
+fn host() -> Host {
+    Host {
+        now: Cell::new(NOW),
+        good: Cell::new(true),
+        asked: Cell::new(0),
+    }
+}
+
+fn issuers(change: Value) -> Issuers {
+    let mut issuer = json!({
+        "name": "main", "issuer": "i", "audiences": ["a", "b"], "algorithms": ["ES256"],
+        "jwks": {"inline": {"keys": [{
+            "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        }]}},
+    });
+    for (name, value) in change.as_object().unwrap() {
+        issuer[name] = value.clone();
+    }
+    let config: JwtConfig = serde_json::from_value(json!({"issuers": [issuer]})).unwrap();
+    let mut report = Report::default();
+    let issuers = Issuers::compile(&config, &Environment::new(), &mut report);
+    report.finish().unwrap();
+    issuers
+}
+
+fn accept(issuers: &Issuers, audiences: &[&str]) -> Accept {
+    let audiences: Vec<_> = audiences.iter().map(ToString::to_string).collect();
+    issuers.accept(None, &audiences, &mut Report::default()).unwrap()
+}
+
+fn token(claims: Value) -> String {
+    let mut all = json!({"iss": "i", "aud": "a", "sub": "u", "exp": NOW + 100});
+    for (name, value) in claims.as_object().unwrap() {
+        all[name] = value.clone();
+    }
+    let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    format!(
+        "{}.{}.{}",
+        encode(r#"{"alg":"ES256"}"#),
+        encode(&all.to_string()),
+        URL_SAFE_NO_PAD.encode([1; 64])
+    )
+}
+
+fn verify(accept: &Accept, token: &str, host: &Host) -> Result<Verified, &'static str> {
+    accept
+        .verify(token.as_bytes(), &Source::bearer(), false, host)
+        .map_err(|failure| match failure {
+            Failure::Invalid(reason) => reason,
+            other => panic!("{other:?}"),
+        })
+}
+
+#[test]
+fn a_known_token_costs_no_signature_and_is_still_checked() {
+    let (issuers, host) = (issuers(json!({})), host());
+    let (here, elsewhere) = (accept(&issuers, &[]), accept(&issuers, &["b"]));
+    let token = token(json!({}));
+    for _ in 0..3 {
+        assert_eq!(verify(&here, &token, &host).unwrap().subject.user_id, "u");
+    }
+    assert_eq!(host.asked.get(), 1);
+    assert_eq!(verify(&elsewhere, &token, &host).unwrap_err(), "audience_not_of_route");
+    host.now.set(NOW + 160);
+    assert_eq!(verify(&here, &token, &host).unwrap_err(), "expired");
+    host.now.set(NOW - 10_000);
+    assert!(verify(&here, &token, &host).is_ok(), "the clock went back");
+    assert_eq!(host.asked.get(), 1);
+}
+
+#[test]
+fn a_token_that_is_not_yet_valid_becomes_valid() {
+    let (issuers, host) = (issuers(json!({})), host());
+    let here = accept(&issuers, &[]);
+    let token = token(json!({"nbf": NOW + 70}));
+    assert_eq!(verify(&here, &token, &host).unwrap_err(), "not_yet_valid");
+    host.now.set(NOW + 10);
+    assert!(verify(&here, &token, &host).is_ok());
+    assert_eq!(host.asked.get(), 1);
+}
+
+#[test]
+fn a_replayed_bad_token_costs_one_signature() {
+    let (issuers, host) = (issuers(json!({})), host());
+    let here = accept(&issuers, &[]);
+    host.good.set(false);
+    for _ in 0..5 {
+        assert_eq!(
+            verify(&here, &token(json!({})), &host).unwrap_err(),
+            "signature_mismatch"
+        );
+    }
+    assert_eq!(host.asked.get(), 1);
+    host.good.set(true);
+    for _ in 0..5 {
+        assert_eq!(
+            verify(&here, &token(json!({"sub": "a\nb"})), &host).unwrap_err(),
+            "claim_malformed"
+        );
+        assert_eq!(
+            verify(&here, &token(json!({"exp": NOW - 1000})), &host).unwrap_err(),
+            "expired"
+        );
+    }
+    assert_eq!(host.asked.get(), 3);
+    host.now.set(NOW + 10);
+    assert!(
+        verify(&here, &token(json!({})), &host).is_ok(),
+        "a bad verdict is forgotten"
+    );
+}
+
+#[test]
+fn another_signature_is_another_token() {
+    let (issuers, host) = (issuers(json!({})), host());
+    let here = accept(&issuers, &[]);
+    let good = token(json!({}));
+    assert!(verify(&here, &good, &host).is_ok());
+    host.good.set(false);
+    let signature = good.rsplit('.').next().unwrap();
+    let forged = good.replace(signature, &URL_SAFE_NO_PAD.encode([2; 64]));
+    assert_eq!(verify(&here, &forged, &host).unwrap_err(), "signature_mismatch");
+}
+
+#[test]
+fn without_a_cache_every_token_is_verified() {
+    let mut config = json!({"issuers": [], "cache_bytes": 0});
+    config["issuers"] = json!([{
+        "name": "main", "issuer": "i", "audiences": ["a"], "algorithms": ["ES256"],
+        "jwks": {"inline": {"keys": [{
+            "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        }]}},
+    }]);
+    let config: JwtConfig = serde_json::from_value(config).unwrap();
+    let issuers = Issuers::compile(&config, &Environment::new(), &mut Report::default());
+    let (here, host) = (accept(&issuers, &[]), host());
+    for _ in 0..3 {
+        assert!(verify(&here, &token(json!({})), &host).is_ok());
+    }
+    assert_eq!(host.asked.get(), 3);
+}
+
+#[test]
+fn the_payload_is_passed_on_where_it_is_wanted() {
+    let (issuers, host) = (issuers(json!({"payload_header": "x-jwt-payload"})), host());
+    let token = token(json!({}));
+    let (name, payload) = verify(&accept(&issuers, &[]), &token, &host).unwrap().payload.unwrap();
+    assert_eq!(
+        (name.as_str(), payload.as_ref()),
+        ("x-jwt-payload", token.split('.').nth(1).unwrap())
+    );
+}

@@ -1,0 +1,238 @@
+//! What a worker remembers of tokens, bounded in bytes.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::issuer::Issuer;
+use crate::identity::Subject;
+use crate::jose::claims::Registered;
+use crate::jose::jwk::KeyId;
+
+/// Tokens by their SHA-256: good ones, and for a short time bad ones.
+#[derive(Debug)]
+pub(super) struct TokenCache {
+    known: RefCell<Bounded<Rc<Known>>>,
+    refused: RefCell<Bounded<(&'static str, u64)>>,
+}
+
+/// A token whose signature is good. Whether it is still valid, and valid here, is another question.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) issuer: Rc<Issuer>,
+    pub(super) key: KeyId,
+    pub(super) claims: Registered,
+    pub(super) subject: Rc<Subject>,
+    pub(super) payload: Option<Rc<str>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Known(Rc<Known>),
+    Refused(&'static str),
+}
+
+/// SHA-256 of a whole token: who presents another signature presents another token.
+pub(super) type TokenDigest = [u8; 32];
+
+impl TokenCache {
+    pub(super) fn new(bytes: usize) -> Self {
+        // Refused tokens are small and short-lived: an eighth is plenty, and a flood of them displaces no good one.
+        Self {
+            known: RefCell::new(Bounded::new(bytes)),
+            refused: RefCell::new(Bounded::new(bytes / 8)),
+        }
+    }
+
+    pub(super) fn digest(token: &[u8]) -> TokenDigest {
+        Sha256::digest(token).into()
+    }
+
+    pub(super) fn find(&self, digest: &TokenDigest, now: u64) -> Option<Verdict> {
+        if let Some(known) = self.known.borrow_mut().get(digest) {
+            return Some(Verdict::Known(Rc::clone(known)));
+        }
+        let mut refused = self.refused.borrow_mut();
+        let (reason, until) = refused.get(digest)?;
+        (now < *until).then_some(Verdict::Refused(reason))
+    }
+
+    pub(super) fn know(&self, digest: TokenDigest, known: &Rc<Known>) {
+        self.known.borrow_mut().insert(digest, Rc::clone(known), known.size());
+    }
+
+    /// Remembers that a token is bad. Not for what may change soon: an unknown key, the time.
+    pub(super) fn refuse(&self, digest: TokenDigest, reason: &'static str, now: u64) {
+        let until = now.saturating_add(REFUSED_FOR);
+        self.refused.borrow_mut().insert(digest, (reason, until), 0);
+    }
+}
+
+impl Known {
+    /// About how many bytes it takes beside the entry itself.
+    fn size(&self) -> usize {
+        let Subject {
+            method: _,
+            issuer,
+            user_id,
+            tenant_id,
+            roles,
+            scopes,
+            plan,
+            attributes,
+        } = self.subject.as_ref();
+        let optional = [issuer, tenant_id, plan].into_iter().flatten();
+        let attributes = attributes
+            .iter()
+            .flat_map(|(name, values)| std::iter::once(name).chain(values));
+        let texts = optional
+            .chain([user_id])
+            .chain(roles)
+            .chain(scopes)
+            .chain(attributes)
+            .chain(&self.claims.audiences);
+        let payload = self.payload.as_ref().map_or(0, |payload| payload.len());
+        texts.fold(
+            size_of::<Self>()
+                .saturating_add(size_of::<Subject>())
+                .saturating_add(payload),
+            |size, text| size.saturating_add(size_of::<String>()).saturating_add(text.len()),
+        )
+    }
+}
+
+/// A map that forgets what has not been asked for since it came to the end of the queue.
+#[derive(Debug)]
+struct Bounded<V> {
+    limit: usize,
+    used: usize,
+    entries: HashMap<TokenDigest, Entry<V>>,
+    queue: VecDeque<TokenDigest>,
+}
+
+#[derive(Debug)]
+struct Entry<V> {
+    value: V,
+    size: usize,
+    asked: bool,
+}
+
+impl<V> Bounded<V> {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            used: 0,
+            entries: HashMap::new(),
+            queue: VecDeque::new(),
+        }
+    }
+
+    fn get(&mut self, key: &TokenDigest) -> Option<&V> {
+        let entry = self.entries.get_mut(key)?;
+        entry.asked = true;
+        Some(&entry.value)
+    }
+
+    fn insert(&mut self, key: TokenDigest, value: V, size: usize) {
+        let size = size.saturating_add(OVERHEAD);
+        if size > self.limit {
+            return;
+        }
+        match self.entries.insert(
+            key,
+            Entry {
+                value,
+                size,
+                asked: false,
+            },
+        ) {
+            Some(old) => self.used = self.used.saturating_sub(old.size),
+            None => self.queue.push_back(key),
+        }
+        self.used = self.used.saturating_add(size);
+        self.shrink();
+    }
+
+    /// An entry that was asked for goes round once more; each round clears the marks, so this ends.
+    fn shrink(&mut self) {
+        while self.used > self.limit {
+            let Some(key) = self.queue.pop_front() else {
+                return;
+            };
+            match self.entries.get_mut(&key) {
+                Some(entry) if entry.asked => {
+                    entry.asked = false;
+                    self.queue.push_back(key);
+                }
+                _ => {
+                    if let Some(entry) = self.entries.remove(&key) {
+                        self.used = self.used.saturating_sub(entry.size);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Seconds.
+const REFUSED_FOR: u64 = 10;
+
+/// About how many bytes an entry takes in the map and the queue.
+const OVERHEAD: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u32) -> TokenDigest {
+        TokenCache::digest(&number.to_le_bytes())
+    }
+
+    #[test]
+    fn it_stays_within_its_bytes() {
+        let mut cache = Bounded::new(100 * (OVERHEAD + 40));
+        for number in 0..10_000 {
+            cache.insert(key(number), number, 40);
+            assert!(cache.used <= cache.limit && cache.entries.len() == cache.queue.len());
+        }
+        assert_eq!(cache.entries.len(), 100);
+        assert_eq!(cache.get(&key(9_999)), Some(&9_999));
+        assert_eq!(cache.get(&key(0)), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_stays() {
+        let mut cache = Bounded::new(100 * OVERHEAD);
+        for number in 0..1_000 {
+            cache.insert(key(number), number, 0);
+            assert_eq!(cache.get(&key(7)).is_some(), number >= 7);
+        }
+    }
+
+    #[test]
+    fn an_entry_may_be_replaced_and_one_that_is_too_large_is_not_kept() {
+        let mut cache = Bounded::new(10 * OVERHEAD);
+        for _ in 0..50 {
+            cache.insert(key(1), 1, OVERHEAD);
+        }
+        assert_eq!((cache.entries.len(), cache.used), (1, 2 * OVERHEAD));
+        cache.insert(key(2), 2, 100 * OVERHEAD);
+        assert_eq!(cache.get(&key(2)), None);
+        let mut none = Bounded::new(0);
+        none.insert(key(1), 1, 0);
+        assert_eq!(none.get(&key(1)), None);
+    }
+
+    #[test]
+    fn a_refusal_is_forgotten_soon() {
+        let cache = TokenCache::new(100_000);
+        cache.refuse(key(1), "signature_mismatch", 1000);
+        assert!(matches!(
+            cache.find(&key(1), 1009),
+            Some(Verdict::Refused("signature_mismatch"))
+        ));
+        assert!(cache.find(&key(1), 1010).is_none());
+    }
+}

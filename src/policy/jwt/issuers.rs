@@ -1,0 +1,134 @@
+//! All issuers of a configuration, by the names that routes call them.
+
+use std::rc::Rc;
+
+use super::JwtConfig;
+use super::accept::Accept;
+use super::cache::TokenCache;
+use super::issuer::Issuer;
+use crate::config::values::HeaderName;
+use crate::config::{Environment, Report};
+use crate::credential::Source;
+use crate::keys::RemoteKeys;
+
+/// All issuers of a configuration.
+#[derive(Debug)]
+pub struct Issuers {
+    realm: Rc<str>,
+    all: Vec<Rc<Issuer>>,
+    /// Of the whole worker: a token is verified once, whatever routes it takes.
+    cache: Rc<TokenCache>,
+}
+
+impl Issuers {
+    /// Checks a `jwt` section.
+    pub fn compile(config: &JwtConfig, environment: &Environment, report: &mut Report) -> Self {
+        if config.realm.is_empty()
+            || !config
+                .realm
+                .bytes()
+                .all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\')
+        {
+            report.error_at("realm", "must be printable ASCII without quotes");
+        }
+        if config.issuers.is_empty() {
+            report.error_at("issuers", "is empty; name at least one issuer, or leave `jwt` out");
+        }
+        let mut all: Vec<Rc<Issuer>> = Vec::new();
+        for (index, issuer) in config.issuers.iter().enumerate() {
+            let issuer = report.within(format!("issuers[{index}]"), |report| {
+                if all.iter().any(|other| other.name == issuer.name) {
+                    report.error_at("name", format!("\"{}\" is there twice", issuer.name));
+                }
+                if all.iter().any(|other| other.issuer == issuer.issuer) {
+                    report.error_at(
+                        "issuer",
+                        format!("\"{}\" is there twice; a token could not be told apart", issuer.issuer),
+                    );
+                }
+                Issuer::compile(issuer, environment, report)
+            });
+            all.push(Rc::new(issuer));
+        }
+        let cache = Rc::new(TokenCache::new(
+            usize::try_from(config.cache_bytes).unwrap_or(usize::MAX),
+        ));
+        Self {
+            realm: config.realm.as_str().into(),
+            all,
+            cache,
+        }
+    }
+
+    /// The issuers that a route names, or the only one there is.
+    pub fn accept(&self, names: Option<&[String]>, audiences: &[String], report: &mut Report) -> Option<Accept> {
+        let issuers = match names {
+            None if self.all.len() > 1 => {
+                report.error(format!(
+                    "`jwt` means one of {} issuers; say which: `{{ jwt: [{}] }}`",
+                    self.all.len(),
+                    self.names()
+                ));
+                return None;
+            }
+            None => self.all.clone(),
+            Some(names) => {
+                if names.is_empty() {
+                    report.error_at("jwt", "is empty; name at least one issuer");
+                }
+                let find = |(index, name): (usize, &String)| {
+                    let found = self.all.iter().find(|issuer| issuer.name == *name);
+                    if found.is_none() {
+                        report.error_at(
+                            format!("jwt[{index}]"),
+                            format!("no issuer is called \"{name}\"; there is {}", self.names()),
+                        );
+                    }
+                    found.cloned()
+                };
+                names.iter().enumerate().filter_map(find).collect()
+            }
+        };
+        Some(Accept::new(
+            Rc::clone(&self.realm),
+            issuers,
+            audiences.to_vec(),
+            Rc::clone(&self.cache),
+        ))
+    }
+
+    /// The keys that are to be fetched.
+    pub fn remote_keys(&self) -> impl Iterator<Item = &Rc<RemoteKeys>> {
+        self.all.iter().filter_map(|issuer| issuer.remote_keys())
+    }
+
+    /// Every place where a token is looked for, and the path of the setting that names it.
+    pub fn sources(&self) -> impl Iterator<Item = (String, &Source)> {
+        self.all.iter().enumerate().flat_map(|(index, issuer)| {
+            let sources = issuer.from.iter().enumerate();
+            sources.map(move |(place, source)| (format!("jwt.issuers[{index}].from[{place}]"), source))
+        })
+    }
+
+    /// The headers that carry payloads, and the path of the setting that names each.
+    pub fn payload_headers(config: &JwtConfig) -> impl Iterator<Item = (String, &HeaderName)> {
+        let issuers = config.issuers.iter().enumerate();
+        issuers.filter_map(|(index, issuer)| {
+            let name = issuer.payload_header.as_ref()?;
+            Some((format!("jwt.issuers[{index}].payload_header"), name))
+        })
+    }
+
+    /// Every attribute that a token fills, and the path of the setting that names it.
+    pub fn attributes(config: &JwtConfig) -> impl Iterator<Item = (String, &str)> {
+        config.issuers.iter().enumerate().flat_map(|(index, issuer)| {
+            let names = issuer.claims.attributes.keys();
+            names.map(move |name| (format!("jwt.issuers[{index}].claims.attributes.{name}"), name.as_str()))
+        })
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<_> = self.all.iter().map(|issuer| issuer.name.as_str()).collect();
+        names.join(", ")
+    }
+}

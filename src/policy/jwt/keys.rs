@@ -1,0 +1,80 @@
+//! Where an issuer's keys come from, as its tokens see it.
+
+use std::rc::Rc;
+
+use super::accept::Failure;
+use super::config::{IssuerConfig, JwksConfig};
+use crate::config::{Environment, Report};
+use crate::jose::{Key, KeySet};
+use crate::keys::{Lookup, RemoteKeys};
+
+#[derive(Debug)]
+pub(super) enum Keys {
+    Fixed(Rc<KeySet>),
+    Remote(Rc<RemoteKeys>),
+}
+
+impl Keys {
+    /// `None` where something is wrong with it, so that no further error follows from the same mistake.
+    pub(super) fn load(config: &IssuerConfig, environment: &Environment, report: &mut Report) -> Option<Self> {
+        match &config.jwks {
+            JwksConfig::Remote(remote) => Some(Self::Remote(Rc::new(report.within("remote", |report| {
+                RemoteKeys::compile(remote, &config.name, &config.issuer, report)
+            })))),
+            JwksConfig::Inline(document) => KeySet::from_jwks(document)
+                .map_err(|errors| {
+                    for error in errors {
+                        let place = error
+                            .index
+                            .map_or("inline".into(), |index| format!("inline.keys[{index}]"));
+                        report.error_at(place, error.message);
+                    }
+                })
+                .ok()
+                .map(|keys| Self::Fixed(Rc::new(keys))),
+            JwksConfig::Secrets(secrets) => {
+                let mut keys = KeySet::default();
+                if secrets.is_empty() {
+                    report.error_at("secrets", "must not be empty");
+                    return None;
+                }
+                let mut sound = true;
+                for (index, secret) in secrets.iter().enumerate() {
+                    let value = environment.get(&secret.env).ok_or_else(|| {
+                        format!(
+                            "the environment has no `{}`; name it in the VM's `environment_variables`",
+                            secret.env
+                        )
+                    });
+                    let key = value.and_then(|value| Key::from_secret(value.clone().into_bytes(), secret.kid.clone()));
+                    if let Err(message) = key.and_then(|key| keys.insert(key)) {
+                        report.error_at(format!("secrets[{index}]"), message);
+                        sound = false;
+                    }
+                }
+                sound.then_some(Self::Fixed(Rc::new(keys)))
+            }
+        }
+    }
+
+    /// The keys as they are now.
+    pub(super) fn current(&self, now: u64, may_wait: bool) -> Result<Rc<KeySet>, Failure> {
+        match self {
+            Self::Fixed(keys) => Ok(Rc::clone(keys)),
+            Self::Remote(remote) => match remote.lookup(now) {
+                Lookup::Keys(keys) => Ok(keys),
+                Lookup::Soon if may_wait => Err(Failure::Wait(Rc::clone(remote))),
+                Lookup::Soon => Err(Failure::KeysUnavailable(1)),
+                Lookup::Unavailable(seconds) => Err(Failure::KeysUnavailable(seconds)),
+            },
+        }
+    }
+
+    /// A token names a key that is not there: new keys to wait for, if that is worthwhile.
+    pub(super) fn demand(&self, now: u64) -> Option<Rc<RemoteKeys>> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Remote(remote) => remote.demand(now).then(|| Rc::clone(remote)),
+        }
+    }
+}
