@@ -49,7 +49,7 @@ impl Headers {
     }
 
     /// Every header in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         self.entries
             .iter()
             .map(|entry| (self.bytes(&entry.name), self.bytes(&entry.value)))
@@ -57,9 +57,12 @@ impl Headers {
 
     /// Every value of one header; `name` in lower case.
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.iter()
-            .filter(move |(key, _)| *key == name.as_bytes())
-            .map(|(_, value)| value)
+        self.all_bytes(name.as_bytes())
+    }
+
+    /// The same for a name that need not be text.
+    pub fn all_bytes<'a, 'n>(&'a self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// The first value of one header, where it is UTF-8.

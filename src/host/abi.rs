@@ -23,6 +23,7 @@ pub(super) enum Map {
 unsafe extern "C" {
     fn proxy_get_log_level(level: *mut u32) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_set_header_map_pairs(map: u32, data: *const u8, size: usize) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         key: *const u8,
@@ -85,6 +86,16 @@ pub(super) fn log_level() -> LogLevel {
 pub(super) fn header_map(map: Map) -> Result<Vec<u8>, HostError> {
     // SAFETY: both pointers are to live locals of `returned`.
     returned(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })
+}
+
+/// Replaces a whole map.
+pub(super) fn set_header_map<'a>(
+    map: Map,
+    pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+) -> Result<(), HostError> {
+    let bytes = serialize(pairs);
+    // SAFETY: pointer and size are those of a live slice.
+    checked(unsafe { proxy_set_header_map_pairs(map as u32, bytes.as_ptr(), bytes.len()) })
 }
 
 /// Makes `value` the only value of a header.
@@ -155,7 +166,7 @@ pub(super) fn reply(
     body: &str,
     grpc_status: i32,
 ) -> Result<(), HostError> {
-    let headers = serialize(headers);
+    let headers = serialize(headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
     // SAFETY: pointers and sizes are those of live slices.
     checked(unsafe {
         proxy_send_local_response(
@@ -232,15 +243,15 @@ fn checked(status: u32) -> Result<(), HostError> {
 }
 
 /// The ABI's map: see `Headers::decode`.
-fn serialize(pairs: &[(&str, &str)]) -> Vec<u8> {
+fn serialize<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Vec<u8> {
     let word = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
-    let mut bytes = word(pairs.len()).to_vec();
-    for (name, value) in pairs {
+    let mut bytes = word(pairs.clone().count()).to_vec();
+    for (name, value) in pairs.clone() {
         bytes.extend(word(name.len()));
         bytes.extend(word(value.len()));
     }
-    for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
-        bytes.extend_from_slice(text.as_bytes());
+    for text in pairs.flat_map(|(name, value)| [name, value]) {
+        bytes.extend_from_slice(text);
         bytes.push(0);
     }
     bytes

@@ -6,6 +6,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use super::abi::{self, HostError, Map};
+use super::edits::Edits;
 use super::metrics;
 use super::waiting::{Held, WaitingRoom};
 use super::world::Envoy;
@@ -62,7 +63,7 @@ impl HttpContext for Http {
             route_name: route_name.as_deref(),
             may_wait,
         };
-        match apply(exchange.on(event, &Envoy)) {
+        match apply(exchange.on(event, &Envoy), &headers) {
             Applied::Continue => Action::Continue,
             Applied::Replied => Action::Pause,
             Applied::Wait => {
@@ -85,7 +86,7 @@ impl HttpContext for Http {
             return Action::Pause;
         };
         let event = Event::RequestTrailers { trailers: &trailers };
-        match apply(Exchange::new(Rc::clone(plan)).on(event, &Envoy)) {
+        match apply(Exchange::new(Rc::clone(plan)).on(event, &Envoy), &trailers) {
             Applied::Continue => Action::Continue,
             Applied::Replied | Applied::Wait => Action::Pause,
         }
@@ -103,12 +104,20 @@ fn read(map: Map) -> Option<Headers> {
     abi::header_map(map).ok().and_then(|bytes| Headers::decode(bytes).ok())
 }
 
-/// Carries effects out. One that fails leaves a request in a state that nobody decided about: it is refused.
-pub(super) fn apply(effects: Vec<Effect>) -> Applied {
+/// Carries effects out on a request whose headers are these. If one fails, the request is in a state that nobody
+/// decided about: it is refused.
+pub(super) fn apply(effects: Vec<Effect>, headers: &Headers) -> Applied {
+    let mut edits = Edits::default();
     for effect in effects {
         let done = match effect {
-            Effect::RemoveHeader(name) => abi::remove_header(Map::RequestHeaders, &name),
-            Effect::SetHeader(name, value) => abi::set_header(Map::RequestHeaders, name.as_bytes(), &value),
+            Effect::RemoveHeader(name) => {
+                edits.remove(name);
+                Ok(())
+            }
+            Effect::SetHeader(name, value) => {
+                edits.set(name.into_bytes(), value);
+                Ok(())
+            }
             Effect::RemoveTrailer(name) => abi::remove_header(Map::RequestTrailers, &name),
             Effect::Count(name) => {
                 metrics::count(name);
@@ -123,12 +132,19 @@ pub(super) fn apply(effects: Vec<Effect>) -> Applied {
             Effect::Wait => return Applied::Wait,
             Effect::Reply(reply) => return send(&reply),
         };
-        if let Err(HostError(status)) = done {
-            log::error!("a host call failed with status {status}; the request is refused");
-            return refuse("host_call_failed");
+        if let Err(error) = done {
+            return failed(error);
         }
     }
-    Applied::Continue
+    match edits.carry_out(headers) {
+        Ok(()) => Applied::Continue,
+        Err(error) => failed(error),
+    }
+}
+
+fn failed(HostError(status): HostError) -> Applied {
+    log::error!("a host call failed with status {status}; the request is refused");
+    refuse("host_call_failed")
 }
 
 fn refuse(reason: &'static str) -> Applied {

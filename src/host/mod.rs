@@ -3,6 +3,7 @@
 use proxy_wasm::types::LogLevel;
 
 mod abi;
+mod edits;
 mod http;
 mod metrics;
 mod root;

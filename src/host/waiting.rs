@@ -79,7 +79,7 @@ fn resume(id: u32, mut held: Held) {
         route_name: held.route_name.as_deref(),
         may_wait: false,
     };
-    match apply(held.exchange.on(event, &Envoy)) {
+    match apply(held.exchange.on(event, &Envoy), &held.headers) {
         Applied::Continue => {
             // An error says that the request has ended meanwhile.
             let _ = abi::continue_request();

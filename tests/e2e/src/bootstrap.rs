@@ -38,6 +38,10 @@ pub struct Bare {
     pub upstream: SocketAddr,
     /// Further clusters, for the plugin's own calls.
     pub clusters: Vec<(&'static str, SocketAddr)>,
+    /// Further listeners, to compare with: [`listener`] makes them.
+    pub listeners: Vec<Value>,
+    /// Envoy's routes; to the upstream where absent.
+    pub routes: Option<Vec<Value>>,
 }
 
 /// A configuration with one issuer, `main`, and these rules.
@@ -65,6 +69,8 @@ impl Bare {
             route_names: Vec::new(),
             upstream: upstream.address,
             clusters: Vec::new(),
+            listeners: Vec::new(),
+            routes: None,
         }
     }
 
@@ -78,49 +84,28 @@ impl Bare {
                 json!({"name": name, "match": {"path_separated_prefix": prefix}, "route": {"cluster": "upstream"}})
             })
             .collect();
-        routes.push(json!({"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}));
-        let mut bootstrap = json!({
+        routes.push(to_upstream());
+        let routes = self.routes.clone().unwrap_or(routes);
+        let mut listeners = vec![listener("gateway", vec![self.filter()], routes)];
+        listeners.extend(self.listeners.iter().cloned());
+        let mut clusters = vec![self.upstream_cluster()];
+        clusters.extend(self.clusters.iter().map(|(name, address)| cluster(name, *address)));
+        json!({
             // Envoy wants a name where it watches files.
             "node": {"id": "gateway", "cluster": "gateway"},
             "admin": {"address": address(0)},
-            "static_resources": {
-                "listeners": [{
-                    "name": "gateway",
-                    "address": address(0),
-                    "filter_chains": [{"filters": [{
-                        "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": {
-                            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                            "stat_prefix": "gateway",
-                            "upgrade_configs": [{"upgrade_type": "websocket"}],
-                            "http_protocol_options": {"enable_trailers": true},
-                            "http2_protocol_options": {},
-                            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-                            "http_filters": [self.filter(), {
-                                "name": "envoy.filters.http.router",
-                                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-                            }],
-                        },
-                    }]}],
-                }],
-                "clusters": [{
-                    "name": "upstream",
-                    "connect_timeout": "5s",
-                    "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                        "use_downstream_protocol_config": {"http2_protocol_options": {}, "http_protocol_options": {"enable_trailers": true}},
-                    }},
-                    "load_assignment": {"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(self.upstream.port())}}]}]},
-                }],
-            },
-        });
-        let clusters = bootstrap["static_resources"]["clusters"]
-            .as_array_mut()
-            .expect("clusters");
-        for (name, address) in &self.clusters {
-            clusters.push(cluster(name, *address));
-        }
-        bootstrap
+            "static_resources": {"listeners": listeners, "clusters": clusters},
+        })
+    }
+
+    /// Speaks to the upstream as the client speaks to the gateway.
+    fn upstream_cluster(&self) -> Value {
+        let mut upstream = cluster("upstream", self.upstream);
+        upstream["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "use_downstream_protocol_config": {"http2_protocol_options": {}, "http_protocol_options": {"enable_trailers": true}},
+        }});
+        upstream
     }
 
     fn filter(&self) -> Value {
@@ -160,15 +145,95 @@ impl Bare {
 
     /// The text of a file for `config_discovery`.
     pub fn discovery_file(&self) -> String {
-        let mut resource = json!({
+        let resource = json!({
             "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
             "name": "tollgate",
             "typed_config": self.wasm(&self.form),
         });
-        resource["typed_config"]["config"]["vm_config"]["environment_variables"] =
-            json!({"key_values": self.environment});
         json!({"version_info": "1", "resources": [resource]}).to_string()
     }
+}
+
+/// A listener on a port that the system chooses, with these filters before the router.
+pub fn listener(name: &str, mut filters: Vec<Value>, routes: Vec<Value>) -> Value {
+    filters.push(json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+    }));
+    json!({
+        "name": name,
+        "address": address(0),
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "stat_prefix": name,
+                "upgrade_configs": [{"upgrade_type": "websocket"}],
+                "http_protocol_options": {"enable_trailers": true},
+                "http2_protocol_options": {},
+                "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+                "http_filters": filters,
+            },
+        }]}],
+    })
+}
+
+/// The route of everything to the upstream.
+pub fn to_upstream() -> Value {
+    json!({"match": {"prefix": "/"}, "route": {"cluster": "upstream"}})
+}
+
+/// A route that Envoy answers by itself.
+pub fn direct() -> Value {
+    json!({"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "ok"}}})
+}
+
+/// Envoy's own filter for issuers, their audiences and their key sets; any of them is accepted.
+pub fn jwt_authn(issuers: &[(&str, &[&str], Value)], cached: bool) -> Value {
+    let mut providers = json!({});
+    for (place, (issuer, audiences, keys)) in issuers.iter().enumerate() {
+        let mut provider = json!({
+            "issuer": issuer,
+            "audiences": audiences,
+            "local_jwks": {"inline_string": keys.to_string()},
+            "claim_to_headers": [{"header_name": "x-user-id", "claim_name": "sub"}],
+        });
+        if cached {
+            provider["jwt_cache_config"] = json!({"jwt_cache_size": 1000});
+        }
+        providers[format!("issuer-{place}")] = provider;
+    }
+    let any: Vec<Value> = (0..issuers.len())
+        .map(|place| json!({"provider_name": format!("issuer-{place}")}))
+        .collect();
+    let requirement = if any.len() == 1 {
+        any[0].clone()
+    } else {
+        json!({"requires_any": {"requirements": any}})
+    };
+    json!({
+        "name": "envoy.filters.http.jwt_authn",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": providers,
+            "rules": [{"match": {"prefix": "/"}, "requires": requirement}],
+        },
+    })
+}
+
+/// Any plugin, with a configuration as a `Struct`.
+pub fn wasm_filter(name: &str, file: &str, config: &Value) -> Value {
+    json!({
+        "name": name,
+        "typed_config": {
+            "@type": WASM,
+            "config": {
+                "name": name,
+                "configuration": {"@type": STRUCT, "value": config},
+                "vm_config": {"vm_id": name, "runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": file}}},
+            },
+        },
+    })
 }
 
 /// `envoy/envoy.yaml` with ports that the system chooses, its clusters at `upstreams`, and the issuer's keys.

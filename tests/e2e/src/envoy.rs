@@ -102,11 +102,26 @@ impl Envoy {
         if !raw::get(admin, "/ready").is_ok_and(|response| response.status == 200) {
             return false;
         }
-        let listeners = self.admin("/listeners?format=json").json();
-        let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
-        let port = address["port_value"].as_u64().and_then(|port| u16::try_from(port).ok());
-        self.gateway = SocketAddr::from(([127, 0, 0, 1], port.expect("a listener")));
+        self.gateway = self.listener(0);
         true
+    }
+
+    /// Where the listener listens that stands at this place in the bootstrap.
+    pub fn listener(&self, place: usize) -> SocketAddr {
+        let listeners = self.admin("/listeners?format=json").json();
+        let address = &listeners["listener_statuses"][place]["local_address"]["socket_address"];
+        let port = address["port_value"].as_u64().and_then(|port| u16::try_from(port).ok());
+        SocketAddr::from(([127, 0, 0, 1], port.expect("a listener")))
+    }
+
+    /// The processor time that the process has used so far.
+    pub fn processor_time(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("a process");
+        let nanoseconds = tasks.filter_map(|task| {
+            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(nanoseconds.sum())
     }
 
     /// Where requests go.
@@ -122,6 +137,12 @@ impl Envoy {
     /// Asks Envoy's administration.
     pub fn admin(&self, path: &str) -> Response {
         raw::get(self.admin, path).unwrap_or_else(|error| panic!("admin {path}: {error}\n{}", self.log()))
+    }
+
+    /// Asks Envoy's administration to change something.
+    pub fn admin_post(&self, path: &str) -> Response {
+        let bytes = raw::request("POST", path, &[("host", "localhost"), ("content-length", "0")], b"");
+        raw::send(self.admin, &bytes).unwrap_or_else(|error| panic!("admin {path}: {error}"))
     }
 
     /// Sends bytes to the gateway.

@@ -2,6 +2,7 @@
 
 mod bundled;
 mod cases;
+mod comparison;
 mod configuration;
 mod hostile;
 mod http2;

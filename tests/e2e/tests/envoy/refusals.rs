@@ -96,6 +96,5 @@ fn outcomes_are_counted_by_route_code_and_reason() {
     );
     assert_eq!(count("requests_total;route=everything;outcome=allowed;code=ok;"), 1);
     assert_eq!(count("requests_total;route=none;outcome=denied;code=no_policy;"), 1);
-    assert_eq!(count("auth_total;method=jwt;outcome=denied;reason=not_three_parts;"), 2);
-    assert_eq!(count("auth_total;method=jwt;outcome=allowed;reason=ok;"), 1);
+    assert_eq!(count("auth_failures_total;method=jwt;reason=not_three_parts;"), 2);
 }
