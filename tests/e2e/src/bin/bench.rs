@@ -241,7 +241,10 @@ fn claims(key: &str, algorithm: &str, number: usize) -> TokenSpec {
     TokenSpec {
         key: Some(key.into()),
         algorithm: Some(algorithm.into()),
-        claims: json!({"jti": number}).as_object().cloned().unwrap_or_default(),
+        claims: json!({"jti": number.to_string()})
+            .as_object()
+            .cloned()
+            .unwrap_or_default(),
         ..TokenSpec::default()
     }
 }

@@ -7,4 +7,5 @@ mod configuration;
 mod hostile;
 mod http2;
 mod jwks;
+mod oidc;
 mod refusals;

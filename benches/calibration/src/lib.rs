@@ -1,7 +1,6 @@
 //! A plugin for measurements only: it makes the host calls that Tollgate makes for a known token, and nothing else.
 //! What Tollgate costs beyond it is Tollgate's own.
 #![cfg(target_arch = "wasm32")]
-#![allow(missing_docs, reason = "not a library")]
 
 use std::ptr::null_mut;
 use std::time::SystemTime;
