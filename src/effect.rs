@@ -1,5 +1,7 @@
 //! What the core wants done, as plain data; the host carries it out in order.
 
+use std::rc::Rc;
+
 /// One change to a request, or its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -15,7 +17,7 @@ pub enum Effect {
     /// Answer the request now; nothing reaches an upstream. Always the last effect.
     Reply(Reply),
     /// Add one to a counter of this name; labels are part of it: `name;label=value;`.
-    Count(String),
+    Count(Rc<str>),
     /// Say something to the operator.
     Log(log::Level, String),
 }

@@ -7,7 +7,7 @@ use crate::effect::Effect;
 use crate::event::Event;
 use crate::headers::Headers;
 use crate::keys::RemoteKeys;
-use crate::plan::{Plan, Selection};
+use crate::plan::{Plan, Selection, counter};
 use crate::policy::Stop;
 use crate::policy::identity_headers::connection_effect;
 use crate::request::Request;
@@ -71,12 +71,9 @@ impl Exchange {
         request.effects.extend(self.strip(headers).map(Effect::RemoveHeader));
         request.effects.extend(connection_effect(headers));
         let (name, outcome) = decide(&plan, &mut request, world);
-        let mut effects = request.effects;
+        let effects = request.effects;
         match outcome {
-            Ok(()) => {
-                effects.push(count(name, "allowed", "ok"));
-                effects
-            }
+            Ok(()) => effects,
             Err(Stop::Deny(denial)) => refuse(denial, name, effects, headers),
             Err(Stop::Wait(keys)) => {
                 let version = keys.version();
@@ -104,6 +101,9 @@ fn decide<'a>(plan: &'a Plan, request: &mut Request<'_>, world: &dyn World) -> (
     };
     let mut policies = route.policies.iter();
     let outcome = policies.try_for_each(|policy| policy.on_request(request, world));
+    if outcome.is_ok() {
+        request.effects.push(Effect::Count(Rc::clone(&route.passed)));
+    }
     (&route.name, outcome)
 }
 
@@ -119,19 +119,13 @@ fn refuse(denial: Denial, route: &str, effects: Vec<Effect>, headers: &Headers) 
         .into_iter()
         .filter(|effect| matches!(effect, Effect::Count(_) | Effect::Log(..)))
         .collect();
-    effects.push(count(route, "denied", code));
+    effects.push(Effect::Count(counter(route, "denied", code)));
     effects.push(Effect::Log(
         log::Level::Debug,
         format!("refused: {code} ({}) on route {route}", denial.reason),
     ));
     effects.push(Effect::Reply(denial.reply(request_id, grpc)));
     effects
-}
-
-fn count(route: &str, outcome: &str, code: &str) -> Effect {
-    Effect::Count(format!(
-        "tollgate_requests_total;route={route};outcome={outcome};code={code};"
-    ))
 }
 
 /// The route label of a request that no rule names.

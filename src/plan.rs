@@ -35,6 +35,8 @@ struct Rule {
 pub struct Route {
     /// Its name in metrics.
     pub name: String,
+    /// The counter of requests that pass it, made once.
+    pub passed: Rc<str>,
     /// By stage.
     pub policies: Vec<Box<dyn Policy>>,
 }
@@ -103,6 +105,18 @@ impl Plan {
             None => self.fallback.as_ref().map_or(Selection::None, Selection::Route),
         }
     }
+}
+
+impl Route {
+    fn new(name: String, policies: Vec<Box<dyn Policy>>) -> Self {
+        let passed = counter(&name, "allowed", "ok");
+        Self { name, passed, policies }
+    }
+}
+
+/// The name of the counter of requests with this outcome.
+pub fn counter(route: &str, outcome: &str, code: &str) -> Rc<str> {
+    format!("tollgate_requests_total;route={route};outcome={outcome};code={code};").into()
 }
 
 /// Names that must be defined elsewhere, and names that exclude each other.
@@ -180,7 +194,7 @@ fn compile_rule(
     );
     Rule {
         matcher,
-        route: Rc::new(Route { name, policies }),
+        route: Rc::new(Route::new(name, policies)),
     }
 }
 
@@ -192,10 +206,7 @@ fn compile_fallback(defaults: &DefaultsConfig, definitions: &Definitions, report
         definitions,
     };
     let policies = compile_policies(&route, report);
-    Some(Rc::new(Route {
-        name: "default".into(),
-        policies,
-    }))
+    Some(Rc::new(Route::new("default".into(), policies)))
 }
 
 fn compile_policies(route: &RouteContext<'_>, report: &mut Report) -> Vec<Box<dyn Policy>> {

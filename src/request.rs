@@ -1,5 +1,7 @@
 //! A request as policies see it: taken apart once, without the headers that only the gateway may set.
 
+use std::borrow::Cow;
+
 use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
 use crate::headers::Headers;
@@ -78,17 +80,23 @@ pub(crate) fn check_path(path: &str) -> Result<(), Denial> {
     {
         return Err(invalid("path_character"));
     }
-    let lower = path.to_ascii_lowercase();
-    if ["%2f", "%5c", "%00"].iter().any(|encoded| lower.contains(encoded)) {
-        return Err(invalid("path_encoded_separator"));
-    }
-    // A parameter (`/..;x/`) does not hide a dot segment from servers that cut it off.
-    let is_dots = |segment: &str| {
-        let name = segment.split(';').next().unwrap_or_default().replace("%2e", ".");
-        name == "." || name == ".."
+    let decoded = if path.contains('%') {
+        let lower = path.to_ascii_lowercase();
+        if ["%2f", "%5c", "%00"].iter().any(|encoded| lower.contains(encoded)) {
+            return Err(invalid("path_encoded_separator"));
+        }
+        Cow::Owned(lower.replace("%2e", "."))
+    } else {
+        Cow::Borrowed(path)
     };
-    if path.contains("//") || lower.split('/').any(is_dots) {
-        return Err(invalid("path_not_normalized"));
+    let mut segments = decoded.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        // A parameter (`/..;x/`) does not hide a dot segment from servers that cut it off.
+        let name = segment.split(';').next().unwrap_or_default();
+        let is_inner = segments.peek().is_some();
+        if name == "." || name == ".." || (segment.is_empty() && is_inner) {
+            return Err(invalid("path_not_normalized"));
+        }
     }
     Ok(())
 }

@@ -75,7 +75,7 @@ fn a_refused_request_is_counted_and_answered_and_not_changed() {
         panic!("{effects:?}");
     };
     assert_eq!(
-        count,
+        count.as_ref(),
         "tollgate_requests_total;route=none;outcome=denied;code=no_policy;"
     );
     assert_eq!(message, "refused: no_policy (no_rule) on route none");

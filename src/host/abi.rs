@@ -89,10 +89,7 @@ pub(super) fn header_map(map: Map) -> Result<Vec<u8>, HostError> {
 }
 
 /// Replaces a whole map.
-pub(super) fn set_header_map<'a>(
-    map: Map,
-    pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
-) -> Result<(), HostError> {
+pub(super) fn set_header_map(map: Map, pairs: &[(&[u8], &[u8])]) -> Result<(), HostError> {
     let bytes = serialize(pairs);
     // SAFETY: pointer and size are those of a live slice.
     checked(unsafe { proxy_set_header_map_pairs(map as u32, bytes.as_ptr(), bytes.len()) })
@@ -166,7 +163,11 @@ pub(super) fn reply(
     body: &str,
     grpc_status: i32,
 ) -> Result<(), HostError> {
-    let headers = serialize(headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+        .collect();
+    let headers = serialize(&headers);
     // SAFETY: pointers and sizes are those of live slices.
     checked(unsafe {
         proxy_send_local_response(
@@ -243,14 +244,20 @@ fn checked(status: u32) -> Result<(), HostError> {
 }
 
 /// The ABI's map: see `Headers::decode`.
-fn serialize<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Vec<u8> {
+fn serialize(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
     let word = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
-    let mut bytes = word(pairs.clone().count()).to_vec();
-    for (name, value) in pairs.clone() {
+    let size = pairs.iter().fold(4_usize, |size, (name, value)| {
+        size.saturating_add(name.len())
+            .saturating_add(value.len())
+            .saturating_add(10)
+    });
+    let mut bytes = Vec::with_capacity(size);
+    bytes.extend(word(pairs.len()));
+    for (name, value) in pairs {
         bytes.extend(word(name.len()));
         bytes.extend(word(value.len()));
     }
-    for text in pairs.flat_map(|(name, value)| [name, value]) {
+    for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
         bytes.extend_from_slice(text);
         bytes.push(0);
     }

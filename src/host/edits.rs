@@ -33,7 +33,7 @@ impl Edits {
                 .0
                 .iter()
                 .filter_map(|(name, value)| Some((name.as_slice(), value.as_deref()?)));
-            return abi::set_header_map(Map::RequestHeaders, kept.chain(set));
+            return abi::set_header_map(Map::RequestHeaders, &kept.chain(set).collect::<Vec<_>>());
         }
         self.0.iter().try_for_each(|(name, value)| match value {
             Some(value) => {

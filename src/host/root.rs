@@ -55,9 +55,9 @@ impl Root {
     fn report(&mut self, keys: &Rc<RemoteKeys>, outcome: Fetched) {
         let name = &keys.name;
         let count = |outcome, reason| {
-            metrics::count(format!(
-                "tollgate_jwks_fetch_total;issuer={name};outcome={outcome};reason={reason};"
-            ));
+            metrics::count(
+                format!("tollgate_jwks_fetch_total;issuer={name};outcome={outcome};reason={reason};").into(),
+            );
         };
         match outcome {
             Fetched::Published(warnings) => {

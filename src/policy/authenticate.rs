@@ -167,9 +167,9 @@ impl Policy for Authenticate {
 /// Successes are counted with the request itself: one host call less on the way that most requests take.
 fn count_failure(request: &mut Request<'_>, method: &Method, reason: &str) {
     let name = method.name();
-    request.effects.push(Effect::Count(format!(
-        "tollgate_auth_failures_total;method={name};reason={reason};"
-    )));
+    request.effects.push(Effect::Count(
+        format!("tollgate_auth_failures_total;method={name};reason={reason};").into(),
+    ));
 }
 
 impl Authenticate {

@@ -2,6 +2,7 @@
 //! What Tollgate costs beyond it is Tollgate's own.
 #![cfg(target_arch = "wasm32")]
 
+use std::cell::OnceCell;
 use std::ptr::null_mut;
 use std::time::SystemTime;
 
@@ -41,16 +42,58 @@ impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         let _ = std::hint::black_box(SystemTime::now());
         let (mut data, mut size) = (null_mut(), 0);
-        // SAFETY: pointers to live locals, then the bytes that the host gave away, handed back as they are.
+        // SAFETY: pointers to live locals, then the bytes that the host gave away.
         unsafe {
             if proxy_get_header_map_pairs(0, &raw mut data, &raw mut size) == 0 && !data.is_null() {
                 let bytes = Vec::from_raw_parts(data, size, size);
-                proxy_set_header_map_pairs(0, bytes.as_ptr(), bytes.len());
+                CHANGED.with(|changed| {
+                    let changed = changed.get_or_init(|| change(&bytes));
+                    proxy_set_header_map_pairs(0, changed.as_ptr(), changed.len());
+                });
             }
             proxy_increment_metric(metric(), 1);
         }
         Action::Continue
     }
+}
+
+thread_local! {
+    /// The first request's headers as Tollgate would change them. All requests of a measurement are alike.
+    static CHANGED: OnceCell<Vec<u8>> = const { OnceCell::new() };
+}
+
+/// Without `authorization`, with an identity.
+fn change(bytes: &[u8]) -> Vec<u8> {
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_default()) as usize;
+    let count = word(0);
+    let mut at = 4 + 8 * count;
+    let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for place in 0..count {
+        let (name, value) = (word(4 + 8 * place), word(8 + 8 * place));
+        pairs.push((
+            bytes[at..at + name].to_vec(),
+            bytes[at + name + 1..at + name + 1 + value].to_vec(),
+        ));
+        at += name + value + 2;
+    }
+    pairs.retain(|(name, _)| name != b"authorization");
+    for (name, value) in [
+        ("x-user-id", "u1"),
+        ("x-auth-method", "jwt"),
+        ("x-auth-issuer", "https://issuer.example"),
+    ] {
+        pairs.push((name.into(), value.into()));
+    }
+    let mut changed = (pairs.len() as u32).to_le_bytes().to_vec();
+    for (name, value) in &pairs {
+        changed.extend((name.len() as u32).to_le_bytes());
+        changed.extend((value.len() as u32).to_le_bytes());
+    }
+    for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
+        changed.extend_from_slice(text);
+        changed.push(0);
+    }
+    changed
 }
 
 fn metric() -> u32 {

@@ -82,8 +82,7 @@ impl Accept {
         world: &dyn World,
     ) -> Result<Verified, Failure> {
         let now = world.now();
-        let digest = TokenCache::digest(token);
-        let known = match self.cache.find(&digest, now) {
+        let known = match self.cache.find(token, now) {
             Some(Verdict::Known(known)) => {
                 self.accepted(|issuer| Rc::ptr_eq(issuer, &known.issuer), source)?;
                 let keys = known.issuer.keys.current(now, may_wait)?;
@@ -95,8 +94,8 @@ impl Accept {
         let known = match known {
             Some(known) => known,
             None => {
-                let known = Rc::new(self.learn(token, &digest, source, may_wait, now, world)?);
-                self.cache.know(digest, &known);
+                let known = Rc::new(self.learn(token, source, may_wait, now, world)?);
+                self.cache.know(token, &known);
                 known
             }
         };
@@ -115,7 +114,6 @@ impl Accept {
     fn learn(
         &self,
         token: &[u8],
-        digest: &[u8; 32],
         source: &Source,
         may_wait: bool,
         now: u64,
@@ -132,11 +130,11 @@ impl Accept {
         let issuer = self.accepted(|issuer| issuer.issuer == name, source)?;
         let key = issuer.verify_signature(&jws, may_wait, now, world)?;
         let Some(key) = key else {
-            self.cache.refuse(*digest, SIGNATURE_MISMATCH, now);
+            self.cache.refuse(token, SIGNATURE_MISMATCH, now);
             return Err(SIGNATURE_MISMATCH.into());
         };
         issuer.read(&claims, &jws, key).map_err(|reason| {
-            self.cache.refuse(*digest, reason, now);
+            self.cache.refuse(token, reason, now);
             reason.into()
         })
     }

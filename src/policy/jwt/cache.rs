@@ -4,14 +4,16 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use sha2::{Digest as _, Sha256};
-
 use super::issuer::Issuer;
 use crate::identity::Subject;
 use crate::jose::claims::Registered;
 use crate::jose::jwk::KeyId;
 
-/// Tokens by their SHA-256: good ones, and for a short time bad ones.
+/// Tokens, whole: good ones, and for a short time bad ones.
+///
+/// The key is the token itself, compared byte for byte, and its hash is keyed with the worker's own randomness. A
+/// digest as the key would be smaller, but computing SHA-256 without the processor's help costs more than all the rest
+/// of a known token's way.
 #[derive(Debug)]
 pub(super) struct TokenCache {
     known: RefCell<Bounded<Rc<Known>>>,
@@ -34,9 +36,6 @@ pub(super) enum Verdict {
     Refused(&'static str),
 }
 
-/// SHA-256 of a whole token: who presents another signature presents another token.
-pub(super) type TokenDigest = [u8; 32];
-
 impl TokenCache {
     pub(super) fn new(bytes: usize) -> Self {
         // Refused tokens are small and short-lived: an eighth is plenty, and a flood of them displaces no good one.
@@ -46,27 +45,23 @@ impl TokenCache {
         }
     }
 
-    pub(super) fn digest(token: &[u8]) -> TokenDigest {
-        Sha256::digest(token).into()
-    }
-
-    pub(super) fn find(&self, digest: &TokenDigest, now: u64) -> Option<Verdict> {
-        if let Some(known) = self.known.borrow_mut().get(digest) {
+    pub(super) fn find(&self, token: &[u8], now: u64) -> Option<Verdict> {
+        if let Some(known) = self.known.borrow_mut().get(token) {
             return Some(Verdict::Known(Rc::clone(known)));
         }
         let mut refused = self.refused.borrow_mut();
-        let (reason, until) = refused.get(digest)?;
+        let (reason, until) = refused.get(token)?;
         (now < *until).then_some(Verdict::Refused(reason))
     }
 
-    pub(super) fn know(&self, digest: TokenDigest, known: &Rc<Known>) {
-        self.known.borrow_mut().insert(digest, Rc::clone(known), known.size());
+    pub(super) fn know(&self, token: &[u8], known: &Rc<Known>) {
+        self.known.borrow_mut().insert(token, Rc::clone(known), known.size());
     }
 
     /// Remembers that a token is bad. Not for what may change soon: an unknown key, the time.
-    pub(super) fn refuse(&self, digest: TokenDigest, reason: &'static str, now: u64) {
+    pub(super) fn refuse(&self, token: &[u8], reason: &'static str, now: u64) {
         let until = now.saturating_add(REFUSED_FOR);
-        self.refused.borrow_mut().insert(digest, (reason, until), 0);
+        self.refused.borrow_mut().insert(token, (reason, until), 0);
     }
 }
 
@@ -108,8 +103,8 @@ impl Known {
 struct Bounded<V> {
     limit: usize,
     used: usize,
-    entries: HashMap<TokenDigest, Entry<V>>,
-    queue: VecDeque<TokenDigest>,
+    entries: HashMap<Rc<[u8]>, Entry<V>>,
+    queue: VecDeque<Rc<[u8]>>,
 }
 
 #[derive(Debug)]
@@ -129,19 +124,20 @@ impl<V> Bounded<V> {
         }
     }
 
-    fn get(&mut self, key: &TokenDigest) -> Option<&V> {
+    fn get(&mut self, key: &[u8]) -> Option<&V> {
         let entry = self.entries.get_mut(key)?;
         entry.asked = true;
         Some(&entry.value)
     }
 
-    fn insert(&mut self, key: TokenDigest, value: V, size: usize) {
-        let size = size.saturating_add(OVERHEAD);
+    fn insert(&mut self, key: &[u8], value: V, size: usize) {
+        let size = size.saturating_add(key.len()).saturating_add(OVERHEAD);
         if size > self.limit {
             return;
         }
+        let key: Rc<[u8]> = key.into();
         match self.entries.insert(
-            key,
+            Rc::clone(&key),
             Entry {
                 value,
                 size,
@@ -186,15 +182,15 @@ const OVERHEAD: usize = 160;
 mod tests {
     use super::*;
 
-    fn key(number: u32) -> TokenDigest {
-        TokenCache::digest(&number.to_le_bytes())
+    fn key(number: u32) -> [u8; 4] {
+        number.to_le_bytes()
     }
 
     #[test]
     fn it_stays_within_its_bytes() {
-        let mut cache = Bounded::new(100 * (OVERHEAD + 40));
+        let mut cache = Bounded::new(100 * (OVERHEAD + 4 + 36));
         for number in 0..10_000 {
-            cache.insert(key(number), number, 40);
+            cache.insert(&key(number), number, 36);
             assert!(cache.used <= cache.limit && cache.entries.len() == cache.queue.len());
         }
         assert_eq!(cache.entries.len(), 100);
@@ -204,9 +200,9 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_stays() {
-        let mut cache = Bounded::new(100 * OVERHEAD);
+        let mut cache = Bounded::new(100 * (OVERHEAD + 4));
         for number in 0..1_000 {
-            cache.insert(key(number), number, 0);
+            cache.insert(&key(number), number, 0);
             assert_eq!(cache.get(&key(7)).is_some(), number >= 7);
         }
     }
@@ -215,20 +211,20 @@ mod tests {
     fn an_entry_may_be_replaced_and_one_that_is_too_large_is_not_kept() {
         let mut cache = Bounded::new(10 * OVERHEAD);
         for _ in 0..50 {
-            cache.insert(key(1), 1, OVERHEAD);
+            cache.insert(&key(1), 1, OVERHEAD);
         }
-        assert_eq!((cache.entries.len(), cache.used), (1, 2 * OVERHEAD));
-        cache.insert(key(2), 2, 100 * OVERHEAD);
+        assert_eq!((cache.entries.len(), cache.used), (1, 2 * OVERHEAD + 4));
+        cache.insert(&key(2), 2, 100 * OVERHEAD);
         assert_eq!(cache.get(&key(2)), None);
         let mut none = Bounded::new(0);
-        none.insert(key(1), 1, 0);
+        none.insert(&key(1), 1, 0);
         assert_eq!(none.get(&key(1)), None);
     }
 
     #[test]
     fn a_refusal_is_forgotten_soon() {
         let cache = TokenCache::new(100_000);
-        cache.refuse(key(1), "signature_mismatch", 1000);
+        cache.refuse(&key(1), "signature_mismatch", 1000);
         assert!(matches!(
             cache.find(&key(1), 1009),
             Some(Verdict::Refused("signature_mismatch"))
