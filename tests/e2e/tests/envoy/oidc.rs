@@ -79,9 +79,11 @@ impl Provider {
             .to_owned()
     }
 
+    /// The provider takes its own name from `Host`, so that must be the issuer's.
     fn post(&self, path: &str, form: &str) -> Response {
+        let host = self.address.to_string();
         let headers = [
-            ("host", "localhost"),
+            ("host", host.as_str()),
             ("content-type", "application/x-www-form-urlencoded"),
         ];
         raw::send(self.address, &request("POST", path, &headers, form.as_bytes())).expect("an answer")
