@@ -36,4 +36,4 @@ pub mod store;
 pub mod world;
 
 #[cfg(target_arch = "wasm32")]
-mod host;
+pub mod host;

@@ -1,5 +1,11 @@
 //! The only place that names proxy_wasm: translates between the core and Envoy, decides nothing.
 
+#![cfg_attr(
+    not(feature = "plugin"),
+    allow(dead_code, reason = "the tests' own plugin takes the world alone")
+)]
+
+#[cfg(feature = "plugin")]
 use proxy_wasm::types::LogLevel;
 
 mod abi;
@@ -10,6 +16,9 @@ mod root;
 mod waiting;
 mod world;
 
+pub use world::Envoy;
+
+#[cfg(feature = "plugin")]
 proxy_wasm::main! {{
     // Envoy allows almost no host call here; `on_vm_start` asks for its log level.
     proxy_wasm::set_log_level(LogLevel::Trace);

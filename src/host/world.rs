@@ -10,7 +10,8 @@ use crate::store::Store;
 use crate::world::{SignatureCheck, World};
 
 /// Envoy, seen from inside.
-pub(super) struct Envoy;
+#[derive(Debug)]
+pub struct Envoy;
 
 /// Milliseconds since the epoch.
 pub(super) fn now_millis() -> u64 {

@@ -14,5 +14,7 @@
     reason = "a test may fail by panicking"
 )]
 
+mod in_vm;
 mod interoperability;
+mod primitives;
 mod wycheproof;

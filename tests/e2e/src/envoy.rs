@@ -256,6 +256,16 @@ fn build_plugin() {
     });
 }
 
+/// Builds a plugin of the tests; its file.
+pub fn build_extra(package: &str) -> PathBuf {
+    let output = Command::new(repository().join("scripts/build-extra"))
+        .arg(package)
+        .output()
+        .expect("scripts/build-extra runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    repository().join(format!("target/{package}.wasm"))
+}
+
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

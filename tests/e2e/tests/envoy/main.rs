@@ -9,3 +9,4 @@ mod http2;
 mod jwks;
 mod oidc;
 mod refusals;
+mod verification;
