@@ -4,21 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Algorithm, Key};
-use tollgate::world::{SignatureCheck, World};
 
-use crate::primitives;
-
-struct InVm;
-
-impl World for InVm {
-    fn now(&self) -> u64 {
-        0
-    }
-
-    fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
-        None
-    }
-}
+use crate::{InVm, primitives};
 
 #[test]
 fn every_primitive_accepts_what_it_must_and_nothing_else() {

@@ -6,19 +6,8 @@ use jwt_simple::prelude::*;
 use serde_json::{Value, json};
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Algorithm, Jws, Key};
-use tollgate::world::{SignatureCheck, World};
 
-struct InVm;
-
-impl World for InVm {
-    fn now(&self) -> u64 {
-        0
-    }
-
-    fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
-        None
-    }
-}
+use crate::InVm;
 
 fn accepted(algorithm: Algorithm, key: &Key, token: &str) {
     let jws = Jws::parse(token.as_bytes()).unwrap();

@@ -7,20 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Jws, Key, KeySet};
-use tollgate::world::{SignatureCheck, World};
 
-/// Verifies everything inside the plugin's own code.
-struct InVm;
-
-impl World for InVm {
-    fn now(&self) -> u64 {
-        0
-    }
-
-    fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
-        None
-    }
-}
+use crate::InVm;
 
 #[test]
 fn json_web_signature() {
