@@ -1,5 +1,6 @@
 //! The only place that names proxy_wasm: translates between the core and Envoy, decides nothing.
 
+#![allow(missing_docs, reason = "the entry point that the macro makes is for Envoy")]
 #![cfg_attr(
     not(feature = "plugin"),
     allow(dead_code, reason = "the tests' own plugin takes the world alone")
