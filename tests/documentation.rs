@@ -49,6 +49,31 @@ fn every_refusal_is_in_the_table() {
 }
 
 #[test]
+fn every_figure_comes_from_the_results_beside_it() {
+    let text = fs::read_to_string(root().join("benches/results/jwt.json")).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let number = |value: &Value, digits: usize| value.as_f64().map_or("-".into(), |value| format!("{value:.digits$}"));
+    let table = rows.iter().fold(
+        "| what | value | unit | baseline | ratio | bar | holds |\n|---|---|---|---|---|---|---|\n".to_owned(),
+        |table, row| {
+            let holds = row["holds"]
+                .as_bool()
+                .map_or("-", |holds| if holds { "yes" } else { "no" });
+            format!(
+                "{table}| {} | {} | {} | {} | {} | {} | {holds} |\n",
+                row["what"].as_str().unwrap(),
+                number(&row["value"], 1),
+                row["unit"].as_str().unwrap(),
+                number(&row["baseline"], 1),
+                number(&row["ratio"], 2),
+                number(&row["bar"], 2),
+            )
+        },
+    );
+    hold("docs/PERFORMANCE.md", "jwt", &table);
+}
+
+#[test]
 fn every_configuration_in_the_documentation_is_a_good_one() {
     let mut count = 0;
     for (path, text) in documents() {

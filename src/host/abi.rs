@@ -208,10 +208,10 @@ pub(super) fn counter(name: &str) -> Result<u32, HostError> {
     Ok(id)
 }
 
-/// Adds one to a counter.
-pub(super) fn increment(id: u32) -> Result<(), HostError> {
+/// Adds to a counter.
+pub(super) fn increment(id: u32, amount: i64) -> Result<(), HostError> {
     // SAFETY: plain numbers.
-    checked(unsafe { proxy_increment_metric(id, 1) })
+    checked(unsafe { proxy_increment_metric(id, amount) })
 }
 
 /// Writes to Envoy's log.

@@ -1,4 +1,5 @@
-//! Counters by name, defined when they are first needed.
+//! Counters by name. They are added up here and handed to the host with every tick: a host call a second instead of one
+//! a request.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,20 +9,34 @@ use super::abi;
 
 thread_local! {
     /// A VM has one thread. The names come from the configuration and closed sets of reasons, so they are few.
-    static COUNTERS: RefCell<HashMap<Rc<str>, u32>> = RefCell::default();
+    static COUNTERS: RefCell<HashMap<Rc<str>, Counter>> = RefCell::default();
 }
 
-/// Adds one to a counter. A counter that cannot be had is no reason to fail a request.
+#[derive(Default)]
+struct Counter {
+    id: Option<u32>,
+    /// Not yet handed over.
+    pending: i64,
+}
+
+/// Adds one to a counter.
 pub(super) fn count(name: Rc<str>) {
     COUNTERS.with_borrow_mut(|counters| {
-        let id = match counters.get(&name) {
-            Some(&id) => id,
-            None => {
-                let Ok(id) = abi::counter(&name) else { return };
-                counters.insert(name, id);
-                id
+        let counter = counters.entry(name).or_default();
+        counter.pending = counter.pending.saturating_add(1);
+    });
+}
+
+/// Hands everything over. A counter that cannot be had is no reason to fail anything: it is tried again.
+pub(super) fn flush() {
+    COUNTERS.with_borrow_mut(|counters| {
+        for (name, counter) in counters.iter_mut().filter(|(_, counter)| counter.pending > 0) {
+            if counter.id.is_none() {
+                counter.id = abi::counter(name).ok();
             }
-        };
-        let _ = abi::increment(id);
+            if counter.id.is_some_and(|id| abi::increment(id, counter.pending).is_ok()) {
+                counter.pending = 0;
+            }
+        }
     });
 }

@@ -111,9 +111,7 @@ impl RootContext for Root {
                 }
                 // Fetching begins with the first tick: here, Envoy may be trying the configuration in a VM that it
                 // throws away, and whose calls it does not send.
-                if !remote_keys.is_empty() {
-                    abi::set_tick_period(FAST_TICK);
-                }
+                abi::set_tick_period(if remote_keys.is_empty() { SLOW_TICK } else { FAST_TICK });
                 true
             }
             Err(errors) => {
@@ -137,6 +135,7 @@ impl RootContext for Root {
         let is_awaited = !self.waiting_room.is_empty() || remote_keys.iter().any(|keys| keys.is_awaited(now));
         abi::set_tick_period(if is_awaited { FAST_TICK } else { SLOW_TICK });
         self.waiting_room.release();
+        metrics::flush();
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
@@ -160,5 +159,6 @@ fn load(bytes: &[u8]) -> Result<Plan, Vec<ConfigError>> {
     Plan::compile(&config, &environment)
 }
 
-/// Milliseconds between ticks while nothing happens: how late a worker learns of keys that another has fetched.
+/// Milliseconds between ticks while nothing happens: how late a worker learns of keys that another has fetched, and how
+/// late counters are.
 const SLOW_TICK: u32 = 1000;

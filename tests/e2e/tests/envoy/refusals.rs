@@ -3,7 +3,7 @@
 use serde_json::json;
 use tollgate_e2e::bootstrap::{Bare, one_issuer};
 use tollgate_e2e::echo::Echo;
-use tollgate_e2e::envoy::Envoy;
+use tollgate_e2e::envoy::{Envoy, eventually};
 use tollgate_e2e::issuer::Issuer;
 use tollgate_e2e::raw::request;
 
@@ -89,12 +89,14 @@ fn outcomes_are_counted_by_route_code_and_reason() {
             b"",
         ));
     }
-    let count = |labels: &str| envoy.stat(&format!("wasmcustom.tollgate_{labels}"));
-    assert_eq!(
-        count("requests_total;route=everything;outcome=denied;code=invalid_token;"),
-        2
-    );
-    assert_eq!(count("requests_total;route=everything;outcome=allowed;code=ok;"), 1);
-    assert_eq!(count("requests_total;route=none;outcome=denied;code=no_policy;"), 1);
-    assert_eq!(count("auth_failures_total;method=jwt;reason=not_three_parts;"), 2);
+    // Counters are handed over once a second.
+    for (labels, expected) in [
+        ("requests_total;route=everything;outcome=denied;code=invalid_token;", 2),
+        ("requests_total;route=everything;outcome=allowed;code=ok;", 1),
+        ("requests_total;route=none;outcome=denied;code=no_policy;", 1),
+        ("auth_failures_total;method=jwt;reason=not_three_parts;", 2),
+    ] {
+        let name = format!("wasmcustom.tollgate_{labels}");
+        eventually(&name, || envoy.stat(&name) == expected);
+    }
 }
