@@ -107,7 +107,7 @@ impl RootContext for Root {
                 self.plan = Some(Rc::new(plan));
                 let remote_keys = self.remote_keys();
                 for keys in &remote_keys {
-                    keys.synchronize(&Envoy);
+                    keys.prepare(&Envoy);
                 }
                 // Fetching begins with the first tick: here, Envoy may be trying the configuration in a VM that it
                 // throws away, and whose calls it does not send.

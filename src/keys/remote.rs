@@ -218,6 +218,15 @@ impl RemoteKeys {
         self.demanded.get() || schedule.lease_until > now || (schedule.version == 0 && schedule.failures == 0)
     }
 
+    /// Makes the schedule before any worker competes for it: two first writers of one key would both believe that they
+    /// hold the lease. Takes over what is there already.
+    pub fn prepare(&self, store: &dyn Store) {
+        if store.read(&self.prefix).is_none() {
+            store.write(&self.prefix, &Schedule::default().encode(), 0);
+        }
+        self.synchronize(store);
+    }
+
     /// Takes over what other workers have published.
     pub fn synchronize(&self, store: &dyn Store) {
         let Some(schedule) = self.read_schedule(store) else {

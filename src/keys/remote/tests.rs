@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -56,6 +58,44 @@ fn one_worker_fetches_for_all() {
     assert!(has(&second, 2, "a"));
     assert_eq!(second.begin(2000, &store), None, "not due");
     assert!(second.begin(1200 + 600_000, &store).is_some(), "due");
+}
+
+#[test]
+fn workers_that_begin_at_once_do_not_all_fetch() {
+    /// Lets another worker in between a read and the write that follows it.
+    struct Raced<'a>(&'a Memory, &'a RemoteKeys, Cell<bool>);
+
+    impl Store for Raced<'_> {
+        fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+            self.0.read(key)
+        }
+
+        fn write(&self, key: &str, value: &[u8], ticket: u32) -> bool {
+            if !self.2.replace(true) {
+                assert!(self.1.begin(0, self.0).is_some());
+            }
+            self.0.write(key, value, ticket)
+        }
+    }
+
+    let store = Memory::default();
+    let (first, second) = (remote(json!({})), remote(json!({})));
+    first.prepare(&store);
+    second.prepare(&store);
+    let raced = Raced(&store, &second, Cell::new(false));
+    assert_eq!(first.begin(0, &raced), None, "the other was faster");
+}
+
+#[test]
+fn preparing_anew_changes_nothing() {
+    let store = Memory::default();
+    let keys = remote(json!({}));
+    keys.prepare(&store);
+    let fetch = keys.begin(0, &store).unwrap();
+    keys.end(&fetch, 0, &ok(), &key_set("a"), &store);
+    let new = remote(json!({}));
+    new.prepare(&store);
+    assert!(has(&new, 1, "a") && new.begin(1000, &store).is_none());
 }
 
 #[test]
