@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::{Environment, decode};
+use crate::store::memory::Memory;
 use crate::world::SignatureCheck;
 
 struct Nobody;
@@ -147,4 +148,52 @@ fn trailers_lose_managed_names_only() {
 fn the_route_name_is_asked_for_only_where_a_rule_needs_it() {
     assert!(!public().needs_route_name());
     assert!(exchange(json!([{"match": {"route": "r"}, "public": true}])).needs_route_name());
+}
+
+#[test]
+fn a_request_waits_for_keys_once() {
+    let config = json!({
+        "version": 1,
+        "jwt": {"issuers": [{
+            "name": "main", "issuer": "i", "audiences": ["a"], "algorithms": ["ES256"],
+            "jwks": {"remote": {"cluster": "c", "url": "https://i/keys"}},
+        }]},
+        "defaults": {"auth": {"any": ["jwt"]}},
+    });
+    let plan = Rc::new(Plan::compile(&decode(config.to_string().as_bytes()).unwrap(), &Environment::new()).unwrap());
+    let keys = Rc::clone(plan.remote_keys.first().unwrap());
+    // {"alg":"ES256","kid":"b"} and {"iss":"i"}
+    let token = "Bearer eyJhbGciOiJFUzI1NiIsImtpZCI6ImIifQ.eyJpc3MiOiJpIn0.AAAA";
+    let headers: Headers = [
+        (":method", "GET"),
+        (":authority", "h"),
+        (":path", "/"),
+        ("authorization", token),
+        ("x-user-id", "a"),
+    ]
+    .into_iter()
+    .collect();
+    let mut exchange = Exchange::new(plan);
+    let event = || Event::RequestHeaders {
+        headers: &headers,
+        route_name: None,
+        may_wait: true,
+    };
+    assert_eq!(exchange.on(event(), &Nobody), [Effect::Wait]);
+    assert!(!exchange.is_ready());
+
+    let store = Memory::default();
+    let fetch = keys.begin(0, &store).unwrap();
+    let body = json!({"keys": [{
+        "kty": "EC", "crv": "P-256", "kid": "a", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    }]});
+    let status: Headers = [(":status", "200")].into_iter().collect();
+    keys.end(&fetch, 0, &status, body.to_string().as_bytes(), &store);
+    assert!(exchange.is_ready());
+    let effects = exchange.on(event(), &Nobody);
+    assert!(
+        matches!(effects.last(), Some(Effect::Reply(reply)) if reply.status == 401),
+        "{effects:?}"
+    );
 }

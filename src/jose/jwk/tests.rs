@@ -128,6 +128,28 @@ fn a_set_names_every_bad_key() {
 }
 
 #[test]
+fn of_a_published_set_what_can_be_used_is_used() {
+    let key = |kid: &str| json!({"kty": "EC", "crv": "P-256", "x": X, "y": Y, "kid": kid});
+    let usable =
+        |keys: Value| KeySet::usable(&json!({ "keys": keys })).map(|(set, warnings)| (set.keys.len(), warnings.len()));
+    assert_eq!(usable(json!([key("a"), key("b")])), Some((2, 0)));
+    assert_eq!(
+        usable(json!([key("a"), key("b"), key("a")])),
+        Some((1, 2)),
+        "which of the two is a guess"
+    );
+    assert_eq!(
+        usable(json!([key("a"), 7, {"kty": "oct", "k": "AAAA"}, {"kty": "EC", "d": "AA"}])),
+        Some((1, 3))
+    );
+    assert_eq!(usable(json!([])), Some((0, 0)));
+    let many = |count: usize| Value::from((0..count).map(|kid| key(&kid.to_string())).collect::<Vec<_>>());
+    assert_eq!(usable(many(100)), Some((100, 0)));
+    assert_eq!(usable(many(101)), None);
+    assert!(KeySet::usable(&json!({"keys": {}})).is_none() && KeySet::usable(&json!([])).is_none());
+}
+
+#[test]
 fn candidates_are_chosen_by_name_and_algorithm_and_few() {
     let named = |kid: Option<&str>| {
         let mut jwk = json!({"kty": "EC", "crv": "P-256", "x": X, "y": Y});

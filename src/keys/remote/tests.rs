@@ -159,6 +159,26 @@ fn cold_and_failing_is_said_at_once() {
 }
 
 #[test]
+fn who_waits_looks_again_when_there_is_news() {
+    let store = Memory::default();
+    let keys = remote(json!({}));
+    assert!(!keys.is_settled(0));
+    let fetch = keys.begin(0, &store).unwrap();
+    assert!(!keys.is_settled(0), "on its way");
+    keys.fail("unreachable", 0, &store);
+    assert!(keys.is_settled(0), "the first fetch has failed");
+    let _ = keys.begin(1000, &store).unwrap();
+    keys.end(&fetch, 1000, &ok(), &key_set("a"), &store);
+    assert!(keys.is_settled(0) && !keys.is_settled(1));
+    let _ = keys.begin(601_000, &store).unwrap();
+    keys.fail("unreachable", 601_000, &store);
+    assert!(
+        !keys.is_settled(1),
+        "a later failure is no news: the next fetch may bring the key"
+    );
+}
+
+#[test]
 fn an_unknown_key_asks_for_a_fetch_and_a_flood_of_them_does_not() {
     let store = Memory::default();
     let keys = remote(json!({"cooldown": "30s"}));

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{Environment, Report};
+use crate::headers::Headers;
 use crate::policy::jwt::{Issuers, JwtConfig};
+use crate::store::memory::Memory;
 use crate::world::SignatureCheck;
 
 const NOW: u64 = 1_700_000_000;
@@ -182,4 +184,68 @@ fn the_payload_is_passed_on_where_it_is_wanted() {
         (name.as_str(), payload.as_ref()),
         ("x-jwt-payload", token.split('.').nth(1).unwrap())
     );
+}
+
+fn key_set(kid: &str) -> Vec<u8> {
+    json!({"keys": [{
+        "kty": "EC", "crv": "P-256", "kid": kid, "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    }]})
+    .to_string()
+    .into_bytes()
+}
+
+fn publish(keys: &RemoteKeys, kid: &str, now: u64, store: &Memory) {
+    let fetch = keys.begin(now * 1000, store).unwrap();
+    let headers: Headers = [(":status", "200")].into_iter().collect();
+    keys.end(&fetch, now * 1000, &headers, &key_set(kid), store);
+}
+
+fn token_of(kid: &str) -> String {
+    let token = token(json!({}));
+    let header = URL_SAFE_NO_PAD.encode(json!({"alg": "ES256", "kid": kid}).to_string());
+    format!("{header}.{}", token.split_once('.').unwrap().1)
+}
+
+#[test]
+fn a_known_token_is_not_believed_once_its_key_has_left_the_set() {
+    let issuers = issuers(json!({"jwks": {"remote": {"cluster": "c", "url": "https://i/keys"}}}));
+    let (here, host, store) = (accept(&issuers, &[]), host(), Memory::default());
+    let keys = Rc::clone(issuers.remote_keys().next().unwrap());
+    publish(&keys, "old", NOW, &store);
+    let token = token_of("old");
+    assert!(verify(&here, &token, &host).is_ok() && verify(&here, &token, &host).is_ok());
+    assert_eq!(host.asked.get(), 1);
+    host.now.set(NOW + 50);
+    publish(&keys, "new", NOW + 700, &store);
+    assert_eq!(verify(&here, &token, &host).unwrap_err(), "key_unknown");
+    assert!(verify(&here, &token_of("new"), &host).is_ok());
+}
+
+#[test]
+fn an_unknown_key_is_waited_for_where_the_host_can_wait() {
+    let issuers = issuers(json!({"jwks": {"remote": {"cluster": "c", "url": "https://i/keys"}}}));
+    let (here, host, store) = (accept(&issuers, &[]), host(), Memory::default());
+    let keys = issuers.remote_keys().next().unwrap();
+    let ask = |token: &str, may_wait| {
+        here.verify(token.as_bytes(), &Source::bearer(), may_wait, &host)
+            .map(|_| ())
+    };
+    assert!(
+        matches!(ask(&token_of("a"), true), Err(Failure::Wait(_))),
+        "no keys yet"
+    );
+    assert!(matches!(ask(&token_of("a"), false), Err(Failure::KeysUnavailable(1))));
+    publish(keys, "a", NOW, &store);
+    assert!(matches!(ask(&token_of("a"), true), Ok(())));
+    assert!(matches!(ask(&token_of("b"), true), Err(Failure::Wait(_))));
+    assert!(matches!(
+        ask(&token_of("b"), false),
+        Err(Failure::Invalid("key_unknown"))
+    ));
+    assert!(
+        matches!(ask(&token(json!({"jti": "1"})), true), Ok(())),
+        "without a kid, the key that fits"
+    );
+    assert_eq!(host.asked.get(), 2);
 }
