@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::env;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::thread;
 
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 use tollgate_e2e::bootstrap::bundled;
-use tollgate_e2e::echo::{Echo, Seen};
+use tollgate_e2e::echo::{Echo, Seen, runtime};
 use tollgate_e2e::envoy::Envoy;
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 use tollgate_e2e::raw::request;
@@ -21,8 +21,16 @@ fn main() -> ExitCode {
         return play(&envoy);
     }
     invite(&envoy);
-    loop {
-        thread::park();
+    runtime().block_on(end_asked_for());
+    ExitCode::SUCCESS
+}
+
+/// Ctrl-C, or a polite kill: Envoy is ended with this process, not left behind.
+async fn end_asked_for() {
+    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 use tollgate_e2e::bootstrap::bundled;
@@ -10,7 +12,7 @@ use tollgate_e2e::case::repository;
 use tollgate_e2e::echo::Echo;
 use tollgate_e2e::envoy::{Envoy, validate};
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
-use tollgate_e2e::raw::request;
+use tollgate_e2e::raw::{self, request};
 
 #[test]
 fn it_is_valid_as_it_is() {
@@ -117,4 +119,34 @@ fn masked(line: &str) -> String {
     let line = cut(line.to_owned(), "127.0.0.1:", &['/']);
     let line = cut(line, "Bearer eyJ", &['\'']);
     cut(line, "request_id\":\"", &['"'])
+}
+
+#[test]
+fn the_demo_serves_until_it_is_ended_and_takes_envoy_along() {
+    let mut child = Command::new(repository().join("scripts/demo"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("scripts/demo runs");
+    let output = BufReader::new(child.stdout.take().expect("its output"));
+    let mut lines = output.lines().map(|line| line.expect("text"));
+    let first = lines
+        .find(|line| line.starts_with("The gateway listens on"))
+        .expect("the invitation");
+    let ports = first.split("http://127.0.0.1:").skip(1);
+    let addresses: Vec<SocketAddr> = ports
+        .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>())
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port"))))
+        .collect();
+    let [gateway, admin] = addresses.as_slice() else {
+        panic!("{first}")
+    };
+    assert_eq!(raw::get(*gateway, "/api/products/7").expect("an answer").status, 200);
+    assert_eq!(raw::get(*admin, "/ready").expect("an answer").status, 200);
+    let ended = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("kill runs");
+    assert!(ended.success() && child.wait().expect("a process").success());
+    assert!(raw::get(*admin, "/ready").is_err(), "Envoy is still there");
 }
