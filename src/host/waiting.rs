@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::abi;
 use super::http::{Applied, apply};
-use super::world::{Envoy, now_millis};
+use super::world::Envoy;
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::headers::Headers;
@@ -23,8 +24,8 @@ pub(super) struct Held {
 
 struct Place {
     held: Held,
-    /// Milliseconds since the epoch.
-    until: u64,
+    /// By the monotonic clock: a clock that is set back holds nobody longer.
+    until: Instant,
 }
 
 impl WaitingRoom {
@@ -39,7 +40,8 @@ impl WaitingRoom {
 
     /// Holds a request, and has the timer run fast.
     pub(super) fn hold(&self, id: u32, held: Held) {
-        let until = now_millis().saturating_add(LONGEST_WAIT);
+        let now = Instant::now();
+        let until = now.checked_add(LONGEST_WAIT).unwrap_or(now);
         self.0.borrow_mut().insert(id, Place { held, until });
         abi::set_tick_period(FAST_TICK);
     }
@@ -51,7 +53,7 @@ impl WaitingRoom {
 
     /// Looks again at every request whose keys are there or whose time is up. Leaves another context effective.
     pub(super) fn release(&self) {
-        let now = now_millis();
+        let now = Instant::now();
         let ready: Vec<u32> = {
             let places = self.0.borrow();
             let ready = places
@@ -92,8 +94,7 @@ fn resume(id: u32, mut held: Held) {
 /// Of one worker.
 const MOST_HELD: usize = 256;
 
-/// Milliseconds.
-const LONGEST_WAIT: u64 = 2000;
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Milliseconds between ticks while somebody waits.
 pub(super) const FAST_TICK: u32 = 10;
