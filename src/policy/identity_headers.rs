@@ -196,11 +196,6 @@ impl ManagedNames {
         }
         found
     }
-
-    /// The names themselves.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
-    }
 }
 
 fn plain(name: &str) -> String {
