@@ -11,10 +11,12 @@ pub struct Identity(Rc<Subject>);
 /// What a credential says of its holder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subject {
-    /// How it was proven: `jwt`.
+    /// How it was proven: `jwt` or `api_key`.
     pub method: &'static str,
     /// Who vouches for it: a token's `iss`. User and tenant names mean something within one issuer only.
     pub issuer: Option<String>,
+    /// The public name of an API key.
+    pub key_id: Option<String>,
     /// The user; never empty.
     pub user_id: String,
     /// The tenant that the user belongs to.
@@ -43,3 +45,30 @@ impl std::ops::Deref for Identity {
         &self.0
     }
 }
+
+/// What a header can carry, percent-encoded: not empty, not long, no control characters. `Err` is the reason.
+pub fn check_value(value: &str) -> Result<(), &'static str> {
+    if value.is_empty() || value.chars().any(char::is_control) {
+        Err("claim_malformed")
+    } else if value.len() > MAX_VALUE {
+        Err("claim_too_long")
+    } else {
+        Ok(())
+    }
+}
+
+/// The same for a list, which goes into one header.
+pub fn check_list(values: &[String]) -> Result<(), &'static str> {
+    values.iter().try_for_each(|value| check_value(value))?;
+    let size = values.iter().fold(0_usize, |size, value| {
+        size.saturating_add(value.len()).saturating_add(1)
+    });
+    if size > MAX_VALUE {
+        Err("claim_too_long")
+    } else {
+        Ok(())
+    }
+}
+
+/// Bytes.
+const MAX_VALUE: usize = 4096;

@@ -18,6 +18,7 @@
     allow(clippy::arithmetic_side_effects, reason = "a test may fail by panicking")
 )]
 
+pub mod api_key;
 pub mod config;
 pub mod credential;
 pub mod denial;

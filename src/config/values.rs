@@ -3,10 +3,17 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use serde::ser::{Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A span of time, written as a whole number and a unit: `250ms`, `60s`, `10m`, `24h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(pub std::time::Duration);
+
+/// A moment, written as RFC 3339 has it: `2027-01-01T00:00:00Z`. Seconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub u64);
 
 /// A header name: a lower-case token (RFC 9110 section 5.6.2) that a plugin may set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +66,40 @@ impl<'de> Deserialize<'de> for Duration {
     }
 }
 
+// === impl Timestamp ===
+
+impl Timestamp {
+    /// Fractions of a second are cut off. `None` for what is no date, or one before 1970.
+    pub fn parse(text: &str) -> Option<Self> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        u64::try_from(moment.unix_timestamp()).ok().map(Self)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Whatever lies beyond the year 9999 is for ever.
+        let seconds = i64::try_from(self.0).unwrap_or(i64::MAX).min(LATEST);
+        let moment = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let text = moment.format(&Rfc3339).unwrap_or_default();
+        formatter.write_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text)
+            .ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &"a moment such as `2027-01-01T00:00:00Z`"))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 // === impl HeaderName ===
 
 impl HeaderName {
@@ -90,6 +131,9 @@ impl<'de> Deserialize<'de> for HeaderName {
         })
     }
 }
+
+/// 9999-12-31T23:59:59Z, the last moment that RFC 3339 can write.
+const LATEST: i64 = 253_402_300_799;
 
 /// RFC 9110 section 5.6.2.
 pub fn is_token(byte: u8) -> bool {
@@ -181,6 +225,20 @@ mod schema {
         }
     }
 
+    impl JsonSchema for super::Timestamp {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "Timestamp".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "string", "format": "date-time"})
+        }
+    }
+
     impl JsonSchema for super::HeaderName {
         fn inline_schema() -> bool {
             true
@@ -225,6 +283,30 @@ mod tests {
         ] {
             assert_eq!(millis(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn moments_are_those_of_rfc_3339() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2027-01-01T00:00:00Z", 1_798_761_600),
+            ("2027-01-01T01:00:00+01:00", 1_798_761_600),
+            ("2027-01-01T00:00:00.999Z", 1_798_761_600),
+        ] {
+            assert_eq!(Timestamp::parse(text), Some(Timestamp(seconds)), "{text}");
+        }
+        for bad in [
+            "",
+            "2027-01-01",
+            "2027-01-01T00:00:00",
+            "1969-12-31T23:59:59Z",
+            "2027-13-01T00:00:00Z",
+            "1798761600",
+        ] {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+        assert_eq!(Timestamp(1_798_761_600).to_string(), "2027-01-01T00:00:00Z");
+        assert_eq!(Timestamp(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
     }
 
     #[test]

@@ -71,6 +71,7 @@ impl Known {
         let Subject {
             method: _,
             issuer,
+            key_id,
             user_id,
             tenant_id,
             roles,
@@ -78,7 +79,7 @@ impl Known {
             plan,
             attributes,
         } = self.subject.as_ref();
-        let optional = [issuer, tenant_id, plan].into_iter().flatten();
+        let optional = [issuer, key_id, tenant_id, plan].into_iter().flatten();
         let attributes = attributes
             .iter()
             .flat_map(|(name, values)| std::iter::once(name).chain(values));

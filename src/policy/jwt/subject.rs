@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::identity::Subject;
+use crate::identity::{Subject, check_list, check_value};
 use crate::jose::claims::Claims;
 
 /// Which claims say who the caller is.
@@ -68,6 +68,7 @@ impl SubjectRules {
         Ok(Subject {
             method: "jwt",
             issuer: Some(checked(issuer.to_owned())?),
+            key_id: None,
             user_id: single(names.user_id.find(claims))?.ok_or("user_missing")?,
             tenant_id: self.tenant(single(names.tenant_id.find(claims))?)?,
             roles: list(names.roles.find(claims), one)?,
@@ -105,15 +106,8 @@ fn text(value: &Value) -> Result<String, Reason> {
     }
 }
 
-/// What a header can carry, percent-encoded: no control characters, not empty, not long.
 fn checked(text: String) -> Result<String, Reason> {
-    if text.is_empty() || text.chars().any(char::is_control) {
-        return Err("claim_malformed");
-    }
-    if text.len() > MAX_CLAIM {
-        return Err("claim_too_long");
-    }
-    Ok(text)
+    check_value(&text).map(|()| text)
 }
 
 fn single(value: Option<&Value>) -> Result<Option<String>, Reason> {
@@ -128,22 +122,12 @@ fn list(value: Option<&Value>, split: impl FnOnce(String) -> Vec<String>) -> Res
         Some(Value::String(text)) if text.is_empty() => Vec::new(),
         Some(value) => split(text(value)?),
     };
-    let size = items
-        .iter()
-        .fold(0_usize, |size, item| size.saturating_add(item.len()).saturating_add(1));
-    if size > MAX_CLAIM {
-        Err("claim_too_long")
-    } else {
-        Ok(items)
-    }
+    check_list(&items).map(|()| items)
 }
 
 fn one(text: String) -> Vec<String> {
     vec![text]
 }
-
-/// Bytes.
-const MAX_CLAIM: usize = 4096;
 
 // === impl ClaimPath ===
 

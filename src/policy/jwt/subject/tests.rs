@@ -22,6 +22,7 @@ fn each_claim_goes_where_it_belongs() {
         Subject {
             method: "jwt",
             issuer: Some("https://issuer.example".into()),
+            key_id: None,
             user_id: "u1".into(),
             tenant_id: Some("t1".into()),
             roles: vec!["admin".into(), "member".into()],
