@@ -84,42 +84,43 @@ impl Source {
                 .map(|(_, value)| Cow::Owned(value.into_owned().into_bytes()))),
         }
     }
+}
 
-    /// Takes the credential out of the request, so that no upstream sees it.
-    pub fn remove(&self, request: &mut Request<'_>) {
-        match self {
-            Self::Header { name, .. } => {
-                request.effects.push(Effect::RemoveHeader(name.as_str().into()));
-            }
-            Self::Cookie(name) => {
-                let rest: Vec<_> = cookies(request)
-                    .filter(|(key, _)| key != &name.as_bytes())
-                    .map(|(key, value)| [key, value].join(&b'='))
-                    .collect();
-                request.effects.push(Effect::RemoveHeader(b"cookie".to_vec()));
-                if !rest.is_empty() {
-                    request
-                        .effects
-                        .push(Effect::SetHeader("cookie".into(), rest.join(&b"; "[..])));
-                }
-            }
-            Self::Query(name) => {
-                let kept: Vec<_> = request
-                    .query
-                    .unwrap_or_default()
-                    .split('&')
-                    .filter(|pair| form_urlencoded::parse(pair.as_bytes()).all(|(key, _)| key != name.as_str()))
-                    .collect();
-                let mut target = request.path.to_owned();
-                if !kept.is_empty() {
-                    target.push('?');
-                    target.push_str(&kept.join("&"));
-                }
-                request
-                    .effects
-                    .push(Effect::SetHeader(":path".into(), target.into_bytes()));
-            }
+/// Takes credentials out of a request, so that neither an upstream nor an access log sees them.
+pub fn remove(sources: &[&Source], request: &mut Request<'_>) {
+    let mut lost_cookies = Vec::new();
+    let mut lost_parameters = Vec::new();
+    for source in sources {
+        match source {
+            Source::Header { name, .. } => request.effects.push(Effect::RemoveHeader(name.as_str().into())),
+            Source::Cookie(name) => lost_cookies.push(name.as_bytes()),
+            Source::Query(name) => lost_parameters.push(name.as_str()),
         }
+    }
+    if !lost_cookies.is_empty() {
+        let kept: Vec<_> = cookies(request)
+            .filter(|(name, _)| !lost_cookies.contains(name))
+            .map(|(name, value)| [name, value].join(&b'='))
+            .collect();
+        request.effects.push(Effect::RemoveHeader(b"cookie".to_vec()));
+        if !kept.is_empty() {
+            let kept = kept.join(&b"; "[..]);
+            request.effects.push(Effect::SetHeader("cookie".into(), kept));
+        }
+    }
+    if !lost_parameters.is_empty() {
+        let is_lost = |pair: &str| {
+            form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| lost_parameters.contains(&name.as_ref()))
+        };
+        let query = request.query.unwrap_or_default();
+        let kept: Vec<_> = query.split('&').filter(|pair| !is_lost(pair)).collect();
+        let mut target = request.path.to_owned();
+        if !kept.is_empty() {
+            target.push('?');
+            target.push_str(&kept.join("&"));
+        }
+        let target = target.into_bytes();
+        request.effects.push(Effect::SetHeader(":path".into(), target));
     }
 }
 
@@ -247,7 +248,7 @@ mod tests {
     fn a_removed_credential_leaves_everything_else() {
         let effects = |source: Source, headers: &[(&str, &str)], path| {
             with(headers, path, |request| {
-                source.remove(request);
+                remove(&[&source], request);
                 request.effects.clone()
             })
         };

@@ -24,6 +24,8 @@ pub enum DenialKind {
     MissingCredentials,
     /// The token is not acceptable.
     InvalidToken,
+    /// The API key is not acceptable.
+    InvalidApiKey,
     /// The identity lacks a scope.
     InsufficientScope,
     /// The identity lacks a role.
@@ -32,6 +34,8 @@ pub enum DenialKind {
     NoPolicy,
     /// The method is not allowed here.
     MethodNotAllowed,
+    /// Too many credentials from the same source were not acceptable.
+    TooManyAttempts,
     /// The keys that would decide cannot be had.
     KeysUnavailable,
     /// The gateway cannot decide, so it refuses.
@@ -53,15 +57,17 @@ pub struct Refusal {
 
 impl DenialKind {
     /// Every kind, for the tests that hold the documentation to this table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidRequest,
         Self::MultipleCredentials,
         Self::MissingCredentials,
         Self::InvalidToken,
+        Self::InvalidApiKey,
         Self::InsufficientScope,
         Self::Forbidden,
         Self::NoPolicy,
         Self::MethodNotAllowed,
+        Self::TooManyAttempts,
         Self::KeysUnavailable,
         Self::Unavailable,
     ];
@@ -73,10 +79,12 @@ impl DenialKind {
             Self::MultipleCredentials => refusal(400, "Bad Request", "multiple_credentials", 3),
             Self::MissingCredentials => refusal(401, "Unauthorized", "missing_credentials", 16),
             Self::InvalidToken => refusal(401, "Unauthorized", "invalid_token", 16),
+            Self::InvalidApiKey => refusal(401, "Unauthorized", "invalid_api_key", 16),
             Self::InsufficientScope => refusal(403, "Forbidden", "insufficient_scope", 7),
             Self::Forbidden => refusal(403, "Forbidden", "forbidden", 7),
             Self::NoPolicy => refusal(403, "Forbidden", "no_policy", 7),
             Self::MethodNotAllowed => refusal(405, "Method Not Allowed", "method_not_allowed", 12),
+            Self::TooManyAttempts => refusal(429, "Too Many Requests", "too_many_attempts", 8),
             Self::KeysUnavailable => refusal(503, "Service Unavailable", "keys_unavailable", 14),
             Self::Unavailable => refusal(503, "Service Unavailable", "unavailable", 14),
         }

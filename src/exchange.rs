@@ -6,19 +6,20 @@ use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::headers::Headers;
-use crate::keys::RemoteKeys;
 use crate::plan::{Plan, Selection, counter};
 use crate::policy::Stop;
 use crate::policy::identity_headers::connection_effect;
+use crate::remote::Awaited;
 use crate::request::Request;
+use crate::store::Store;
 use crate::world::World;
 
 /// One request on its way, from its headers to its end.
 #[derive(Debug)]
 pub struct Exchange {
     plan: Rc<Plan>,
-    /// The keys that the request waits for, and their version when it began to.
-    awaited: Option<(Rc<RemoteKeys>, u64)>,
+    /// What the request waits for, or has waited for.
+    awaited: Option<Box<dyn Awaited>>,
 }
 
 impl Exchange {
@@ -33,10 +34,8 @@ impl Exchange {
     }
 
     /// Whether what the request waits for has come, or will not.
-    pub fn is_ready(&self) -> bool {
-        self.awaited
-            .as_ref()
-            .is_none_or(|(keys, version)| keys.is_settled(*version))
+    pub fn is_ready(&self, store: &dyn Store) -> bool {
+        self.awaited.as_ref().is_none_or(|awaited| awaited.is_settled(store))
     }
 
     /// Takes one step. The effects are carried out in order; without a reply among them the request goes on.
@@ -47,7 +46,7 @@ impl Exchange {
                 route_name,
                 may_wait,
             } => {
-                // A token has one issuer: who has waited for its keys once does not wait again.
+                // A credential has one issuer: who has waited for its keys once does not wait again.
                 let may_wait = may_wait && self.awaited.is_none();
                 self.on_request(headers, route_name, may_wait, world)
             }
@@ -75,9 +74,8 @@ impl Exchange {
         match outcome {
             Ok(()) => effects,
             Err(Stop::Deny(denial)) => refuse(denial, name, effects, headers),
-            Err(Stop::Wait(keys)) => {
-                let version = keys.version();
-                self.awaited = Some((keys, version));
+            Err(Stop::Wait(awaited)) => {
+                self.awaited = Some(awaited);
                 vec![Effect::Wait]
             }
         }
@@ -107,18 +105,15 @@ fn decide<'a>(plan: &'a Plan, request: &mut Request<'_>, world: &dyn World) -> (
     (&route.name, outcome)
 }
 
-/// A refused request changes nothing: only what was counted stays, then the reply.
-fn refuse(denial: Denial, route: &str, effects: Vec<Effect>, headers: &Headers) -> Vec<Effect> {
+/// A refused request reaches no upstream, but access logs read it: what it forged is taken out all the same, and so are
+/// credentials.
+fn refuse(denial: Denial, route: &str, mut effects: Vec<Effect>, headers: &Headers) -> Vec<Effect> {
     let code = denial.kind.refusal().code;
     let request_id = headers.first("x-request-id");
     let grpc = headers
         .first("content-type")
         .and_then(|value| value.strip_prefix("application/grpc"))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']));
-    let mut effects: Vec<_> = effects
-        .into_iter()
-        .filter(|effect| matches!(effect, Effect::Count(_) | Effect::Log(..)))
-        .collect();
     effects.push(Effect::Count(counter(route, "denied", code)));
     effects.push(Effect::Log(
         log::Level::Debug,

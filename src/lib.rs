@@ -31,8 +31,10 @@ pub mod jose;
 pub mod keys;
 pub mod plan;
 pub mod policy;
+pub mod remote;
 pub mod request;
 pub mod route;
+pub mod slots;
 pub mod store;
 pub mod world;
 

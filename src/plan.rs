@@ -4,12 +4,14 @@ use std::rc::Rc;
 
 use crate::config::{Config, ConfigError, DefaultsConfig, Environment, Report, RouteConfig};
 use crate::credential::Source;
-use crate::keys::RemoteKeys;
+use crate::policy::api_key::ApiKeys;
 use crate::policy::identity_headers::IdentityHeaders;
 use crate::policy::jwt::Issuers;
 use crate::policy::{Definitions, Policy, REGISTRY, RouteContext, Stage};
+use crate::remote::Remote;
 use crate::request::Request;
 use crate::route::Matcher;
+use crate::store::Store;
 
 /// Everything that is decided before a request comes.
 #[derive(Debug)]
@@ -18,8 +20,9 @@ pub struct Plan {
     pub identity: Rc<IdentityHeaders>,
     /// Whether any rule looks at Envoy's route name, which costs a host call.
     pub needs_route_name: bool,
-    /// The keys that are to be fetched.
-    pub remote_keys: Vec<Rc<RemoteKeys>>,
+    /// What calls other services.
+    pub remotes: Vec<Rc<dyn Remote>>,
+    api_keys: Option<Rc<ApiKeys>>,
     rules: Vec<Rule>,
     fallback: Option<Rc<Route>>,
 }
@@ -71,9 +74,15 @@ impl Plan {
             .jwt
             .as_ref()
             .map(|jwt| report.within("jwt", |report| Issuers::compile(jwt, environment, report)));
+        let api_keys = config.api_keys.as_ref().map(|keys| {
+            report.within("api_keys", |report| {
+                Rc::new(ApiKeys::compile(keys, environment, report))
+            })
+        });
         let definitions = Definitions {
             identity: Rc::clone(&identity),
             jwt,
+            api_keys,
         };
         check_names(config, &definitions, &mut report);
         let rules = compile_rules(config, &definitions, &mut report);
@@ -85,14 +94,27 @@ impl Plan {
         }
         let needs_route_name = rules.iter().any(|rule| rule.matcher.needs_route_name());
         report.finish()?;
-        let remote_keys = definitions.jwt.iter().flat_map(Issuers::remote_keys).cloned().collect();
+        let published = definitions.jwt.iter().flat_map(Issuers::remote_keys);
+        let published = published.map(|keys| Rc::clone(keys) as Rc<dyn Remote>);
+        let services = definitions.api_keys.iter().flat_map(|keys| keys.remotes());
         Ok(Self {
-            remote_keys,
+            remotes: published.chain(services).collect(),
+            api_keys: definitions.api_keys,
             identity,
             needs_route_name,
             rules,
             fallback,
         })
+    }
+
+    /// Makes what the workers share, before there is traffic.
+    pub fn prepare(&self, store: &dyn Store) {
+        for remote in &self.remotes {
+            remote.prepare(store);
+        }
+        if let Some(keys) = &self.api_keys {
+            keys.prepare(store);
+        }
     }
 
     /// The first rule that matches decides.
@@ -121,7 +143,13 @@ pub fn counter(route: &str, outcome: &str, code: &str) -> Rc<str> {
 
 /// Names that must be defined elsewhere, and names that exclude each other.
 fn check_names(config: &Config, definitions: &Definitions, report: &mut Report) {
-    for (path, source) in definitions.jwt.iter().flat_map(Issuers::sources) {
+    let tokens = definitions.jwt.iter().flat_map(Issuers::sources);
+    let keys = definitions
+        .api_keys
+        .iter()
+        .flat_map(|keys| keys.sources().iter().enumerate());
+    let keys = keys.map(|(place, source)| (format!("api_keys.from[{place}]"), source));
+    for (path, source) in tokens.chain(keys) {
         if let Source::Header { name, .. } = source
             && definitions.identity.managed.contains(name.as_str().as_bytes())
         {
@@ -134,7 +162,13 @@ fn check_names(config: &Config, definitions: &Definitions, report: &mut Report) 
             );
         }
     }
-    for (path, attribute) in config.jwt.iter().flat_map(Issuers::attributes) {
+    let claims = config.jwt.iter().flat_map(Issuers::attributes);
+    let keys = config.api_keys.iter().flat_map(|keys| keys.keys.iter().enumerate());
+    let keys = keys.flat_map(|(index, key)| {
+        let names = key.attributes.keys();
+        names.map(move |name| (format!("api_keys.keys[{index}].attributes.{name}"), name.as_str()))
+    });
+    for (path, attribute) in claims.chain(keys) {
         if !definitions.identity.has_attribute(attribute) {
             report.error_at(
                 path,

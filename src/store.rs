@@ -23,19 +23,37 @@ pub fn update<T>(store: &dyn Store, key: &str, change: impl Fn(Option<&[u8]>) ->
     None
 }
 
+/// Numbers as they lie in the store. `None` where there are not as many.
+pub fn numbers<const COUNT: usize>(bytes: &[u8]) -> Option<[u64; COUNT]> {
+    let mut numbers = [0; COUNT];
+    if bytes.len() != COUNT.checked_mul(size_of::<u64>())? {
+        return None;
+    }
+    for (number, word) in numbers.iter_mut().zip(bytes.chunks_exact(size_of::<u64>())) {
+        *number = u64::from_le_bytes(word.try_into().ok()?);
+    }
+    Some(numbers)
+}
+
+/// The other way.
+pub fn encode(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
 const MAX_TRIES: usize = 8;
 
-/// For the tests of whatever shares.
-#[cfg(test)]
-pub(crate) mod memory {
+/// A store to run the core with where there is no host.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod memory {
     use std::cell::RefCell;
     use std::collections::HashMap;
+    use std::rc::Rc;
 
     use super::Store;
 
-    /// A map in this process.
-    #[derive(Debug, Default)]
-    pub(crate) struct Memory(RefCell<HashMap<String, (Vec<u8>, u32)>>);
+    /// A map in this process; clones are the same map.
+    #[derive(Debug, Default, Clone)]
+    pub struct Memory(Rc<RefCell<HashMap<String, (Vec<u8>, u32)>>>);
 
     impl Store for Memory {
         fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {

@@ -1,11 +1,27 @@
 //! What the core may ask of the world around it.
 
-/// The clock and the host's cryptography, as arguments: the core itself has neither.
+use std::net::IpAddr;
+
+use crate::store::Store;
+
+/// The clock, the client's address, the workers' shared memory and the host's cryptography, as arguments: the core itself
+/// has none of them.
 ///
 /// Each call may be a call into the host, so the core asks only when the answer decides something.
 pub trait World {
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    fn now_millis(&self) -> u64;
+
     /// Seconds since 1970-01-01T00:00:00Z.
-    fn now(&self) -> u64;
+    fn now(&self) -> u64 {
+        self.now_millis() / 1000
+    }
+
+    /// The address that the host trusts to be the client's; `None` where it has none, as behind a Unix socket.
+    fn client_address(&self) -> Option<IpAddr>;
+
+    /// What all workers share.
+    fn store(&self) -> &dyn Store;
 
     /// Verifies a signature outside the core. `None`: this world cannot, and the core computes it itself.
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool>;
@@ -22,4 +38,62 @@ pub struct SignatureCheck<'a> {
     pub message: &'a [u8],
     /// RSA: as in RFC 8017. ECDSA: `ECDSA-Sig-Value` (RFC 3279), minimal DER.
     pub signature: &'a [u8],
+}
+
+/// A world to run the core in without a host.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod simulated {
+    use std::cell::Cell;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::{SignatureCheck, World};
+    use crate::store::Store;
+    use crate::store::memory::Memory;
+
+    /// Everything in it stands still until it is changed.
+    #[derive(Debug)]
+    pub struct Simulated {
+        /// Milliseconds since the epoch.
+        pub now: Cell<u64>,
+        /// Where requests come from.
+        pub address: Cell<Option<IpAddr>>,
+        /// What it says of every signature.
+        pub verdict: Cell<Option<bool>>,
+        /// How many signatures it was asked about.
+        pub asked: Cell<u32>,
+        /// What workers share; clones of it are the same.
+        pub store: Memory,
+    }
+
+    impl Default for Simulated {
+        /// 1970, loopback, and no cryptography of its own.
+        fn default() -> Self {
+            Self {
+                now: Cell::new(0),
+                address: Cell::new(Some(Ipv4Addr::LOCALHOST.into())),
+                verdict: Cell::new(None),
+                asked: Cell::new(0),
+                store: Memory::default(),
+            }
+        }
+    }
+
+    impl World for Simulated {
+        fn now_millis(&self) -> u64 {
+            self.now.get()
+        }
+
+        fn client_address(&self) -> Option<IpAddr> {
+            self.address.get()
+        }
+
+        fn store(&self) -> &dyn Store {
+            &self.store
+        }
+
+        fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
+            self.asked.set(self.asked.get().saturating_add(1));
+            self.verdict.get()
+        }
+    }
 }

@@ -11,19 +11,14 @@ use tollgate::event::Event;
 use tollgate::exchange::Exchange;
 use tollgate::headers::Headers;
 use tollgate::plan::Plan;
-use tollgate::world::{SignatureCheck, World};
+use tollgate::world::simulated::Simulated;
 
 /// Every signature is good, so that claims are read too.
-struct Credulous;
-
-impl World for Credulous {
-    fn now(&self) -> u64 {
-        1_700_000_000
-    }
-
-    fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
-        Some(true)
-    }
+fn credulous() -> Simulated {
+    let world = Simulated::default();
+    world.now.set(1_700_000_000_000);
+    world.verdict.set(Some(true));
+    world
 }
 
 thread_local! {
@@ -41,18 +36,24 @@ fn plan() -> Rc<Plan> {
             "name": "main", "issuer": "i", "audiences": ["a"], "algorithms": ["ES256"], "jwks": {"inline": {"keys": [key]}},
             "from": [{"header": {"name": "authorization"}}, {"header": {"name": "x-token"}}, {"cookie": "c"}, {"query": "q"}],
         }]},
-        "routes": [{"match": {"path_prefix": "/"}, "auth": {"any": ["jwt"]}, "require": {"roles": {"any": ["r"]}}}],
+        "api_keys": {
+            "opaque": true,
+            "secrets": [{"id": "v1", "env": "SECRET"}],
+            "from": [{"header": {"name": "x-api-key"}}, {"cookie": "k"}, {"query": "k"}],
+            "lookup": {"cluster": "keys"},
+        },
+        "routes": [{"match": {"path_prefix": "/"}, "auth": {"any": ["jwt", "api_key"]}, "require": {"roles": {"any": ["r"]}}}],
     });
     let config = decode(config.to_string().as_bytes()).expect("a configuration");
-    Rc::new(Plan::compile(&config, &Environment::new()).expect("a plan"))
+    Rc::new(Plan::compile(&config, &Environment::from([("SECRET".to_owned(), "s".repeat(32))])).expect("a plan"))
 }
 
 fuzz_target!(|bytes: &[u8]| {
     let plan = PLAN.with(|cell| Rc::clone(cell.get_or_init(plan)));
     if let Ok(headers) = Headers::decode(bytes.to_vec()) {
         let mut exchange = Exchange::new(plan);
-        exchange.on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false }, &Credulous);
-        exchange.on(Event::RequestTrailers { trailers: &headers }, &Credulous);
+        exchange.on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false }, &credulous());
+        exchange.on(Event::RequestTrailers { trailers: &headers }, &credulous());
     }
     // The same bytes as text lines: libFuzzer finds names faster than lengths.
     let lines = bytes.split(|&byte| byte == b'\n').filter_map(|line| {
@@ -61,5 +62,5 @@ fuzz_target!(|bytes: &[u8]| {
     });
     let headers: Headers = lines.collect();
     let plan = PLAN.with(|cell| Rc::clone(cell.get_or_init(self::plan)));
-    Exchange::new(plan).on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false }, &Credulous);
+    Exchange::new(plan).on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false }, &credulous());
 });

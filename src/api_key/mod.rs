@@ -3,6 +3,7 @@
 pub mod format;
 pub mod record;
 pub mod secrets;
+pub mod wire;
 
 pub use format::{Format, Minted, Presented};
 pub use record::KeyRecord;

@@ -66,14 +66,11 @@ impl KeyRecord {
             .map_err(problem("attributes"))
     }
 
-    /// Whether it is valid at `now`, in seconds since the epoch; `Err` is the reason.
-    pub fn check_time(&self, now: u64) -> Result<(), &'static str> {
-        if self.not_before.is_some_and(|Timestamp(from)| now < from) {
-            Err("not_yet_valid")
-        } else if self.expires_at.is_some_and(|Timestamp(end)| now >= end) {
-            Err("expired")
-        } else {
-            Ok(())
+    /// When it is valid.
+    pub fn validity(&self) -> Validity {
+        Validity {
+            not_before: self.not_before,
+            expires_at: self.expires_at,
         }
     }
 
@@ -94,6 +91,33 @@ impl KeyRecord {
                 .map(|(name, values)| (name.clone(), values.clone()))
                 .collect(),
         }
+    }
+}
+
+/// When a key is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    not_before: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+}
+
+impl Validity {
+    /// Whether it is valid at `now`, in seconds since the epoch; `Err` is the reason.
+    pub fn check(self, now: u64) -> Result<(), &'static str> {
+        if self.not_before.is_some_and(|Timestamp(from)| now < from) {
+            Err("not_yet_valid")
+        } else if self.expires_at.is_some_and(|Timestamp(end)| now >= end) {
+            Err("expired")
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether it is never valid.
+    pub fn is_empty(self) -> bool {
+        self.not_before
+            .zip(self.expires_at)
+            .is_some_and(|(from, end)| end <= from)
     }
 }
 
@@ -127,11 +151,11 @@ mod tests {
     #[test]
     fn it_is_valid_from_the_first_second_to_before_the_last() {
         let key = record(json!({"not_before": "1970-01-01T00:01:40Z", "expires_at": "1970-01-01T00:03:20Z"})).unwrap();
-        assert_eq!(key.check_time(99), Err("not_yet_valid"));
-        assert_eq!(key.check_time(100), Ok(()));
-        assert_eq!(key.check_time(199), Ok(()));
-        assert_eq!(key.check_time(200), Err("expired"));
-        assert_eq!(record(json!({})).unwrap().check_time(u64::MAX), Ok(()));
+        assert_eq!(key.validity().check(99), Err("not_yet_valid"));
+        assert_eq!(key.validity().check(100), Ok(()));
+        assert_eq!(key.validity().check(199), Ok(()));
+        assert_eq!(key.validity().check(200), Err("expired"));
+        assert_eq!(record(json!({})).unwrap().validity().check(u64::MAX), Ok(()));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
+use super::wire::MAX_HASHES;
 use crate::config::{Environment, Report};
 
 /// A secret that keys are hashed with, by the name of the environment variable that holds it.
@@ -53,6 +54,9 @@ impl Secrets {
         if config.is_empty() {
             report.error("is empty; name at least one secret: `{ id: v1, env: NAME }`");
         }
+        if config.len() > MAX_HASHES {
+            report.error(format!("has {} secrets; {MAX_HASHES} are the most", config.len()));
+        }
         for (index, SecretConfig { id, env }) in config.iter().enumerate() {
             report.within(format!("[{index}]"), |report| {
                 if !is_name(id) {
@@ -89,6 +93,15 @@ impl Secrets {
     /// Every secret, the newest first.
     pub fn iter(&self) -> impl Iterator<Item = &Secret> {
         self.0.iter()
+    }
+
+    /// A digest that nobody can predict who does not know the newest secret; `label` keeps uses apart. Not a key's.
+    pub fn digest(&self, label: &str, bytes: &[u8]) -> Digest {
+        let labelled = [label.as_bytes(), b"\0", bytes].concat();
+        self.0
+            .first()
+            .map(|secret| secret.digest(&labelled))
+            .unwrap_or_default()
     }
 
     /// The hash under which a new key is stored.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::policy::api_key::ApiKeysConfig;
 use crate::policy::authenticate::AuthConfig;
 use crate::policy::authorize::RequireConfig;
 use crate::policy::identity_headers::IdentityConfig;
@@ -32,6 +33,9 @@ pub struct Config {
     /// Token issuers and how their tokens are checked.
     #[serde(default, deserialize_with = "values::present")]
     pub jwt: Option<JwtConfig>,
+    /// API keys: how they look, how they are hashed, and where they are known.
+    #[serde(default, deserialize_with = "values::present")]
+    pub api_keys: Option<ApiKeysConfig>,
     /// What a rule inherits where it says nothing, and what a request gets that no rule names.
     #[serde(default)]
     pub defaults: DefaultsConfig,

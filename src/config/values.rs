@@ -22,6 +22,11 @@ pub struct HeaderName(String);
 // === impl Duration ===
 
 impl Duration {
+    /// Whole milliseconds.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(std::time::Duration::from_millis(millis))
+    }
+
     /// Whole seconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(std::time::Duration::from_secs(seconds))
@@ -157,7 +162,18 @@ const RESERVED: [&str; 11] = [
 
 const RESERVED_PREFIXES: [&str; 3] = ["x-envoy-", "x-forwarded-", "proxy-"];
 
+/// What can stand in quotes as a realm (RFC 9110 section 11.5) as it is.
+pub fn is_realm(text: &str) -> bool {
+    let plain = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+    !text.is_empty() && text.bytes().all(plain)
+}
+
 // === for serde ===
+
+/// The default realm.
+pub fn realm() -> String {
+    "tollgate".into()
+}
 
 /// An absent field is `None`, but `null` is an error: what is meant must be said.
 pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {

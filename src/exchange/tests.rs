@@ -2,20 +2,9 @@ use serde_json::json;
 
 use super::*;
 use crate::config::{Environment, decode};
+use crate::remote::Answer;
 use crate::store::memory::Memory;
-use crate::world::SignatureCheck;
-
-struct Nobody;
-
-impl World for Nobody {
-    fn now(&self) -> u64 {
-        0
-    }
-
-    fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
-        None
-    }
-}
+use crate::world::simulated::Simulated;
 
 fn exchange(routes: serde_json::Value) -> Exchange {
     let config = decode(json!({"version": 1, "routes": routes}).to_string().as_bytes()).unwrap();
@@ -43,7 +32,7 @@ fn on(exchange: &mut Exchange, path: &str, more: &[(&str, &str)]) -> Vec<Effect>
             route_name: None,
             may_wait: false,
         },
-        &Nobody,
+        &Simulated::default(),
     )
 }
 
@@ -65,9 +54,10 @@ fn a_passing_request_loses_what_it_forged_and_is_counted() {
 }
 
 #[test]
-fn a_refused_request_is_counted_and_answered_and_not_changed() {
+fn a_refused_request_is_counted_and_answered_and_shows_nothing_forged_to_the_log() {
     let effects = on(&mut public(), "/private", &[("x-user-id", "a")]);
     let [
+        Effect::RemoveHeader(_),
         Effect::Count(count),
         Effect::Log(log::Level::Debug, message),
         Effect::Reply(reply),
@@ -96,7 +86,7 @@ fn a_request_without_its_pseudo_headers_is_refused() {
                 route_name: None,
                 may_wait: false,
             },
-            &Nobody,
+            &Simulated::default(),
         );
         assert!(
             matches!(effects.last(), Some(Effect::Reply(reply)) if reply.status == 400),
@@ -134,7 +124,7 @@ fn trailers_lose_managed_names_only() {
     let trailers: Headers = [("x-user-id", "a"), ("x_user_roles", "b"), ("grpc-status", "0")]
         .into_iter()
         .collect();
-    let effects = public().on(Event::RequestTrailers { trailers: &trailers }, &Nobody);
+    let effects = public().on(Event::RequestTrailers { trailers: &trailers }, &Simulated::default());
     assert_eq!(
         effects,
         [
@@ -161,7 +151,7 @@ fn a_request_waits_for_keys_once() {
         "defaults": {"auth": {"any": ["jwt"]}},
     });
     let plan = Rc::new(Plan::compile(&decode(config.to_string().as_bytes()).unwrap(), &Environment::new()).unwrap());
-    let keys = Rc::clone(plan.remote_keys.first().unwrap());
+    let keys = Rc::clone(plan.remotes.first().unwrap());
     // {"alg":"ES256","kid":"b"} and {"iss":"i"}
     let token = "Bearer eyJhbGciOiJFUzI1NiIsImtpZCI6ImIifQ.eyJpc3MiOiJpIn0.AAAA";
     let headers: Headers = [
@@ -179,19 +169,22 @@ fn a_request_waits_for_keys_once() {
         route_name: None,
         may_wait: true,
     };
-    assert_eq!(exchange.on(event(), &Nobody), [Effect::Wait]);
-    assert!(!exchange.is_ready());
-
+    assert_eq!(exchange.on(event(), &Simulated::default()), [Effect::Wait]);
     let store = Memory::default();
-    let fetch = keys.begin(0, &store).unwrap();
+    assert!(!exchange.is_ready(&store));
+
+    let call = keys.call(0, &store).unwrap();
     let body = json!({"keys": [{
         "kty": "EC", "crv": "P-256", "kid": "a", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
         "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
     }]});
-    let status: Headers = [(":status", "200")].into_iter().collect();
-    keys.end(&fetch, 0, &status, body.to_string().as_bytes(), &store);
-    assert!(exchange.is_ready());
-    let effects = exchange.on(event(), &Nobody);
+    let answer = Answer {
+        headers: [(":status", "200")].into_iter().collect(),
+        body: body.to_string().into_bytes(),
+    };
+    keys.answer(&call, Some(&answer), 0, &store);
+    assert!(exchange.is_ready(&store));
+    let effects = exchange.on(event(), &Simulated::default());
     assert!(
         matches!(effects.last(), Some(Effect::Reply(reply)) if reply.status == 401),
         "{effects:?}"

@@ -130,7 +130,13 @@ pub(super) fn apply(effects: Vec<Effect>, headers: &Headers) -> Applied {
                 Ok(())
             }
             Effect::Wait => return Applied::Wait,
-            Effect::Reply(reply) => return send(&reply),
+            Effect::Reply(reply) => {
+                // For whoever logs the request. The refusal does not hang on it.
+                if edits.carry_out(headers).is_err() {
+                    log::warn!("the headers of a refused request could not be changed");
+                }
+                return send(&reply);
+            }
         };
         if let Err(error) = done {
             return failed(error);

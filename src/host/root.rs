@@ -1,4 +1,4 @@
-//! The plugin's root context: takes a configuration or refuses it, begins exchanges, and fetches keys.
+//! The plugin's root context: takes a configuration or refuses it, begins exchanges, and sends the gateway's own calls.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -12,82 +12,71 @@ use super::metrics;
 use super::waiting::{FAST_TICK, WaitingRoom};
 use super::world::{Envoy, now_millis};
 use crate::config::{self, ConfigError, Environment};
+use crate::effect::Effect;
 use crate::headers::Headers;
-use crate::keys::{Fetch, Fetched, MAX_BODY, RemoteKeys};
 use crate::plan::Plan;
+use crate::remote::{Answer, Call, Remote};
 
 /// One configured plugin in one VM.
 #[derive(Default)]
 pub(super) struct Root {
     plan: Option<Rc<Plan>>,
     waiting_room: Rc<WaitingRoom>,
-    /// Fetches under way, by the token of their call.
-    fetches: BTreeMap<u32, (Rc<RemoteKeys>, Fetch)>,
+    /// Calls under way, by the token that the host gave.
+    calls: BTreeMap<u32, (Rc<dyn Remote>, Call)>,
 }
 
 impl Root {
-    fn remote_keys(&self) -> Vec<Rc<RemoteKeys>> {
-        self.plan
-            .iter()
-            .flat_map(|plan| plan.remote_keys.iter().cloned())
-            .collect()
+    fn remotes(&self) -> Vec<Rc<dyn Remote>> {
+        self.plan.iter().flat_map(|plan| plan.remotes.iter().cloned()).collect()
     }
 
-    fn dispatch(&mut self, keys: &Rc<RemoteKeys>, fetch: Fetch) {
-        let headers = vec![
-            (":method", "GET"),
-            (":path", fetch.path.as_str()),
-            (":authority", fetch.authority.as_str()),
-            ("accept", "application/json"),
-            ("user-agent", "tollgate"),
-        ];
-        match self.dispatch_http_call(&fetch.cluster, headers, None, Vec::new(), fetch.timeout) {
+    fn dispatch(&mut self, remote: &Rc<dyn Remote>, call: Call) {
+        let headers = call
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let body = (!call.body.is_empty()).then_some(call.body.as_slice());
+        match self.dispatch_http_call(&call.cluster, headers, body, Vec::new(), call.timeout) {
             Ok(token) => {
-                self.fetches.insert(token, (Rc::clone(keys), fetch));
+                self.calls.insert(token, (Rc::clone(remote), call));
             }
-            Err(_) => {
-                let outcome = keys.fail("cluster", now_millis(), &Envoy);
-                self.report(keys, outcome);
-            }
+            Err(_) => self.take(remote, &call, None),
         }
     }
 
-    fn report(&mut self, keys: &Rc<RemoteKeys>, outcome: Fetched) {
-        let name = &keys.name;
-        let count = |outcome, reason| {
-            metrics::count(
-                format!("tollgate_jwks_fetch_total;issuer={name};outcome={outcome};reason={reason};").into(),
-            );
-        };
-        match outcome {
-            Fetched::Published(warnings) => {
-                count("ok", "ok");
-                log::info!("issuer {name}: keys fetched");
-                for warning in warnings {
-                    log::warn!("issuer {name}: a published key is not used: {warning}");
-                }
+    fn take(&mut self, remote: &Rc<dyn Remote>, call: &Call, answer: Option<&Answer>) {
+        let outcome = remote.answer(call, answer, now_millis(), &Envoy);
+        for effect in outcome.effects {
+            match effect {
+                Effect::Count(name) => metrics::count(name),
+                Effect::Log(level, message) => log::log!(level, "{message}"),
+                // The others are for requests.
+                _ => {}
             }
-            Fetched::Next(fetch) => self.dispatch(keys, fetch),
-            Fetched::Failed(reason) => {
-                count("failed", reason);
-                log::warn!("issuer {name}: keys could not be fetched ({reason}); the old ones stay");
-            }
+        }
+        if let Some(next) = outcome.next {
+            self.dispatch(remote, next);
         }
     }
 }
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, _trailers: usize) {
-        let Some((keys, fetch)) = self.fetches.remove(&token) else {
+        let Some((remote, call)) = self.calls.remove(&token) else {
             return;
         };
         let headers = abi::header_map(Map::CallResponseHeaders)
             .ok()
             .and_then(|bytes| Headers::decode(bytes).ok());
         // One byte too many is enough to tell that it is too large.
-        let body = abi::call_response_body(body_size.min(MAX_BODY.saturating_add(1))).unwrap_or_default();
-        let outcome = keys.end(&fetch, now_millis(), &headers.unwrap_or_default(), &body, &Envoy);
-        self.report(&keys, outcome);
+        let body = abi::call_response_body(body_size.min(call.max_body.saturating_add(1))).unwrap_or_default();
+        let answer = Answer {
+            headers: headers.unwrap_or_default(),
+            body,
+        };
+        self.take(&remote, &call, Some(&answer));
         self.waiting_room.release();
     }
 }
@@ -104,14 +93,12 @@ impl RootContext for Root {
         let bytes = self.get_plugin_configuration().unwrap_or_default();
         match load(&bytes) {
             Ok(plan) => {
+                plan.prepare(&Envoy);
+                let calls_others = !plan.remotes.is_empty();
                 self.plan = Some(Rc::new(plan));
-                let remote_keys = self.remote_keys();
-                for keys in &remote_keys {
-                    keys.prepare(&Envoy);
-                }
-                // Fetching begins with the first tick: here, Envoy may be trying the configuration in a VM that it
-                // throws away, and whose calls it does not send.
-                abi::set_tick_period(if remote_keys.is_empty() { SLOW_TICK } else { FAST_TICK });
+                // Calls begin with the first tick: here, Envoy may be trying the configuration in a VM that it throws
+                // away, and whose calls it does not send.
+                abi::set_tick_period(if calls_others { FAST_TICK } else { SLOW_TICK });
                 true
             }
             Err(errors) => {
@@ -125,14 +112,14 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let now = now_millis();
-        let remote_keys = self.remote_keys();
-        for keys in &remote_keys {
-            keys.synchronize(&Envoy);
-            if let Some(fetch) = keys.begin(now, &Envoy) {
-                self.dispatch(keys, fetch);
+        let remotes = self.remotes();
+        for remote in &remotes {
+            remote.synchronize(&Envoy);
+            while let Some(call) = remote.call(now, &Envoy) {
+                self.dispatch(remote, call);
             }
         }
-        let is_awaited = !self.waiting_room.is_empty() || remote_keys.iter().any(|keys| keys.is_awaited(now));
+        let is_awaited = !self.waiting_room.is_empty() || remotes.iter().any(|remote| remote.is_awaited(now));
         abi::set_tick_period(if is_awaited { FAST_TICK } else { SLOW_TICK });
         self.waiting_room.release();
         metrics::flush();

@@ -1,4 +1,4 @@
-//! Requests that are held until keys arrive.
+//! Requests that are held until what decides about them arrives.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -38,12 +38,12 @@ impl WaitingRoom {
         self.0.borrow().is_empty()
     }
 
-    /// Holds a request, and has the timer run fast.
+    /// Holds a request, and has the timer run at once: what it waits for may have to be asked for first.
     pub(super) fn hold(&self, id: u32, held: Held) {
         let now = Instant::now();
         let until = now.checked_add(LONGEST_WAIT).unwrap_or(now);
         self.0.borrow_mut().insert(id, Place { held, until });
-        abi::set_tick_period(FAST_TICK);
+        abi::set_tick_period(NEXT_TICK);
     }
 
     /// Forgets a request.
@@ -51,14 +51,14 @@ impl WaitingRoom {
         self.0.borrow_mut().remove(&id);
     }
 
-    /// Looks again at every request whose keys are there or whose time is up. Leaves another context effective.
+    /// Looks again at every request that has what it waits for, or whose time is up. Leaves another context effective.
     pub(super) fn release(&self) {
         let now = Instant::now();
         let ready: Vec<u32> = {
             let places = self.0.borrow();
             let ready = places
                 .iter()
-                .filter(|(_, place)| place.until <= now || place.held.exchange.is_ready());
+                .filter(|(_, place)| place.until <= now || place.held.exchange.is_ready(&Envoy));
             ready.map(|(&id, _)| id).collect()
         };
         for id in ready {
@@ -95,6 +95,9 @@ fn resume(id: u32, mut held: Held) {
 const MOST_HELD: usize = 256;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// Milliseconds until the next tick when somebody has begun to wait.
+const NEXT_TICK: u32 = 1;
 
 /// Milliseconds between ticks while somebody waits.
 pub(super) const FAST_TICK: u32 = 10;

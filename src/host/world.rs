@@ -1,6 +1,7 @@
-//! The clock and the cryptography of the host.
+//! The host's clock, addresses, shared memory and cryptography.
 
 use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
@@ -30,8 +31,19 @@ impl Store for Envoy {
 }
 
 impl World for Envoy {
-    fn now(&self) -> u64 {
-        now_millis() / 1000
+    fn now_millis(&self) -> u64 {
+        now_millis()
+    }
+
+    fn client_address(&self) -> Option<IpAddr> {
+        // With its port; IPv6 in brackets.
+        let address = String::from_utf8(abi::property(&["source", "address"])?).ok()?;
+        let address: SocketAddr = address.parse().ok()?;
+        Some(address.ip())
+    }
+
+    fn store(&self) -> &dyn Store {
+        self
     }
 
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {

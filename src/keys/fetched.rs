@@ -3,34 +3,12 @@
 use serde_json::Value;
 
 use crate::headers::Headers;
-use crate::jose::{KeySet, json};
+use crate::jose::KeySet;
 
 /// Bytes of an answer; more is not read.
-pub const MAX_BODY: usize = 1024 * 1024;
+pub(super) const MAX_BODY: usize = 1024 * 1024;
 
 type Reason = &'static str;
-
-/// The JSON of a good answer: status 200, not encoded, not too large.
-pub(super) fn document(headers: &Headers, body: &[u8]) -> Result<Value, Reason> {
-    match headers.first(":status") {
-        Some("200") => {}
-        // No headers at all: the connection was reset, or Envoy's own limit of the body was reached.
-        None => return Err("no_answer"),
-        Some("504") => return Err("timeout"),
-        Some(status) if status.starts_with('3') => return Err("redirect"),
-        Some(_) => return Err("status"),
-    }
-    if headers
-        .all("content-encoding")
-        .any(|encoding| !encoding.eq_ignore_ascii_case(b"identity"))
-    {
-        return Err("encoded");
-    }
-    if body.len() > MAX_BODY {
-        return Err("too_large");
-    }
-    json::parse(body).map_err(|_| "not_json")
-}
 
 /// The keys of a document that can be used, and what is wrong with the others.
 pub(super) fn keys(document: &Value) -> Result<(KeySet, Vec<String>), Reason> {
@@ -91,29 +69,6 @@ mod tests {
 
     fn headers(pairs: &[(&str, &str)]) -> Headers {
         pairs.iter().copied().collect()
-    }
-
-    #[test]
-    fn only_a_plain_answer_is_read() {
-        let ok = headers(&[(":status", "200"), ("content-type", "application/json")]);
-        assert_eq!(document(&ok, b"{}"), Ok(json!({})));
-        for (pairs, body, reason) in [
-            (&[][..], &b""[..], "no_answer"),
-            (&[(":status", "504")], b"", "timeout"),
-            (&[(":status", "503")], b"", "status"),
-            (&[(":status", "301"), ("location", "http://evil")], b"", "redirect"),
-            (
-                &[(":status", "200"), ("content-encoding", "gzip")],
-                b"\x1f\x8b",
-                "encoded",
-            ),
-            (&[(":status", "200")], b"<html>", "not_json"),
-            (&[(":status", "200")], b"", "not_json"),
-            (&[(":status", "200")], b"{\"keys\":[", "not_json"),
-        ] {
-            assert_eq!(document(&headers(pairs), body), Err(reason));
-        }
-        assert_eq!(document(&ok, &vec![b' '; MAX_BODY + 1]), Err("too_large"));
     }
 
     #[test]

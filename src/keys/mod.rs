@@ -4,5 +4,4 @@ mod fetched;
 mod remote;
 mod schedule;
 
-pub use fetched::MAX_BODY;
-pub use remote::{Fetch, Fetched, Lookup, RemoteConfig, RemoteKeys};
+pub use remote::{Lookup, RemoteConfig, RemoteKeys};

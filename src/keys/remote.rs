@@ -6,12 +6,13 @@ use std::rc::Rc;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::fetched::{discovered, document, interval, keys, split_url};
+use super::fetched::{MAX_BODY, discovered, interval, keys, split_url};
 use super::schedule::Schedule;
 use crate::config::Report;
 use crate::config::values::Duration;
-use crate::headers::Headers;
+use crate::effect::Effect;
 use crate::jose::KeySet;
+use crate::remote::{Answer, Awaited, Call, Outcome, Remote, document};
 use crate::store::{Store, update};
 
 /// Where an issuer publishes its keys, and how often they are fetched.
@@ -82,34 +83,24 @@ pub enum Lookup {
     Unavailable(u64),
 }
 
-/// A request for the host to send, by its own HTTP client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetch {
-    /// Envoy's cluster.
-    pub cluster: String,
-    /// For `:authority`.
-    pub authority: String,
-    /// With its query.
-    pub path: String,
-    /// Until the whole answer is there.
-    pub timeout: std::time::Duration,
-    /// What the answer will be.
-    step: Step,
+/// Keys that a request waits for, since this version of them.
+#[derive(Debug)]
+struct AwaitedKeys {
+    keys: Rc<RemoteKeys>,
+    version: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Discovery,
-    Keys,
-}
+/// The topics of calls.
+const DISCOVERY: u64 = 0;
+const KEYS: u64 = 1;
 
 /// What an answer led to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Fetched {
+enum Fetched {
     /// Keys were published; warnings about those that cannot be used.
     Published(Vec<String>),
     /// The discovery document named where the keys are: fetch this now.
-    Next(Fetch),
+    Next(Call),
     /// Nothing that can be used; the reason. The old keys stay.
     Failed(&'static str),
 }
@@ -198,37 +189,30 @@ impl RemoteKeys {
         worthwhile
     }
 
+    /// The next set, to wait for.
+    pub fn awaited(self: &Rc<Self>) -> Box<dyn Awaited> {
+        Box::new(AwaitedKeys {
+            keys: Rc::clone(self),
+            version: self.version(),
+        })
+    }
+
     /// Counts the sets that this worker has seen.
-    pub fn version(&self) -> u64 {
+    fn version(&self) -> u64 {
         self.known.borrow().schedule.version
     }
 
     /// Whether a request that began to wait at this version should look again: there is another set, or the first
     /// fetch has failed.
-    pub fn is_settled(&self, version: u64) -> bool {
+    fn is_settled(&self, version: u64) -> bool {
         let schedule = self.known.borrow().schedule;
         schedule.version != version || (version == 0 && schedule.failures > 0)
     }
 
     // === for the host's timer; times in milliseconds since the epoch ===
 
-    /// Whether keys are awaited: the timer should run fast.
-    pub fn is_awaited(&self, now: u64) -> bool {
-        let schedule = self.known.borrow().schedule;
-        self.demanded.get() || schedule.lease_until > now || (schedule.version == 0 && schedule.failures == 0)
-    }
-
-    /// Makes the schedule before any worker competes for it: two first writers of one key would both believe that they
-    /// hold the lease. Takes over what is there already.
-    pub fn prepare(&self, store: &dyn Store) {
-        if store.read(&self.prefix).is_none() {
-            store.write(&self.prefix, &Schedule::default().encode(), 0);
-        }
-        self.synchronize(store);
-    }
-
     /// Takes over what other workers have published.
-    pub fn synchronize(&self, store: &dyn Store) {
+    fn take_over(&self, store: &dyn Store) {
         let Some(schedule) = self.read_schedule(store) else {
             return;
         };
@@ -248,38 +232,44 @@ impl RemoteKeys {
     }
 
     /// What to fetch now, if anything: at most one worker gets an answer at a time.
-    pub fn begin(&self, now: u64, store: &dyn Store) -> Option<Fetch> {
+    fn begin(&self, now: u64, store: &dyn Store) -> Option<Call> {
         let demanded = self.demanded.get();
         let steps = if self.discovery { 2 } else { 1 };
         let lease = self.timeout.saturating_mul(steps).saturating_add(LEASE_SLACK);
-        let schedule = self.update(store, |schedule| schedule.begin(now, demanded, lease, self.cooldown))?;
+        let Some(schedule) = self.update(store, |schedule| schedule.begin(now, demanded, lease, self.cooldown)) else {
+            // What the bucket does not grant now is asked for anew by the next token, not by the timer.
+            let schedule = self.known.borrow().schedule;
+            if schedule.lease_until <= now && !schedule.may_demand(now, self.cooldown) {
+                self.demanded.set(false);
+            }
+            return None;
+        };
         self.known.borrow_mut().schedule = schedule;
         self.demanded.set(false);
-        let step = if self.discovery { Step::Discovery } else { Step::Keys };
-        Some(self.fetch(self.authority.clone(), self.path.clone(), step))
+        let topic = if self.discovery { DISCOVERY } else { KEYS };
+        Some(self.fetch(&self.authority, &self.path, topic))
     }
 
     /// Takes an answer: publishes its keys to all workers, or notes the failure.
-    pub fn end(&self, fetch: &Fetch, now: u64, headers: &Headers, body: &[u8], store: &dyn Store) -> Fetched {
-        let result = document(headers, body).and_then(|document| match fetch.step {
-            Step::Discovery => {
+    fn end(&self, topic: u64, now: u64, answer: &Answer, store: &dyn Store) -> Fetched {
+        let result = document(answer, MAX_BODY).and_then(|document| {
+            if topic == DISCOVERY {
                 let (authority, path) = discovered(&document, &self.issuer)?;
                 if authority != self.authority {
                     return Err("discovery_other_host");
                 }
-                Ok(Fetched::Next(self.fetch(authority, path, Step::Keys)))
+                return Ok(Fetched::Next(self.fetch(&authority, &path, KEYS)));
             }
-            Step::Keys => {
-                let (_, warnings) = keys(&document)?;
-                self.publish(now, interval(headers, self.cooldown, self.refresh), body, store)?;
-                Ok(Fetched::Published(warnings))
-            }
+            let (_, warnings) = keys(&document)?;
+            let interval = interval(&answer.headers, self.cooldown, self.refresh);
+            self.publish(now, interval, &answer.body, store)?;
+            Ok(Fetched::Published(warnings))
         });
         result.unwrap_or_else(|reason| self.fail(reason, now, store))
     }
 
     /// Notes that a fetch led to nothing.
-    pub fn fail(&self, reason: &'static str, now: u64, store: &dyn Store) -> Fetched {
+    fn fail(&self, reason: &'static str, now: u64, store: &dyn Store) -> Fetched {
         if let Some(schedule) = self.update(store, |schedule| Some(schedule.fail(now))) {
             self.known.borrow_mut().schedule = schedule;
         }
@@ -293,18 +283,25 @@ impl RemoteKeys {
         }
         self.update(store, |schedule| Some(schedule.succeed(now, interval)))
             .ok_or("store")?;
-        self.synchronize(store);
+        self.take_over(store);
         Ok(())
     }
 
-    fn fetch(&self, authority: String, path: String, step: Step) -> Fetch {
-        let timeout = std::time::Duration::from_millis(self.timeout);
-        Fetch {
+    fn fetch(&self, authority: &str, path: &str, topic: u64) -> Call {
+        let header = |name, value: &str| (name, value.to_owned());
+        Call {
             cluster: self.cluster.clone(),
-            authority,
-            path,
-            timeout,
-            step,
+            headers: vec![
+                header(":method", "GET"),
+                header(":path", path),
+                header(":authority", authority),
+                header("accept", "application/json"),
+                header("user-agent", "tollgate"),
+            ],
+            body: Vec::new(),
+            timeout: std::time::Duration::from_millis(self.timeout),
+            max_body: MAX_BODY,
+            topic,
         }
     }
 
@@ -321,6 +318,62 @@ impl RemoteKeys {
 
     fn body_key(&self) -> String {
         format!("{}.keys", self.prefix)
+    }
+}
+
+impl Remote for RemoteKeys {
+    fn prepare(&self, store: &dyn Store) {
+        if store.read(&self.prefix).is_none() {
+            store.write(&self.prefix, &Schedule::default().encode(), 0);
+        }
+        self.take_over(store);
+    }
+
+    fn synchronize(&self, store: &dyn Store) {
+        self.take_over(store);
+    }
+
+    fn call(&self, now: u64, store: &dyn Store) -> Option<Call> {
+        self.begin(now, store)
+    }
+
+    fn answer(&self, call: &Call, answer: Option<&Answer>, now: u64, store: &dyn Store) -> Outcome {
+        let fetched = match answer {
+            Some(answer) => self.end(call.topic, now, answer, store),
+            None => self.fail("cluster", now, store),
+        };
+        let name = &self.name;
+        let count = |outcome, reason| {
+            Effect::Count(format!("tollgate_jwks_fetch_total;issuer={name};outcome={outcome};reason={reason};").into())
+        };
+        let mut outcome = Outcome::default();
+        match fetched {
+            Fetched::Published(warnings) => {
+                let fetched = format!("issuer {name}: keys fetched");
+                outcome.effects = vec![count("ok", "ok"), Effect::Log(log::Level::Info, fetched)];
+                outcome.effects.extend(warnings.into_iter().map(|warning| {
+                    let message = format!("issuer {name}: a published key is not used: {warning}");
+                    Effect::Log(log::Level::Warn, message)
+                }));
+            }
+            Fetched::Next(call) => outcome.next = Some(call),
+            Fetched::Failed(reason) => {
+                let message = format!("issuer {name}: keys could not be fetched ({reason}); the old ones stay");
+                outcome.effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];
+            }
+        }
+        outcome
+    }
+
+    fn is_awaited(&self, now: u64) -> bool {
+        let schedule = self.known.borrow().schedule;
+        self.demanded.get() || schedule.lease_until > now || (schedule.version == 0 && schedule.failures == 0)
+    }
+}
+
+impl Awaited for AwaitedKeys {
+    fn is_settled(&self, _: &dyn Store) -> bool {
+        self.keys.is_settled(self.version)
     }
 }
 

@@ -1,5 +1,7 @@
 //! When to fetch, agreed upon by all workers: a few numbers in shared memory.
 
+use crate::store;
+
 /// What all workers know of one issuer's keys. Times are milliseconds since the epoch; 0 is never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Schedule {
@@ -18,17 +20,8 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    const FIELDS: usize = 6;
-
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut numbers = [0; Self::FIELDS];
-        if bytes.len() != Self::FIELDS.checked_mul(8)? {
-            return None;
-        }
-        for (number, word) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
-            *number = u64::from_le_bytes(word.try_into().ok()?);
-        }
-        let [version, fetched_at, refresh_at, lease_until, failures, demand_at] = numbers;
+        let [version, fetched_at, refresh_at, lease_until, failures, demand_at] = store::numbers(bytes)?;
         Some(Self {
             version,
             fetched_at,
@@ -48,10 +41,7 @@ impl Schedule {
             failures,
             demand_at,
         } = self;
-        [version, fetched_at, refresh_at, lease_until, failures, demand_at]
-            .iter()
-            .flat_map(|number| number.to_le_bytes())
-            .collect()
+        store::encode(&[version, fetched_at, refresh_at, lease_until, failures, demand_at])
     }
 
     /// Takes the lease if a fetch is due, or asked for by an unknown key and not too soon after others.

@@ -223,7 +223,7 @@ fn each_mistake_has_its_path_and_says_what_would_be_right() {
         (
             "/routes/0/auth",
             json!({"any": ["basic"]}),
-            "routes[0].auth.any[0]: unknown variant `basic`, expected `jwt`",
+            "routes[0].auth.any[0]: unknown variant `basic`, expected `api_key` or `jwt`",
         ),
         (
             "/routes/0/auth",

@@ -42,11 +42,14 @@ pub struct HeadersConfig {
     pub scopes: HeaderName,
     /// The plan. Default `x-user-plan`.
     pub plan: HeaderName,
-    /// The method of authentication: `jwt`. Default `x-auth-method`.
+    /// The method of authentication: `jwt` or `api_key`. Default `x-auth-method`.
     pub auth: HeaderName,
     /// The token's issuer. Default `x-auth-issuer`.
     pub issuer: HeaderName,
-    /// Further identity headers: attribute name to header name. An issuer's `claims.attributes` fills them.
+    /// The API key's id. Default `x-api-key-id`.
+    pub key_id: HeaderName,
+    /// Further identity headers: attribute name to header name. An issuer's `claims.attributes` and an API key's
+    /// `attributes` fill them.
     pub attributes: BTreeMap<String, HeaderName>,
 }
 
@@ -103,6 +106,7 @@ impl IdentityHeaders {
             ("plan", &config.plan),
             ("auth", &config.auth),
             ("issuer", &config.issuer),
+            ("key_id", &config.key_id),
         ];
         let fields = fields
             .into_iter()
@@ -148,6 +152,7 @@ impl IdentityHeaders {
         set(&names.plan, identity.plan.as_slice());
         set(&names.auth, &[identity.method.to_owned()]);
         set(&names.issuer, identity.issuer.as_slice());
+        set(&names.key_id, identity.key_id.as_slice());
         for (attribute, values) in &identity.attributes {
             if let Some(name) = names.attributes.get(attribute) {
                 set(name, values);
@@ -167,6 +172,7 @@ impl Default for HeadersConfig {
             plan: HeaderName::constant("x-user-plan"),
             auth: HeaderName::constant("x-auth-method"),
             issuer: HeaderName::constant("x-auth-issuer"),
+            key_id: HeaderName::constant("x-api-key-id"),
             attributes: BTreeMap::new(),
         }
     }

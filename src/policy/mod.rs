@@ -1,5 +1,6 @@
 //! What can be done to a request: one file per policy, one line per policy in [`REGISTRY`].
 
+pub mod api_key;
 pub mod authenticate;
 pub mod authorize;
 pub mod identity_headers;
@@ -10,10 +11,11 @@ use std::rc::Rc;
 
 use crate::config::Report;
 use crate::denial::Denial;
-use crate::keys::RemoteKeys;
+use crate::remote::Awaited;
 use crate::request::Request;
 use crate::world::World;
 
+use api_key::ApiKeys;
 use authenticate::AuthConfig;
 use authorize::RequireConfig;
 use identity_headers::IdentityHeaders;
@@ -30,8 +32,8 @@ pub trait Policy: fmt::Debug {
 pub enum Stop {
     /// It is refused.
     Deny(Denial),
-    /// These keys are on their way: the request is held and looked at again when they are there.
-    Wait(Rc<RemoteKeys>),
+    /// What would decide is on its way: the request is held, and looked at again when it is there.
+    Wait(Box<dyn Awaited>),
 }
 
 impl From<Denial> for Stop {
@@ -77,6 +79,8 @@ pub struct Definitions {
     pub identity: Rc<IdentityHeaders>,
     /// Token issuers; `None` without a `jwt` section.
     pub jwt: Option<Issuers>,
+    /// API keys; `None` without an `api_keys` section.
+    pub api_keys: Option<Rc<ApiKeys>>,
 }
 
 /// Every policy there is.

@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Algorithm, Jws, Key};
 
-use crate::InVm;
+use tollgate::world::simulated::Simulated;
 
 fn accepted(algorithm: Algorithm, key: &Key, token: &str) {
     let jws = Jws::parse(token.as_bytes()).unwrap();
     assert_eq!(jws.algorithm, algorithm);
     assert!(
-        verify(&InVm, key, algorithm, jws.signed, &jws.signature),
+        verify(&Simulated::default(), key, algorithm, jws.signed, &jws.signature),
         "{algorithm:?}"
     );
     let mut other = jws.signed.to_vec();
     other[5] ^= 1;
     assert!(
-        !verify(&InVm, key, algorithm, &other, &jws.signature),
+        !verify(&Simulated::default(), key, algorithm, &other, &jws.signature),
         "{algorithm:?}: another message"
     );
 }

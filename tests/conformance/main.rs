@@ -20,18 +20,3 @@ mod interoperability;
 mod primitives;
 mod rfc;
 mod wycheproof;
-
-use tollgate::world::{SignatureCheck, World};
-
-/// A world without cryptography of its own: the plugin's code verifies every signature.
-struct InVm;
-
-impl World for InVm {
-    fn now(&self) -> u64 {
-        0
-    }
-
-    fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
-        None
-    }
-}

@@ -7,14 +7,15 @@ use serde_json::json;
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Jws, Key};
 
-use crate::InVm;
+use tollgate::world::simulated::Simulated;
 
 /// The payload of A.1 to A.3.
 const PAYLOAD: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 
 fn accepts(key: &Key, header: &str, payload: &str, signature: &str) -> bool {
     let token = format!("{header}.{payload}.{signature}");
-    Jws::parse(token.as_bytes()).is_ok_and(|jws| verify(&InVm, key, jws.algorithm, jws.signed, &jws.signature))
+    Jws::parse(token.as_bytes())
+        .is_ok_and(|jws| verify(&Simulated::default(), key, jws.algorithm, jws.signed, &jws.signature))
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Jws, Key, KeySet};
 
-use crate::InVm;
+use tollgate::world::simulated::Simulated;
 
 #[test]
 fn json_web_signature() {
@@ -97,7 +97,7 @@ fn accepts(group: &Value, token: &str) -> bool {
     };
     Jws::parse(token.as_bytes()).is_ok_and(|jws| {
         keys.candidates(jws.kid.as_deref(), jws.algorithm)
-            .any(|key| verify(&InVm, key, jws.algorithm, jws.signed, &jws.signature))
+            .any(|key| verify(&Simulated::default(), key, jws.algorithm, jws.signed, &jws.signature))
     })
 }
 

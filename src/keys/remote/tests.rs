@@ -29,8 +29,21 @@ fn key_set(kid: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn ok() -> Headers {
-    [(":status", "200")].into_iter().collect()
+fn answer(status: &str, body: &[u8]) -> Answer {
+    Answer {
+        headers: [(":status", status)].into_iter().collect(),
+        body: body.to_vec(),
+    }
+}
+
+fn ok(body: &[u8]) -> Answer {
+    answer("200", body)
+}
+
+/// `:authority` and `:path`.
+fn place(call: &Call) -> (&str, &str) {
+    let header = |name| call.headers.iter().find(|(own, _)| *own == name).unwrap().1.as_str();
+    (header(":authority"), header(":path"))
 }
 
 fn has(keys: &RemoteKeys, now: u64, kid: &str) -> bool {
@@ -44,17 +57,17 @@ fn one_worker_fetches_for_all() {
     assert!(matches!(first.lookup(1), Lookup::Soon));
     let fetch = first.begin(1000, &store).unwrap();
     assert_eq!(
-        (fetch.cluster.as_str(), fetch.authority.as_str(), fetch.path.as_str()),
-        ("issuer", "issuer.example", "/keys")
+        (fetch.cluster.as_str(), place(&fetch)),
+        ("issuer", ("issuer.example", "/keys"))
     );
     assert_eq!(second.begin(1000, &store), None, "somebody is fetching");
     assert_eq!(
-        first.end(&fetch, 1200, &ok(), &key_set("a"), &store),
+        first.end(fetch.topic, 1200, &ok(&key_set("a")), &store),
         Fetched::Published(vec![])
     );
     assert!(has(&first, 2, "a"));
     assert!(matches!(second.lookup(2), Lookup::Soon));
-    second.synchronize(&store);
+    second.take_over(&store);
     assert!(has(&second, 2, "a"));
     assert_eq!(second.begin(2000, &store), None, "not due");
     assert!(second.begin(1200 + 600_000, &store).is_some(), "due");
@@ -92,7 +105,7 @@ fn preparing_anew_changes_nothing() {
     let keys = remote(json!({}));
     keys.prepare(&store);
     let fetch = keys.begin(0, &store).unwrap();
-    keys.end(&fetch, 0, &ok(), &key_set("a"), &store);
+    keys.end(fetch.topic, 0, &ok(&key_set("a")), &store);
     let new = remote(json!({}));
     new.prepare(&store);
     assert!(has(&new, 1, "a") && new.begin(1000, &store).is_none());
@@ -112,12 +125,12 @@ fn a_new_configuration_finds_what_the_old_one_fetched() {
     let store = Memory::default();
     let old = remote(json!({}));
     let fetch = old.begin(0, &store).unwrap();
-    old.end(&fetch, 0, &ok(), &key_set("a"), &store);
+    old.end(fetch.topic, 0, &ok(&key_set("a")), &store);
     let new = remote(json!({"refresh": "1h"}));
-    new.synchronize(&store);
+    new.take_over(&store);
     assert!(has(&new, 1, "a"));
     let elsewhere = remote(json!({"url": "https://issuer.example/other"}));
-    elsewhere.synchronize(&store);
+    elsewhere.take_over(&store);
     assert!(
         matches!(elsewhere.lookup(1), Lookup::Soon),
         "other keys are fetched elsewhere"
@@ -129,7 +142,7 @@ fn old_keys_stay_until_they_are_too_old() {
     let store = Memory::default();
     let keys = remote(json!({"max_stale": "1h"}));
     let fetch = keys.begin(0, &store).unwrap();
-    keys.end(&fetch, 0, &ok(), &key_set("a"), &store);
+    keys.end(fetch.topic, 0, &ok(&key_set("a")), &store);
     for (status, body, reason) in [
         ("503", &b""[..], "status"),
         ("504", b"", "timeout"),
@@ -141,8 +154,8 @@ fn old_keys_stay_until_they_are_too_old() {
     ] {
         let now = keys.known.borrow().schedule.refresh_at;
         let fetch = keys.begin(now, &store).unwrap();
-        let headers: Headers = [(":status", status)].into_iter().collect();
-        assert_eq!(keys.end(&fetch, now, &headers, body, &store), Fetched::Failed(reason));
+        let ended = keys.end(fetch.topic, now, &answer(status, body), &store);
+        assert_eq!(ended, Fetched::Failed(reason));
         assert!(has(&keys, now / 1000, "a"), "after {reason}");
     }
     assert!(has(&keys, 3600, "a"));
@@ -168,7 +181,7 @@ fn who_waits_looks_again_when_there_is_news() {
     keys.fail("unreachable", 0, &store);
     assert!(keys.is_settled(0), "the first fetch has failed");
     let _ = keys.begin(1000, &store).unwrap();
-    keys.end(&fetch, 1000, &ok(), &key_set("a"), &store);
+    keys.end(fetch.topic, 1000, &ok(&key_set("a")), &store);
     assert!(keys.is_settled(0) && !keys.is_settled(1));
     let _ = keys.begin(601_000, &store).unwrap();
     keys.fail("unreachable", 601_000, &store);
@@ -183,7 +196,7 @@ fn an_unknown_key_asks_for_a_fetch_and_a_flood_of_them_does_not() {
     let store = Memory::default();
     let keys = remote(json!({"cooldown": "30s"}));
     let fetch = keys.begin(0, &store).unwrap();
-    keys.end(&fetch, 0, &ok(), &key_set("a"), &store);
+    keys.end(fetch.topic, 0, &ok(&key_set("a")), &store);
     let mut fetches = 0;
     for now in 0..300_u64 {
         for _ in 0..100 {
@@ -191,7 +204,7 @@ fn an_unknown_key_asks_for_a_fetch_and_a_flood_of_them_does_not() {
         }
         if let Some(fetch) = keys.begin(now * 1000, &store) {
             fetches += 1;
-            keys.end(&fetch, now * 1000, &ok(), &key_set("b"), &store);
+            keys.end(fetch.topic, now * 1000, &ok(&key_set("b")), &store);
         }
     }
     assert!(
@@ -218,25 +231,17 @@ fn discovery_leads_to_the_keys_of_the_same_issuer_and_host() {
         (ISSUER, "file:///keys", "discovery_jwks_uri"),
     ] {
         assert_eq!(
-            keys.end(&fetch, 0, &ok(), &document(issuer, uri), &store),
+            keys.end(fetch.topic, 0, &ok(&document(issuer, uri)), &store),
             Fetched::Failed(reason)
         );
     }
-    let Fetched::Next(next) = keys.end(
-        &fetch,
-        0,
-        &ok(),
-        &document(ISSUER, "https://issuer.example/k?v=1"),
-        &store,
-    ) else {
+    let found = ok(&document(ISSUER, "https://issuer.example/k?v=1"));
+    let Fetched::Next(next) = keys.end(fetch.topic, 0, &found, &store) else {
         panic!("no next step");
     };
+    assert_eq!(place(&next), ("issuer.example", "/k?v=1"));
     assert_eq!(
-        (next.authority.as_str(), next.path.as_str()),
-        ("issuer.example", "/k?v=1")
-    );
-    assert_eq!(
-        keys.end(&next, 0, &ok(), &key_set("a"), &store),
+        keys.end(next.topic, 0, &ok(&key_set("a")), &store),
         Fetched::Published(vec![])
     );
     assert!(has(&keys, 1, "a"));

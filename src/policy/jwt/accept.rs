@@ -4,11 +4,9 @@ use std::rc::Rc;
 
 use super::cache::{Known, TokenCache, Verdict};
 use super::issuer::Issuer;
-use crate::config::values::HeaderName;
 use crate::credential::Source;
-use crate::identity::Subject;
 use crate::jose::{Jws, json};
-use crate::keys::RemoteKeys;
+use crate::policy::authenticate::{Failure, Verified};
 use crate::world::World;
 
 /// The issuers that one route accepts.
@@ -20,34 +18,6 @@ pub struct Accept {
     audiences: Vec<String>,
     sources: Vec<Source>,
     cache: Rc<TokenCache>,
-}
-
-/// A token that passed every check.
-#[derive(Debug)]
-pub struct Verified {
-    /// What it says of its holder.
-    pub subject: Rc<Subject>,
-    /// Whether upstreams may see it.
-    pub forward_token: bool,
-    /// Its payload, for upstreams that want it, and the header that carries it.
-    pub payload: Option<(HeaderName, Rc<str>)>,
-}
-
-/// Why a token does not pass.
-#[derive(Debug)]
-pub enum Failure {
-    /// It is not acceptable; the reason, for the log and a metric.
-    Invalid(&'static str),
-    /// It may be, once these keys are there.
-    Wait(Rc<RemoteKeys>),
-    /// Its issuer's keys cannot be had; worth another try in this many seconds.
-    KeysUnavailable(u64),
-}
-
-impl From<&'static str> for Failure {
-    fn from(reason: &'static str) -> Self {
-        Self::Invalid(reason)
-    }
 }
 
 impl Accept {
@@ -105,7 +75,7 @@ impl Accept {
         }
         Ok(Verified {
             subject: Rc::clone(&known.subject),
-            forward_token: known.issuer.forward_token,
+            forward: known.issuer.forward_token,
             payload: known.issuer.payload_header.clone().zip(known.payload.clone()),
         })
     }

@@ -14,7 +14,7 @@ use crate::keys::RemoteConfig;
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct JwtConfig {
     /// The realm in `WWW-Authenticate`. Default `tollgate`.
-    #[serde(default = "default_realm")]
+    #[serde(default = "values::realm")]
     pub realm: String,
     /// The trusted issuers.
     pub issuers: Vec<IssuerConfig>,
@@ -102,10 +102,6 @@ pub struct SecretConfig {
 }
 
 // === defaults ===
-
-fn default_realm() -> String {
-    "tollgate".into()
-}
 
 fn default_cache_bytes() -> u32 {
     4 * 1024 * 1024

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::accept::Failure;
 use super::cache::Known;
 use super::config::IssuerConfig;
 use super::keys::Keys;
@@ -19,6 +18,7 @@ use crate::jose::jws::is_media_type;
 use crate::jose::verify::verify;
 use crate::jose::{Algorithm, Jws, Key};
 use crate::keys::RemoteKeys;
+use crate::policy::authenticate::Failure;
 use crate::world::World;
 
 #[derive(Debug)]

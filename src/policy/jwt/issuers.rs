@@ -6,7 +6,7 @@ use super::JwtConfig;
 use super::accept::Accept;
 use super::cache::TokenCache;
 use super::issuer::Issuer;
-use crate::config::values::HeaderName;
+use crate::config::values::{HeaderName, is_realm};
 use crate::config::{Environment, Report};
 use crate::credential::Source;
 use crate::keys::RemoteKeys;
@@ -23,12 +23,7 @@ pub struct Issuers {
 impl Issuers {
     /// Checks a `jwt` section.
     pub fn compile(config: &JwtConfig, environment: &Environment, report: &mut Report) -> Self {
-        if config.realm.is_empty()
-            || !config
-                .realm
-                .bytes()
-                .all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\')
-        {
+        if !is_realm(&config.realm) {
             report.error_at("realm", "must be printable ASCII without quotes");
         }
         if config.issuers.is_empty() {

@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
-use super::accept::Failure;
 use super::config::{IssuerConfig, JwksConfig};
 use crate::config::{Environment, Report};
 use crate::jose::{Key, KeySet};
 use crate::keys::{Lookup, RemoteKeys};
+use crate::policy::authenticate::Failure;
+use crate::remote::Awaited;
 
 #[derive(Debug)]
 pub(super) enum Keys {
@@ -63,7 +64,7 @@ impl Keys {
             Self::Fixed(keys) => Ok(Rc::clone(keys)),
             Self::Remote(remote) => match remote.lookup(now) {
                 Lookup::Keys(keys) => Ok(keys),
-                Lookup::Soon if may_wait => Err(Failure::Wait(Rc::clone(remote))),
+                Lookup::Soon if may_wait => Err(Failure::Wait(remote.awaited())),
                 Lookup::Soon => Err(Failure::KeysUnavailable(1)),
                 Lookup::Unavailable(seconds) => Err(Failure::KeysUnavailable(seconds)),
             },
@@ -71,10 +72,10 @@ impl Keys {
     }
 
     /// A token names a key that is not there: new keys to wait for, if that is worthwhile.
-    pub(super) fn demand(&self, now: u64) -> Option<Rc<RemoteKeys>> {
+    pub(super) fn demand(&self, now: u64) -> Option<Box<dyn Awaited>> {
         match self {
             Self::Fixed(_) => None,
-            Self::Remote(remote) => remote.demand(now).then(|| Rc::clone(remote)),
+            Self::Remote(remote) => remote.demand(now).then(|| remote.awaited()),
         }
     }
 }

@@ -8,7 +8,7 @@ mod issuers;
 mod keys;
 mod subject;
 
-pub use accept::{Accept, Failure, Verified};
+pub use accept::Accept;
 pub use config::{IssuerConfig, JwksConfig, JwtConfig, SecretConfig};
 pub use issuers::Issuers;
 pub use subject::{ClaimPath, ClaimsConfig, TenantConfig};

@@ -8,24 +8,11 @@ use tollgate::event::Event;
 use tollgate::exchange::Exchange;
 use tollgate::headers::Headers;
 use tollgate::plan::Plan;
-use tollgate::world::{SignatureCheck, World};
+use tollgate::world::simulated::Simulated;
 
 use crate::case::{Case, CaseFile};
 use crate::issuer::now;
 use crate::raw::{from_latin1, latin1};
-
-/// A world with a clock and no cryptography of its own: the core verifies every signature itself.
-pub struct Native;
-
-impl World for Native {
-    fn now(&self) -> u64 {
-        now()
-    }
-
-    fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
-        None
-    }
-}
 
 /// The plan of a case file.
 pub fn plan(file: &CaseFile) -> Rc<Plan> {
@@ -64,7 +51,11 @@ pub fn run(plan: &Rc<Plan>, case: &Case) -> Vec<String> {
         route_name,
         may_wait: false,
     };
-    let effects = Exchange::new(Rc::clone(plan)).on(event, &Native);
+    // Without cryptography of its own: the core verifies every signature itself.
+    let world = Simulated::default();
+    world.now.set(now() * 1000);
+    plan.prepare(&world.store);
+    let effects = Exchange::new(Rc::clone(plan)).on(event, &world);
     match effects.last() {
         Some(Effect::Reply(reply)) => refused(case, reply, &effects),
         _ => passed(case, headers, &effects),

@@ -1,42 +1,28 @@
-use std::cell::Cell;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{Environment, Report};
-use crate::headers::Headers;
+use crate::keys::RemoteKeys;
 use crate::policy::jwt::{Issuers, JwtConfig};
+use crate::remote::{Answer, Remote as _};
 use crate::store::memory::Memory;
-use crate::world::SignatureCheck;
+use crate::world::simulated::Simulated;
 
 const NOW: u64 = 1_700_000_000;
 
-/// A host that calls signatures good or bad as it is told, and counts how often it is asked.
-struct Host {
-    now: Cell<u64>,
-    good: Cell<bool>,
-    asked: Cell<u32>,
+/// A host that calls every signature good until it is told otherwise.
+fn host() -> Simulated {
+    let host = Simulated::default();
+    host.verdict.set(Some(true));
+    at(&host, NOW);
+    host
 }
 
-impl World for Host {
-    fn now(&self) -> u64 {
-        self.now.get()
-    }
-
-    fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
-        self.asked.set(self.asked.get() + 1);
-        Some(self.good.get())
-    }
-}
-
-fn host() -> Host {
-    Host {
-        now: Cell::new(NOW),
-        good: Cell::new(true),
-        asked: Cell::new(0),
-    }
+/// Seconds since the epoch.
+fn at(host: &Simulated, now: u64) {
+    host.now.set(now * 1000);
 }
 
 fn issuers(change: Value) -> Issuers {
@@ -76,7 +62,7 @@ fn token(claims: Value) -> String {
     )
 }
 
-fn verify(accept: &Accept, token: &str, host: &Host) -> Result<Verified, &'static str> {
+fn verify(accept: &Accept, token: &str, host: &Simulated) -> Result<Verified, &'static str> {
     accept
         .verify(token.as_bytes(), &Source::bearer(), false, host)
         .map_err(|failure| match failure {
@@ -95,9 +81,9 @@ fn a_known_token_costs_no_signature_and_is_still_checked() {
     }
     assert_eq!(host.asked.get(), 1);
     assert_eq!(verify(&elsewhere, &token, &host).unwrap_err(), "audience_not_of_route");
-    host.now.set(NOW + 160);
+    at(&host, NOW + 160);
     assert_eq!(verify(&here, &token, &host).unwrap_err(), "expired");
-    host.now.set(NOW - 10_000);
+    at(&host, NOW - 10_000);
     assert!(verify(&here, &token, &host).is_ok(), "the clock went back");
     assert_eq!(host.asked.get(), 1);
 }
@@ -108,7 +94,7 @@ fn a_token_that_is_not_yet_valid_becomes_valid() {
     let here = accept(&issuers, &[]);
     let token = token(json!({"nbf": NOW + 70}));
     assert_eq!(verify(&here, &token, &host).unwrap_err(), "not_yet_valid");
-    host.now.set(NOW + 10);
+    at(&host, NOW + 10);
     assert!(verify(&here, &token, &host).is_ok());
     assert_eq!(host.asked.get(), 1);
 }
@@ -117,7 +103,7 @@ fn a_token_that_is_not_yet_valid_becomes_valid() {
 fn a_replayed_bad_token_costs_one_signature() {
     let (issuers, host) = (issuers(json!({})), host());
     let here = accept(&issuers, &[]);
-    host.good.set(false);
+    host.verdict.set(Some(false));
     for _ in 0..5 {
         assert_eq!(
             verify(&here, &token(json!({})), &host).unwrap_err(),
@@ -125,7 +111,7 @@ fn a_replayed_bad_token_costs_one_signature() {
         );
     }
     assert_eq!(host.asked.get(), 1);
-    host.good.set(true);
+    host.verdict.set(Some(true));
     for _ in 0..5 {
         assert_eq!(
             verify(&here, &token(json!({"sub": "a\nb"})), &host).unwrap_err(),
@@ -137,7 +123,7 @@ fn a_replayed_bad_token_costs_one_signature() {
         );
     }
     assert_eq!(host.asked.get(), 3);
-    host.now.set(NOW + 10);
+    at(&host, NOW + 10);
     assert!(
         verify(&here, &token(json!({})), &host).is_ok(),
         "a bad verdict is forgotten"
@@ -150,7 +136,7 @@ fn another_signature_is_another_token() {
     let here = accept(&issuers, &[]);
     let good = token(json!({}));
     assert!(verify(&here, &good, &host).is_ok());
-    host.good.set(false);
+    host.verdict.set(Some(false));
     let signature = good.rsplit('.').next().unwrap();
     let forged = good.replace(signature, &URL_SAFE_NO_PAD.encode([2; 64]));
     assert_eq!(verify(&here, &forged, &host).unwrap_err(), "signature_mismatch");
@@ -196,9 +182,12 @@ fn key_set(kid: &str) -> Vec<u8> {
 }
 
 fn publish(keys: &RemoteKeys, kid: &str, now: u64, store: &Memory) {
-    let fetch = keys.begin(now * 1000, store).unwrap();
-    let headers: Headers = [(":status", "200")].into_iter().collect();
-    keys.end(&fetch, now * 1000, &headers, &key_set(kid), store);
+    let call = keys.call(now * 1000, store).unwrap();
+    let answer = Answer {
+        headers: [(":status", "200")].into_iter().collect(),
+        body: key_set(kid),
+    };
+    keys.answer(&call, Some(&answer), now * 1000, store);
 }
 
 fn token_of(kid: &str) -> String {
@@ -216,7 +205,7 @@ fn a_known_token_is_not_believed_once_its_key_has_left_the_set() {
     let token = token_of("old");
     assert!(verify(&here, &token, &host).is_ok() && verify(&here, &token, &host).is_ok());
     assert_eq!(host.asked.get(), 1);
-    host.now.set(NOW + 50);
+    at(&host, NOW + 50);
     publish(&keys, "new", NOW + 700, &store);
     assert_eq!(verify(&here, &token, &host).unwrap_err(), "key_unknown");
     assert!(verify(&here, &token_of("new"), &host).is_ok());

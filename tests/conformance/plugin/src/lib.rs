@@ -3,6 +3,7 @@
 #![cfg(target_arch = "wasm32")]
 
 use std::cell::Cell;
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,6 +12,7 @@ use proxy_wasm::types::{Action, ContextType};
 use tollgate::host::Envoy;
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Algorithm, Key};
+use tollgate::store::Store;
 use tollgate::world::{SignatureCheck, World};
 
 proxy_wasm::main! {{
@@ -26,8 +28,16 @@ struct Watched {
 }
 
 impl World for Watched {
-    fn now(&self) -> u64 {
-        Envoy.now()
+    fn now_millis(&self) -> u64 {
+        Envoy.now_millis()
+    }
+
+    fn client_address(&self) -> Option<IpAddr> {
+        Envoy.client_address()
+    }
+
+    fn store(&self) -> &dyn Store {
+        Envoy.store()
     }
 
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {

@@ -1,0 +1,230 @@
+//! From a presented key to who holds it.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use super::changes::Changes;
+use super::config::ApiKeysConfig;
+use super::lookup::{Found, Lookups};
+use super::service::Service;
+use super::throttle::{Origin, Throttle};
+use crate::api_key::record::Validity;
+use crate::api_key::secrets::Digest;
+use crate::api_key::{Format, KeyHash, KeyRecord, Secrets};
+use crate::config::values::is_realm;
+use crate::config::{Environment, Report};
+use crate::credential::Source;
+use crate::effect::Effect;
+use crate::identity::Subject;
+use crate::policy::authenticate::{Failure, Verified};
+use crate::remote::Remote;
+use crate::request::Request;
+use crate::store::Store;
+use crate::world::World;
+
+/// All API keys of a configuration.
+#[derive(Debug)]
+pub struct ApiKeys {
+    realm: String,
+    sources: Vec<Source>,
+    format: Option<Format>,
+    secrets: Secrets,
+    inline: HashMap<Digest, Inline>,
+    lookups: Option<Rc<Lookups>>,
+    changes: Option<Rc<Changes>>,
+    throttle: Throttle,
+}
+
+/// A key of the configuration.
+#[derive(Debug)]
+struct Inline {
+    hash: KeyHash,
+    validity: Validity,
+    subject: Rc<Subject>,
+}
+
+impl ApiKeys {
+    /// Checks an `api_keys` section.
+    pub fn compile(config: &ApiKeysConfig, environment: &Environment, report: &mut Report) -> Self {
+        if !is_realm(&config.realm) {
+            report.error_at("realm", "must be printable ASCII without quotes");
+        }
+        if config.from.is_empty() {
+            report.error_at("from", "must not be empty");
+        }
+        let format = Format::new(&config.prefix, &config.environment, config.opaque)
+            .map_err(|message| report.error(message))
+            .ok();
+        let secrets = report.within("secrets", |report| {
+            Secrets::compile(&config.secrets, environment, report)
+        });
+        let inline = report.within("keys", |report| compile_keys(&config.keys, &secrets, report));
+        let throttle = config.throttle;
+        if throttle.limit == 0 || throttle.window.as_millis() < 1000 {
+            report.error_at(
+                "throttle",
+                "needs a `limit` of at least 1 and a `window` of at least 1s",
+            );
+        }
+        let service = config.lookup.as_ref().map(|lookup| {
+            let service = report.within("lookup", |report| Service::compile(lookup, environment, report));
+            (lookup, Rc::new(service))
+        });
+        let lookups = service
+            .as_ref()
+            .map(|(lookup, service)| Rc::new(Lookups::new(lookup, service)));
+        let changes = service
+            .as_ref()
+            .map(|(lookup, service)| Rc::new(Changes::new(lookup, service)));
+        let trust = config
+            .lookup
+            .as_ref()
+            .map_or(DEFAULT_TRUST, |lookup| lookup.cache.as_millis());
+        Self {
+            realm: config.realm.clone(),
+            sources: config.from.iter().cloned().map(Source::normalized).collect(),
+            format,
+            throttle: Throttle::new(throttle, trust, &secrets, "tollgate.keys"),
+            secrets,
+            inline,
+            lookups,
+            changes,
+        }
+    }
+
+    /// Where keys are looked for.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// What calls the key service.
+    pub fn remotes(&self) -> impl Iterator<Item = Rc<dyn Remote>> {
+        let lookups = self.lookups.iter().map(|lookups| Rc::clone(lookups) as Rc<dyn Remote>);
+        let changes = self.changes.iter().map(|changes| Rc::clone(changes) as Rc<dyn Remote>);
+        lookups.chain(changes)
+    }
+
+    /// Makes what the workers share, before there is traffic.
+    pub fn prepare(&self, store: &dyn Store) {
+        self.throttle.prepare(store);
+    }
+
+    /// Checks a key: its form, then how often its source has failed, and only then who holds it. A bad secret and an
+    /// unknown id take the same way.
+    pub(crate) fn verify(&self, key: &[u8], request: &mut Request<'_>, world: &dyn World) -> Result<Verified, Failure> {
+        let (now, store) = (world.now_millis(), world.store());
+        let origin = Origin::from(world.client_address());
+        let known = self.identify(key, origin, request, now, store);
+        match known {
+            Ok((digest, subject)) => {
+                self.throttle.trust(origin, &digest, now, store);
+                Ok(Verified {
+                    subject,
+                    forward: false,
+                    payload: None,
+                })
+            }
+            Err(failure) => {
+                if matches!(failure, Failure::Invalid(_)) {
+                    self.throttle.count(origin, now, store);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn identify(
+        &self,
+        key: &[u8],
+        origin: Origin,
+        request: &mut Request<'_>,
+        now: u64,
+        store: &dyn Store,
+    ) -> Result<(Digest, Rc<Subject>), Failure> {
+        let read = self
+            .format
+            .as_ref()
+            .ok_or("malformed")
+            .and_then(|format| format.read(key));
+        // A malformed key was never good anywhere.
+        let digest = read.map_or(Digest::default(), |presented| {
+            let newest = self.secrets.iter().next();
+            newest.map(|secret| secret.digest(presented.key)).unwrap_or_default()
+        });
+        self.throttle
+            .check(origin, &digest, now, store)
+            .map_err(Failure::TooManyAttempts)?;
+        let presented = read?;
+        let mut hashes = Vec::new();
+        for (place, secret) in self.secrets.iter().enumerate() {
+            let digest = if place == 0 {
+                digest
+            } else {
+                secret.digest(presented.key)
+            };
+            let hash = KeyHash {
+                secret: secret.id.clone(),
+                digest,
+            };
+            if let Some(inline) = self.inline.get(&digest).filter(|inline| inline.hash == hash) {
+                inline.validity.check(now / 1000)?;
+                return Ok((digest, Rc::clone(&inline.subject)));
+            }
+            hashes.push(hash);
+        }
+        let Some(lookups) = &self.lookups else {
+            return Err("unknown".into());
+        };
+        match lookups.find(presented, &hashes, &self.throttle, request, now, store) {
+            Found::Known(record, outcome) => {
+                let count = format!("tollgate_key_cache_total;outcome={outcome};");
+                request.effects.push(Effect::Count(count.into()));
+                record.validity().check(now / 1000)?;
+                Ok((digest, Rc::new(record.subject())))
+            }
+            Found::Unknown => Err("unknown".into()),
+            Found::Soon(awaited) => Err(Failure::Wait(awaited)),
+            Found::Unavailable(seconds) => Err(Failure::KeysUnavailable(seconds)),
+            Found::TooMany(seconds) => Err(Failure::TooManyAttempts(seconds)),
+        }
+    }
+
+    /// The value of `WWW-Authenticate`, as Kong has it.
+    pub(crate) fn challenge(&self) -> String {
+        format!("Key realm=\"{}\"", self.realm)
+    }
+}
+
+fn compile_keys(keys: &[KeyRecord], secrets: &Secrets, report: &mut Report) -> HashMap<Digest, Inline> {
+    let mut ids = HashSet::new();
+    let mut inline = HashMap::new();
+    for (index, key) in keys.iter().enumerate() {
+        report.within(format!("[{index}]"), |report| {
+            if let Err((field, message)) = key.check() {
+                report.error_at(field, message);
+            }
+            if !ids.insert(&key.id) {
+                report.error_at("id", format!("\"{}\" is there twice", key.id));
+            }
+            if !secrets.have(&key.hash) {
+                report.error_at("hash", format!("no secret is called \"{}\"", key.hash.secret));
+            }
+            let validity = key.validity();
+            if validity.is_empty() {
+                report.error_at("expires_at", "is not after `not_before`: the key would never be valid");
+            }
+            let entry = Inline {
+                hash: key.hash.clone(),
+                validity,
+                subject: Rc::new(key.subject()),
+            };
+            if inline.insert(key.hash.digest, entry).is_some() {
+                report.error_at("hash", "is there twice: a key has one holder");
+            }
+        });
+    }
+    inline
+}
+
+/// Milliseconds for which a key that was good from a source stays so, where no key service says.
+const DEFAULT_TRUST: u64 = 60_000;

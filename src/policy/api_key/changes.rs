@@ -1,0 +1,221 @@
+//! What has changed at the key service: one worker waits for it, and makes all forget.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::config::LookupConfig;
+use super::lookup::UNKNOWN;
+use super::service::Service;
+use crate::api_key::wire;
+use crate::effect::Effect;
+use crate::remote::{Answer, Call, Outcome, Remote, document};
+use crate::store::{self, Store, update};
+
+/// The question for changes, which the service holds until there are some. Times are milliseconds since the epoch.
+#[derive(Debug)]
+pub(super) struct Changes {
+    service: Rc<Service>,
+    path: String,
+    /// The term of the lease that this worker has taken last.
+    term: Cell<u64>,
+}
+
+/// What all workers know of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Feed {
+    /// One more than the version up to which changes are applied; 0 before the first answer.
+    next_version: u64,
+    /// Until when somebody waits for changes.
+    lease_until: u64,
+    /// Counts the leases, so that a worker knows its own.
+    term: u64,
+    /// Not to be asked before.
+    paused_until: u64,
+    failures: u64,
+}
+
+impl Feed {
+    fn read(service: &Service, store: &dyn Store) -> Self {
+        let found = store.read(&key(service));
+        found.map_or_else(Self::default, |(bytes, _)| Self::decode(Some(&bytes)))
+    }
+
+    fn decode(bytes: Option<&[u8]>) -> Self {
+        let [next_version, lease_until, term, paused_until, failures] =
+            bytes.and_then(store::numbers).unwrap_or_default();
+        Self {
+            next_version,
+            lease_until,
+            term,
+            paused_until,
+            failures,
+        }
+    }
+
+    fn encode(self) -> Vec<u8> {
+        let Self {
+            next_version,
+            lease_until,
+            term,
+            paused_until,
+            failures,
+        } = self;
+        store::encode(&[next_version, lease_until, term, paused_until, failures])
+    }
+}
+
+/// The version up to which changes are applied; `None` before the first.
+pub(super) fn version(service: &Service, store: &dyn Store) -> Option<u64> {
+    Feed::read(service, store).next_version.checked_sub(1)
+}
+
+fn key(service: &Service) -> String {
+    format!("{}.changes", service.prefix)
+}
+
+impl Changes {
+    pub(super) fn new(config: &LookupConfig, service: &Rc<Service>) -> Self {
+        Self {
+            service: Rc::clone(service),
+            path: config.changes.clone(),
+            term: Cell::default(),
+        }
+    }
+
+    fn update(&self, store: &dyn Store, change: impl Fn(Feed) -> Option<Feed>) -> Option<Feed> {
+        update(store, &key(&self.service), |bytes| {
+            change(Feed::decode(bytes)).map(|feed| (feed.encode(), feed))
+        })
+    }
+
+    /// Takes the lease, if `may` says so.
+    fn begin(&self, now: u64, store: &dyn Store, may: impl Fn(&Feed) -> bool) -> Option<Call> {
+        let lease = WAIT
+            .saturating_add(self.service.timeout)
+            .saturating_add(SLACK)
+            .saturating_add(SLACK);
+        let feed = self.update(store, |feed| {
+            may(&feed).then(|| Feed {
+                lease_until: now.saturating_add(lease),
+                term: feed.term.saturating_add(1),
+                ..feed
+            })
+        })?;
+        self.term.set(feed.term);
+        let mark = if self.path.contains('?') { '&' } else { '?' };
+        let mut path = format!("{}{mark}wait={}", self.path, WAIT / 1000);
+        if let Some(version) = feed.next_version.checked_sub(1) {
+            path.push_str(&format!("&after={version}"));
+        }
+        Some(
+            self.service
+                .call("GET", path, &[], Vec::new(), WAIT.saturating_add(SLACK)),
+        )
+    }
+
+    /// Makes every worker forget what has changed. The version comes first: see `Lookups::remember`.
+    fn apply(&self, changes: &wire::Changes, now: u64, store: &dyn Store) {
+        let own = self.term.get();
+        self.update(store, |feed| {
+            (feed.term == own).then(|| Feed {
+                next_version: changes.version.saturating_add(1),
+                paused_until: 0,
+                failures: 0,
+                ..feed
+            })
+        });
+        let Service { known, unsettled, .. } = &*self.service;
+        if changes.all {
+            known.clear(|_| true, store);
+            unsettled.clear(|entry| entry.value == UNKNOWN, store);
+        }
+        for hash in &changes.hashes {
+            known.remove(&hash.digest, now, store);
+            unsettled.change(&hash.digest, now, store, |found| match found {
+                Some(entry) if entry.value == UNKNOWN => Ok((None, ())),
+                _ => Err(()),
+            });
+        }
+    }
+
+    fn fail(&self, now: u64, store: &dyn Store) {
+        let own = self.term.get();
+        self.update(store, |feed| {
+            let pause = FIRST_PAUSE.saturating_mul(1 << feed.failures.min(MAX_DOUBLINGS));
+            (feed.term == own).then(|| Feed {
+                lease_until: 0,
+                paused_until: now.saturating_add(pause),
+                failures: feed.failures.saturating_add(1),
+                ..feed
+            })
+        });
+    }
+}
+
+impl Remote for Changes {
+    /// A new configuration asks anew: whoever held the lease may be gone.
+    fn prepare(&self, store: &dyn Store) {
+        let feed = Feed {
+            lease_until: 0,
+            term: Feed::read(&self.service, store).term.saturating_add(1),
+            ..Feed::read(&self.service, store)
+        };
+        store.write(&key(&self.service), &feed.encode(), 0);
+    }
+
+    fn synchronize(&self, _: &dyn Store) {}
+
+    fn call(&self, now: u64, store: &dyn Store) -> Option<Call> {
+        let is_free = |feed: &Feed| {
+            // A pause or a lease that a clock set back has made long does not count.
+            let over = |until: u64| until <= now || until.saturating_sub(now) > 3 * WAIT;
+            over(feed.lease_until) && over(feed.paused_until)
+        };
+        self.begin(now, store, is_free)
+    }
+
+    fn answer(&self, call: &Call, answer: Option<&Answer>, now: u64, store: &dyn Store) -> Outcome {
+        let read = answer
+            .ok_or("cluster")
+            .and_then(|answer| document(answer, call.max_body))
+            .and_then(|document| serde_json::from_value::<wire::Changes>(document).map_err(|_| "not_an_answer"));
+        let own = self.term.get();
+        let count = |outcome, reason| {
+            Effect::Count(format!("tollgate_key_changes_total;outcome={outcome};reason={reason};").into())
+        };
+        match read {
+            Ok(changes) => {
+                self.apply(&changes, now, store);
+                let mut effects = Vec::new();
+                if changes.all || !changes.hashes.is_empty() {
+                    effects.push(count("ok", if changes.all { "all" } else { "some" }));
+                }
+                let next = self.begin(now, store, |feed| feed.term == own);
+                Outcome { effects, next }
+            }
+            Err(reason) => {
+                self.fail(now, store);
+                let message = format!(
+                    "changes of API keys could not be asked for ({reason}); revoked keys are forgotten when their cache \
+                     time is over"
+                );
+                let effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];
+                Outcome { effects, next: None }
+            }
+        }
+    }
+
+    fn is_awaited(&self, _: u64) -> bool {
+        false
+    }
+}
+
+/// Milliseconds for which the service holds the question.
+const WAIT: u64 = 10_000;
+
+/// Milliseconds for the answer to arrive, and again to be read.
+const SLACK: u64 = 1000;
+
+/// Milliseconds after the first failure; doubled up to four times as long.
+const FIRST_PAUSE: u64 = 250;
+const MAX_DOUBLINGS: u64 = 2;

@@ -1,0 +1,328 @@
+//! Lookups by the key service: one call for all who present the same key, remembered for all workers.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use super::changes;
+use super::config::LookupConfig;
+use super::service::{MAX_RECORD, Service};
+use super::throttle::Throttle;
+use crate::api_key::secrets::Digest;
+use crate::api_key::wire::{LookupAnswer, LookupRequest};
+use crate::api_key::{KeyHash, KeyRecord, Presented};
+use crate::effect::Effect;
+use crate::remote::{Answer, Awaited, Call, Outcome, Remote, document};
+use crate::request::Request;
+use crate::slots::Entry;
+use crate::store::Store;
+
+/// What this worker asks the key service. Times are milliseconds since the epoch.
+#[derive(Debug)]
+pub(super) struct Lookups {
+    service: Rc<Service>,
+    path: String,
+    cache: u64,
+    negative_cache: u64,
+    max_stale: u64,
+    /// Not yet sent.
+    queue: RefCell<VecDeque<Question>>,
+    /// Sent, by the topic of the call.
+    asked: RefCell<BTreeMap<u64, Question>>,
+    topics: Cell<u64>,
+}
+
+/// One key, hashed with every secret, and the trace of the request that asks first.
+#[derive(Debug, Clone)]
+struct Question {
+    hashes: Vec<KeyHash>,
+    trace: Vec<(&'static str, String)>,
+    tries: u32,
+}
+
+/// What is known of a key.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// This, and how fresh it is, for a metric.
+    Known(Box<KeyRecord>, &'static str),
+    /// The service does not know it.
+    Unknown,
+    /// It is being looked up.
+    Soon(Box<dyn Awaited>),
+    /// It cannot be looked up, nor in this many seconds.
+    Unavailable(u64),
+    /// Too many different keys of this id were looked up; once more in this many seconds.
+    TooMany(u64),
+}
+
+#[derive(Debug)]
+struct AwaitedKey {
+    service: Rc<Service>,
+    name: Digest,
+}
+
+impl Lookups {
+    pub(super) fn new(config: &LookupConfig, service: &Rc<Service>) -> Self {
+        Self {
+            service: Rc::clone(service),
+            path: config.path.clone(),
+            cache: config.cache.as_millis(),
+            negative_cache: config.negative_cache.as_millis(),
+            max_stale: config.max_stale.as_millis(),
+            queue: RefCell::default(),
+            asked: RefCell::default(),
+            topics: Cell::default(),
+        }
+    }
+
+    /// What is known of a key, by its hashes, the newest secret's first.
+    pub(super) fn find(
+        &self,
+        presented: Presented<'_>,
+        hashes: &[KeyHash],
+        throttle: &Throttle,
+        request: &Request<'_>,
+        now: u64,
+        store: &dyn Store,
+    ) -> Found {
+        let mut stale = None;
+        for hash in hashes {
+            match self.remembered(hash, now, store) {
+                Some((record, true)) => return Found::Known(record, "hit"),
+                Some((record, false)) => stale = Some(record),
+                None => {}
+            }
+        }
+        let Some(name) = hashes.first().map(|hash| hash.digest) else {
+            return Found::Unknown;
+        };
+        let may_be_old = |stale: Option<Box<KeyRecord>>, seconds| match stale {
+            Some(record) => Found::Known(record, "stale"),
+            None => Found::Unavailable(seconds),
+        };
+        let unsettled = |hash: &KeyHash| self.service.unsettled.find(&hash.digest, now, store);
+        match hashes.first().and_then(unsettled) {
+            Some(entry) if entry.value == PENDING && request.may_wait => return self.soon(name),
+            Some(entry) if entry.value == PENDING => return may_be_old(stale, 1),
+            Some(_) if hashes.iter().skip(1).all(|hash| unsettled(hash).is_some()) => return Found::Unknown,
+            _ => {}
+        }
+        if let Some(seconds) = self.service.closed_for(now, store) {
+            return may_be_old(stale, seconds);
+        }
+        if !request.may_wait {
+            return may_be_old(stale, 1);
+        }
+        // Who knows a good key's id cannot keep its owner out: a key that was known is looked up in any case.
+        if stale.is_none()
+            && let Some(id) = presented.id
+            && let Err(seconds) = throttle.lookup(id, now, store)
+        {
+            return Found::TooMany(seconds);
+        }
+        self.ask(hashes, name, request, now, store);
+        self.soon(name)
+    }
+
+    /// A known key, and whether it need not be asked for again.
+    fn remembered(&self, hash: &KeyHash, now: u64, store: &dyn Store) -> Option<(Box<KeyRecord>, bool)> {
+        let entry = self.service.known.find(&hash.digest, now, store)?;
+        let (fetched_at, record) = entry.value.split_first_chunk()?;
+        let fetched_at = u64::from_le_bytes(*fetched_at);
+        let record: Box<KeyRecord> = serde_json::from_slice(record).ok()?;
+        // A clock that was set back must not make anything last longer.
+        let trusted = record.hash == *hash && fetched_at <= now;
+        trusted.then(|| (record, now < fetched_at.saturating_add(self.cache)))
+    }
+
+    /// Unless somebody does already.
+    fn ask(&self, hashes: &[KeyHash], name: Digest, request: &Request<'_>, now: u64, store: &dyn Store) {
+        let until = now.saturating_add(self.service.timeout).saturating_add(LEASE_SLACK);
+        let is_first = self.service.unsettled.change(&name, now, store, |found| match found {
+            Some(entry) if entry.value == PENDING => Err(false),
+            _ => Ok((
+                Some(Entry {
+                    until,
+                    value: PENDING.into(),
+                }),
+                true,
+            )),
+        });
+        if is_first == Some(true) {
+            let header = |name| {
+                let value = request
+                    .header(name)
+                    .next()
+                    .and_then(|value| std::str::from_utf8(value).ok());
+                value.map(|value| (name, value.to_owned()))
+            };
+            self.queue.borrow_mut().push_back(Question {
+                hashes: hashes.to_vec(),
+                trace: TRACE.into_iter().filter_map(header).collect(),
+                tries: 0,
+            });
+        }
+    }
+
+    fn soon(&self, name: Digest) -> Found {
+        Found::Soon(Box::new(AwaitedKey {
+            service: Rc::clone(&self.service),
+            name,
+        }))
+    }
+
+    fn send(&self, question: Question) -> Option<Call> {
+        let body = serde_json::to_vec(&LookupRequest {
+            hashes: question.hashes.clone(),
+        });
+        let mut call = self
+            .service
+            .call("POST", self.path.clone(), &question.trace, body.ok()?, 0);
+        call.topic = self.topics.get();
+        self.topics.set(call.topic.wrapping_add(1));
+        self.asked.borrow_mut().insert(call.topic, question);
+        Some(call)
+    }
+
+    /// Takes a good answer: whether it was still true when it was written down. Whoever applies changes first writes their
+    /// version and then removes entries, so that of the two at least one sees the other.
+    fn remember(&self, question: &Question, answer: &LookupAnswer, record: &[u8], now: u64, store: &dyn Store) -> bool {
+        let Service { known, unsettled, .. } = &*self.service;
+        match &answer.key {
+            Some(key) => {
+                let until = now.saturating_add(self.max_stale);
+                let value = [&now.to_le_bytes()[..], record].concat();
+                known.put(&key.hash.digest, &Entry { until, value }, now, store);
+            }
+            None => {
+                for hash in question.hashes.iter().skip(1) {
+                    unsettled.put(&hash.digest, &self.unknown(now), now, store);
+                }
+            }
+        }
+        let is_true = changes::version(&self.service, store).is_none_or(|version| version <= answer.version);
+        if !is_true {
+            for hash in &question.hashes {
+                known.remove(&hash.digest, now, store);
+            }
+        }
+        is_true
+    }
+
+    fn unknown(&self, now: u64) -> Entry {
+        Entry {
+            until: now.saturating_add(self.negative_cache),
+            value: UNKNOWN.into(),
+        }
+    }
+
+    /// The question is over: whoever waits looks again.
+    fn settle(&self, question: &Question, entry: Option<Entry>, now: u64, store: &dyn Store) {
+        let Some(name) = question.hashes.first().map(|hash| &hash.digest) else {
+            return;
+        };
+        match entry {
+            Some(entry) => self.service.unsettled.put(name, &entry, now, store),
+            None => self.service.unsettled.remove(name, now, store),
+        }
+    }
+}
+
+/// The answer, if it answers this question, and the key's record as it will be remembered.
+fn read(
+    question: &Question,
+    answer: Option<&Answer>,
+    max_body: usize,
+) -> Result<(LookupAnswer, Vec<u8>), &'static str> {
+    let document = document(answer.ok_or("cluster")?, max_body)?;
+    let answer: LookupAnswer = serde_json::from_value(document).map_err(|_| "not_an_answer")?;
+    let record = match &answer.key {
+        None => Vec::new(),
+        Some(key) => {
+            if !question.hashes.contains(&key.hash) {
+                return Err("other_key");
+            }
+            key.check().map_err(|_| "bad_record")?;
+            serde_json::to_vec(key).map_err(|_| "bad_record")?
+        }
+    };
+    if record.len().saturating_add(size_of::<u64>()) > MAX_RECORD {
+        return Err("record_too_large");
+    }
+    Ok((answer, record))
+}
+
+impl Remote for Lookups {
+    fn prepare(&self, store: &dyn Store) {
+        self.service.known.prepare(store);
+        self.service.unsettled.prepare(store);
+    }
+
+    fn synchronize(&self, _: &dyn Store) {}
+
+    fn call(&self, _: u64, _: &dyn Store) -> Option<Call> {
+        let question = self.queue.borrow_mut().pop_front()?;
+        self.send(question)
+    }
+
+    fn answer(&self, call: &Call, answer: Option<&Answer>, now: u64, store: &dyn Store) -> Outcome {
+        let Some(mut question) = self.asked.borrow_mut().remove(&call.topic) else {
+            return Outcome::default();
+        };
+        let count = |outcome, reason| {
+            Effect::Count(format!("tollgate_key_lookups_total;outcome={outcome};reason={reason};").into())
+        };
+        let mut outcome = Outcome::default();
+        match read(&question, answer, call.max_body) {
+            Ok((answer, record)) => {
+                self.service.succeeded(store);
+                if !self.remember(&question, &answer, &record, now, store) {
+                    // It was overtaken by a change. Asking again ends that, unless changes come faster than answers.
+                    question.tries = question.tries.saturating_add(1);
+                    if question.tries < MAX_TRIES {
+                        outcome.next = self.send(question);
+                    } else {
+                        self.settle(&question, None, now, store);
+                    }
+                    outcome.effects.push(count("outdated", "changed"));
+                    return outcome;
+                }
+                let entry = answer.key.is_none().then(|| self.unknown(now));
+                self.settle(&question, entry, now, store);
+                outcome
+                    .effects
+                    .push(count(if answer.key.is_some() { "known" } else { "unknown" }, "ok"));
+            }
+            Err(reason) => {
+                self.service.failed(now, store);
+                self.settle(&question, None, now, store);
+                let message = format!("an API key could not be looked up ({reason}); known keys serve on");
+                outcome.effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];
+            }
+        }
+        outcome
+    }
+
+    fn is_awaited(&self, _: u64) -> bool {
+        !self.queue.borrow().is_empty() || !self.asked.borrow().is_empty()
+    }
+}
+
+impl Awaited for AwaitedKey {
+    fn is_settled(&self, store: &dyn Store) -> bool {
+        let entry = self.service.unsettled.find(&self.name, 0, store);
+        entry.is_none_or(|entry| entry.value != PENDING)
+    }
+}
+
+/// What an unsettled entry holds.
+const PENDING: &[u8] = b"?";
+pub(super) const UNKNOWN: &[u8] = b"-";
+
+/// Passed on, so that a lookup can be told to a request.
+const TRACE: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
+
+/// Milliseconds beyond the timeout of a lookup, for its answer to be read.
+const LEASE_SLACK: u64 = 500;
+
+const MAX_TRIES: u32 = 3;

@@ -1,0 +1,181 @@
+//! The key service, as all workers see it together: what they remember of it, and whether it answers.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::config::LookupConfig;
+use crate::config::{Environment, Report};
+use crate::remote::Call;
+use crate::slots::Slots;
+use crate::store::{self, Store, update};
+
+/// One key service. Times are milliseconds, moments since the epoch.
+#[derive(Debug)]
+pub(super) struct Service {
+    /// The beginning of its keys in the store. It tells services apart.
+    pub(super) prefix: String,
+    pub(super) timeout: u64,
+    /// Known keys, by digest.
+    pub(super) known: Slots,
+    /// Unknown keys and those that are being looked up, by digest: apart, so that made-up keys displace no good one.
+    pub(super) unsettled: Slots,
+    cluster: String,
+    authority: String,
+    authorization: Option<Authorization>,
+}
+
+/// The value of a header that no log shows.
+struct Authorization(String);
+
+impl Service {
+    pub(super) fn compile(config: &LookupConfig, environment: &Environment, report: &mut Report) -> Self {
+        if config.cluster.is_empty() {
+            report.error_at("cluster", "must not be empty");
+        }
+        for (name, path) in [("path", &config.path), ("changes", &config.changes)] {
+            let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+            if !path.starts_with('/') || !plain {
+                report.error_at(name, format!("\"{path}\" is not a path, which begins with `/`"));
+            }
+        }
+        for (name, span, least) in [
+            ("timeout", config.timeout, 1),
+            ("cache", config.cache, 1000),
+            ("negative_cache", config.negative_cache, 1000),
+        ] {
+            if span.as_millis() < least {
+                report.error_at(name, format!("must be at least {least}ms"));
+            }
+        }
+        if config.max_stale < config.cache {
+            report.error_at("max_stale", "must be at least as long as `cache`");
+        }
+        if config.entries == 0 || config.entries > MOST_ENTRIES {
+            report.error_at("entries", format!("must be from 1 to {MOST_ENTRIES}"));
+        }
+        let authorization = config.token.as_ref().and_then(|token| {
+            let value = environment.get(&token.env);
+            match value {
+                None => report.error_at(
+                    "token.env",
+                    format!(
+                        "the environment has no `{}`; name it in the VM's `environment_variables`",
+                        token.env
+                    ),
+                ),
+                Some(value) if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                    report.error_at(
+                        "token.env",
+                        format!("`{}` is not a token of printable characters", token.env),
+                    );
+                }
+                Some(_) => {}
+            }
+            value.map(|value| Authorization(format!("Bearer {value}")))
+        });
+        let prefix = format!("tollgate.keys.{}{}", config.cluster, config.path);
+        let entries = config.entries.min(MOST_ENTRIES);
+        Self {
+            timeout: config.timeout.as_millis(),
+            known: Slots::new(format!("{prefix}.known"), entries, MAX_RECORD),
+            unsettled: Slots::new(format!("{prefix}.unsettled"), entries.div_ceil(4), 1),
+            cluster: config.cluster.clone(),
+            authority: config.authority.clone().unwrap_or_else(|| config.cluster.clone()),
+            authorization,
+            prefix,
+        }
+    }
+
+    pub(super) fn call(
+        &self,
+        method: &str,
+        path: String,
+        more: &[(&'static str, String)],
+        body: Vec<u8>,
+        wait: u64,
+    ) -> Call {
+        let mut headers = vec![
+            (":method", method.to_owned()),
+            (":path", path),
+            (":authority", self.authority.clone()),
+            ("accept", "application/json".into()),
+            ("user-agent", "tollgate".into()),
+        ];
+        if !body.is_empty() {
+            headers.push(("content-type", "application/json".into()));
+        }
+        if let Some(Authorization(value)) = &self.authorization {
+            headers.push(("authorization", value.clone()));
+        }
+        headers.extend_from_slice(more);
+        Call {
+            cluster: self.cluster.clone(),
+            headers,
+            body,
+            timeout: Duration::from_millis(self.timeout.saturating_add(wait)),
+            max_body: MAX_BODY,
+            topic: 0,
+        }
+    }
+
+    /// The seconds for which it is not to be asked, after failures in a row.
+    pub(super) fn closed_for(&self, now: u64, store: &dyn Store) -> Option<u64> {
+        let [_, closed_until] = self.health(store);
+        let left = closed_until.saturating_sub(now).min(LONGEST_PAUSE);
+        (left > 0).then(|| left.div_ceil(1000))
+    }
+
+    /// It has answered.
+    pub(super) fn succeeded(&self, store: &dyn Store) {
+        if self.health(store) != [0, 0] {
+            store.write(&self.health_key(), &store::encode(&[0, 0]), 0);
+        }
+    }
+
+    /// It has not. After a few times it is left alone for a while: requests do not wait for what will not come.
+    pub(super) fn failed(&self, now: u64, store: &dyn Store) {
+        update(store, &self.health_key(), |bytes| {
+            let [failures, _] = bytes.and_then(store::numbers).unwrap_or_default();
+            let failures = failures.saturating_add(1);
+            let pause = match failures.checked_sub(TOLERATED) {
+                None => 0,
+                Some(more) => FIRST_PAUSE
+                    .saturating_mul(1 << more.min(MAX_DOUBLINGS))
+                    .min(LONGEST_PAUSE),
+            };
+            Some((store::encode(&[failures, now.saturating_add(pause)]), ()))
+        });
+    }
+
+    fn health(&self, store: &dyn Store) -> [u64; 2] {
+        store
+            .read(&self.health_key())
+            .and_then(|(bytes, _)| store::numbers(&bytes))
+            .unwrap_or_default()
+    }
+
+    fn health_key(&self) -> String {
+        format!("{}.health", self.prefix)
+    }
+}
+
+impl fmt::Debug for Authorization {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("...")
+    }
+}
+
+/// Bytes of a known key's record; longer ones are refused.
+pub(super) const MAX_RECORD: usize = 16 * 1024;
+
+/// Bytes of an answer: a record, or 500 hashes.
+const MAX_BODY: usize = 64 * 1024;
+
+const MOST_ENTRIES: u32 = 1 << 20;
+
+/// Failures in a row after which the service is left alone.
+const TOLERATED: u64 = 3;
+
+const FIRST_PAUSE: u64 = 1000;
+const MAX_DOUBLINGS: u64 = 3;
+const LONGEST_PAUSE: u64 = 8000;

@@ -1,0 +1,430 @@
+//! Keys that a key service knows, as several workers of one store see them.
+
+use std::rc::Rc;
+
+use super::*;
+use crate::remote::{Answer, Call, Outcome, Remote};
+
+/// A worker: its keys, what looks them up, and what waits for changes.
+struct Worker {
+    keys: ApiKeys,
+    lookups: Rc<dyn Remote>,
+    changes: Rc<dyn Remote>,
+}
+
+fn worker(world: &Simulated) -> Worker {
+    worker_with(json!({}), world)
+}
+
+fn worker_with(change: Value, world: &Simulated) -> Worker {
+    let mut config = json!({"lookup": {"cluster": "keys", "token": {"env": "TOKEN"}, "max_stale": "5m"}});
+    for (name, value) in change.as_object().unwrap() {
+        config[name] = value.clone();
+    }
+    let keys = compile(config).unwrap();
+    let remotes: Vec<_> = keys.remotes().collect();
+    for remote in &remotes {
+        remote.prepare(&world.store);
+    }
+    keys.prepare(&world.store);
+    let [lookups, changes] = remotes.try_into().unwrap();
+    Worker { keys, lookups, changes }
+}
+
+impl Worker {
+    fn ask(&self, key: &str, world: &Simulated) -> String {
+        ask(&self.keys, key, true, world).0
+    }
+
+    /// Without leave to wait: as a request that has waited.
+    fn again(&self, key: &str, world: &Simulated) -> String {
+        ask(&self.keys, key, false, world).0
+    }
+
+    fn lookup(&self, world: &Simulated) -> Option<Call> {
+        self.lookups.call(world.now.get(), &world.store)
+    }
+
+    fn answered(&self, call: &Call, status: &str, body: &Value, world: &Simulated) -> Outcome {
+        let answer = answer(status, body);
+        self.lookups.answer(call, Some(&answer), world.now.get(), &world.store)
+    }
+
+    fn changed(&self, call: &Call, body: &Value, world: &Simulated) -> Option<Call> {
+        let answer = answer("200", body);
+        self.changes
+            .answer(call, Some(&answer), world.now.get(), &world.store)
+            .next
+    }
+}
+
+fn answer(status: &str, body: &Value) -> Answer {
+    Answer {
+        headers: [(":status", status)].into_iter().collect(),
+        body: body.to_string().into_bytes(),
+    }
+}
+
+fn found(version: u64, id: &str, key: &str) -> Value {
+    json!({"version": version, "key": record(id, hash("v2", key))})
+}
+
+fn header<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
+    call.headers
+        .iter()
+        .find(|(own, _)| *own == name)
+        .map(|(_, value)| value.as_str())
+}
+
+fn pass(world: &Simulated, millis: u64) {
+    world.now.set(world.now.get() + millis);
+}
+
+#[test]
+fn one_call_serves_every_worker_and_holds_no_key() {
+    let world = world();
+    let (first, second) = (worker(&world), worker(&world));
+    let key = mint(1).key;
+    assert_eq!(first.ask(&key, &world), "wait");
+    assert_eq!(first.ask(&key, &world), "wait");
+    assert_eq!(second.ask(&key, &world), "wait");
+    let call = first.lookup(&world).unwrap();
+    assert!(
+        first.lookup(&world).is_none() && second.lookup(&world).is_none(),
+        "one is enough"
+    );
+    assert_eq!(header(&call, ":path"), Some("/v1/keys/lookup"));
+    assert_eq!(header(&call, "authorization"), Some("Bearer lookup-token"));
+    assert_eq!(header(&call, "x-request-id"), Some("r1"));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&call.body).unwrap(),
+        json!({"hashes": [hash("v2", &key), hash("v1", &key)]})
+    );
+    assert!(!format!("{call:?}").contains(&key));
+    first.answered(&call, "200", &found(1, "k1", &key), &world);
+    for worker in [&first, &second] {
+        assert_eq!(
+            ask(&worker.keys, &key, false, &world),
+            ("k1 of u1".into(), vec!["tollgate_key_cache_total;outcome=hit;".into()])
+        );
+    }
+    pass(&world, 59_999);
+    assert_eq!(second.ask(&key, &world), "k1 of u1");
+    pass(&world, 1);
+    assert_eq!(second.ask(&key, &world), "wait", "its cache time is over");
+    assert!(second.lookup(&world).is_some());
+}
+
+#[test]
+fn who_waits_is_told_when_the_answer_is_there() {
+    let world = world();
+    let (first, second) = (worker(&world), worker(&world));
+    let key = mint(1).key;
+    let waiting = |worker: &Worker| {
+        let headers: Headers = [(":method", "GET"), (":authority", "h"), (":path", "/")]
+            .into_iter()
+            .collect();
+        let managed = ManagedNames::default();
+        let mut request = Request::new(&headers, None, &managed).unwrap();
+        request.may_wait = true;
+        match worker.keys.verify(key.as_bytes(), &mut request, &world) {
+            Err(Failure::Wait(awaited)) => awaited,
+            other => panic!("{other:?}"),
+        }
+    };
+    let awaited = [waiting(&first), waiting(&second)];
+    let call = first.lookup(&world).unwrap();
+    assert!(awaited.iter().all(|awaited| !awaited.is_settled(&world.store)));
+    first.answered(&call, "503", &json!({}), &world);
+    assert!(awaited.iter().all(|awaited| awaited.is_settled(&world.store)));
+}
+
+#[test]
+fn an_unknown_key_is_not_asked_for_again_until_it_is_created() {
+    let world = world();
+    let worker = worker(&world);
+    let key = mint(1).key;
+    let feed = worker.changes.call(NOW, &world.store).unwrap();
+    let feed = worker
+        .changed(&feed, &json!({"version": 7, "all": true, "hashes": []}), &world)
+        .unwrap();
+    assert_eq!(worker.ask(&key, &world), "wait");
+    let call = worker.lookup(&world).unwrap();
+    worker.answered(&call, "200", &json!({"version": 7, "key": null}), &world);
+    assert_eq!(worker.ask(&key, &world), "unknown");
+    pass(&world, 59_000);
+    assert_eq!(worker.ask(&key, &world), "unknown");
+    assert!(worker.lookup(&world).is_none());
+    // Made with the older secret: its hash is not the one that is asked for first.
+    worker.changed(
+        &feed,
+        &json!({"version": 8, "all": false, "hashes": [hash("v1", &key)]}),
+        &world,
+    );
+    assert_eq!(worker.ask(&key, &world), "wait");
+}
+
+#[test]
+fn a_revoked_key_is_forgotten_by_all_at_once() {
+    let world = world();
+    let (first, second) = (worker(&world), worker(&world));
+    let (key, other) = (mint(1).key, mint(2).key);
+    let feed = first.changes.call(NOW, &world.store).unwrap();
+    assert_eq!(header(&feed, ":path"), Some("/v1/keys/changes?wait=10"));
+    assert!(second.changes.call(NOW, &world.store).is_none(), "one is enough");
+    let feed = first
+        .changed(&feed, &json!({"version": 1, "all": true, "hashes": []}), &world)
+        .unwrap();
+    assert_eq!(header(&feed, ":path"), Some("/v1/keys/changes?wait=10&after=1"));
+    for key in [&key, &other] {
+        assert_eq!(second.ask(key, &world), "wait");
+        let call = second.lookup(&world).unwrap();
+        second.answered(&call, "200", &found(1, "k1", key), &world);
+    }
+    let feed = first
+        .changed(
+            &feed,
+            &json!({"version": 2, "all": false, "hashes": [hash("v2", &key)]}),
+            &world,
+        )
+        .unwrap();
+    assert_eq!(header(&feed, ":path"), Some("/v1/keys/changes?wait=10&after=2"));
+    for worker in [&first, &second] {
+        assert_eq!(worker.again(&key, &world), "unavailable for 1", "to be looked up again");
+        assert_eq!(worker.again(&other, &world), "k1 of u1");
+    }
+    first.changed(&feed, &json!({"version": 900, "all": true, "hashes": []}), &world);
+    assert_eq!(second.again(&other, &world), "unavailable for 1");
+}
+
+#[test]
+fn an_answer_that_a_change_has_overtaken_is_not_believed() {
+    let world = world();
+    let worker = worker(&world);
+    let key = mint(1).key;
+    let feed = worker.changes.call(NOW, &world.store).unwrap();
+    let feed = worker
+        .changed(&feed, &json!({"version": 4, "all": true, "hashes": []}), &world)
+        .unwrap();
+    assert_eq!(worker.ask(&key, &world), "wait");
+    let call = worker.lookup(&world).unwrap();
+    // The service has read the key, the key is revoked, and the change arrives first.
+    worker.changed(
+        &feed,
+        &json!({"version": 5, "all": false, "hashes": [hash("v2", &key)]}),
+        &world,
+    );
+    let again = worker
+        .answered(&call, "200", &found(4, "k1", &key), &world)
+        .next
+        .unwrap();
+    assert_eq!(again.body, call.body);
+    assert_eq!(worker.again(&key, &world), "unavailable for 1", "nothing was kept");
+    worker.answered(&again, "200", &json!({"version": 5, "key": null}), &world);
+    assert_eq!(worker.ask(&key, &world), "unknown");
+}
+
+#[test]
+fn answers_that_never_catch_up_end() {
+    let world = world();
+    let worker = worker(&world);
+    let key = mint(1).key;
+    let feed = worker.changes.call(NOW, &world.store).unwrap();
+    worker.changed(&feed, &json!({"version": 9, "all": true, "hashes": []}), &world);
+    assert_eq!(worker.ask(&key, &world), "wait");
+    let mut call = worker.lookup(&world);
+    let mut calls = 0;
+    while let Some(next) = call {
+        calls += 1;
+        call = worker.answered(&next, "200", &found(1, "k1", &key), &world).next;
+    }
+    assert_eq!(calls, 3);
+    assert_eq!(worker.again(&key, &world), "unavailable for 1");
+}
+
+#[test]
+fn known_keys_serve_while_the_service_is_down_and_others_are_refused() {
+    let world = world();
+    let worker = worker(&world);
+    let (known, other) = (mint(1).key, mint(2).key);
+    assert_eq!(worker.ask(&known, &world), "wait");
+    let call = worker.lookup(&world).unwrap();
+    worker.answered(&call, "200", &found(1, "k1", &known), &world);
+    pass(&world, 60_000);
+    for (status, body) in [("503", json!({})), ("200", json!("<html>")), ("504", json!({}))] {
+        assert_eq!(worker.ask(&other, &world), "wait");
+        let call = worker.lookup(&world).unwrap();
+        worker.answered(&call, status, &body, &world);
+        assert_eq!(worker.again(&other, &world), "unavailable for 1");
+        assert_eq!(ask(&worker.keys, &known, false, &world).0, "k1 of u1");
+    }
+    assert_eq!(
+        worker.ask(&other, &world),
+        "unavailable for 1",
+        "nobody waits for what will not come"
+    );
+    assert_eq!(
+        ask(&worker.keys, &known, true, &world).1,
+        ["tollgate_key_cache_total;outcome=stale;"]
+    );
+    pass(&world, 239_999);
+    assert_eq!(worker.again(&known, &world), "k1 of u1");
+    pass(&world, 1);
+    assert_eq!(worker.again(&known, &world), "unavailable for 1", "beyond max_stale");
+    assert_eq!(worker.ask(&known, &world), "wait", "the pause is over");
+    let call = worker.lookup(&world).unwrap();
+    worker.answered(&call, "200", &found(1, "k1", &known), &world);
+    assert_eq!(worker.ask(&known, &world), "k1 of u1");
+}
+
+#[test]
+fn a_stale_key_still_ends() {
+    let world = world();
+    let worker = worker(&world);
+    let key = mint(1).key;
+    assert_eq!(worker.ask(&key, &world), "wait");
+    let call = worker.lookup(&world).unwrap();
+    let mut answer = found(1, "k1", &key);
+    answer["key"]["expires_at"] = json!("2023-11-14T22:15:00Z");
+    worker.answered(&call, "200", &answer, &world);
+    assert_eq!(worker.again(&key, &world), "k1 of u1");
+    pass(&world, 100_000);
+    assert_eq!(worker.again(&key, &world), "expired");
+}
+
+#[test]
+fn what_is_no_answer_to_the_question_is_none() {
+    let (key, other) = (mint(1).key, mint(2).key);
+    let mut controlled = found(1, "k1", &key);
+    controlled["key"]["user_id"] = json!("a\nb");
+    let mut large = found(1, "k1", &key);
+    large["key"]["attributes"] = json!({"a": vec!["x".repeat(1000); 4], "b": vec!["x".repeat(1000); 4], "c": vec!["x".repeat(1000); 4], "d": vec!["x".repeat(1000); 4], "e": vec!["x".repeat(1000); 4]});
+    for (body, reason) in [
+        (found(1, "k1", &other), "other_key"),
+        (json!({"version": 1}), "not_an_answer"),
+        (json!({"version": 1, "key": {"id": "k1"}}), "not_an_answer"),
+        (json!([]), "not_an_answer"),
+        (controlled, "bad_record"),
+        (large, "record_too_large"),
+    ] {
+        let world = world();
+        let worker = worker(&world);
+        assert_eq!(worker.ask(&key, &world), "wait");
+        let call = worker.lookup(&world).unwrap();
+        let outcome = worker.answered(&call, "200", &body, &world);
+        let expected = format!("tollgate_key_lookups_total;outcome=failed;reason={reason};");
+        assert_eq!(outcome.effects.first(), Some(&Effect::Count(expected.as_str().into())));
+        assert_eq!(worker.again(&key, &world), "unavailable for 1");
+    }
+}
+
+#[test]
+fn a_call_that_cannot_be_sent_and_one_without_an_answer_are_failures() {
+    let world = world();
+    let worker = worker(&world);
+    let key = mint(1).key;
+    assert_eq!(worker.ask(&key, &world), "wait");
+    let call = worker.lookup(&world).unwrap();
+    let outcome = worker.lookups.answer(&call, None, NOW, &world.store);
+    assert_eq!(
+        outcome.effects.first(),
+        Some(&Effect::Count(
+            "tollgate_key_lookups_total;outcome=failed;reason=cluster;".into()
+        ))
+    );
+    // A worker that dies with its question leaves it to the others when the lease is over.
+    assert_eq!(worker.ask(&key, &world), "wait");
+    let _ = worker.lookup(&world).unwrap();
+    let other = self::worker(&world);
+    assert_eq!(other.ask(&key, &world), "wait");
+    assert!(other.lookup(&world).is_none());
+    pass(&world, 750);
+    assert_eq!(other.ask(&key, &world), "wait");
+    assert!(other.lookup(&world).is_some());
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_nothing_last_longer() {
+    let world = world();
+    let worker = worker(&world);
+    let key = mint(1).key;
+    assert_eq!(worker.ask(&key, &world), "wait");
+    let call = worker.lookup(&world).unwrap();
+    worker.answered(&call, "200", &found(1, "k1", &key), &world);
+    world.now.set(NOW - 1);
+    assert_eq!(worker.ask(&key, &world), "wait");
+}
+
+#[test]
+fn nobody_is_locked_out_by_a_public_id() {
+    let world = world();
+    let worker = worker_with(json!({"throttle": {"limit": 3}}), &world);
+    let good = mint(1);
+    assert_eq!(worker.ask(&good.key, &world), "wait");
+    let call = worker.lookup(&world).unwrap();
+    worker.answered(&call, "200", &found(1, "k1", &good.key), &world);
+    // The same id with other secrets, each from another address.
+    let forged = |number: u8| {
+        let mut bytes = number;
+        let other = Format::new("tg", "live", false).unwrap().mint(|| {
+            bytes = bytes.wrapping_mul(29).wrapping_add(3);
+            bytes & 0x7f
+        });
+        let secret = other.key.rsplit('_').next().unwrap().get(..43).unwrap();
+        crate::api_key::format::signed(&format!("tg_live_{}_{secret}", good.id))
+    };
+    for number in 0..2 {
+        world.address.set(Some([192, 0, 2, number].into()));
+        assert_eq!(worker.ask(&forged(number), &world), "wait");
+    }
+    world.address.set(Some([192, 0, 2, 100].into()));
+    assert_eq!(worker.ask(&forged(100), &world), "too many for 60");
+    pass(&world, 59_000);
+    assert_eq!(worker.ask(&good.key, &world), "k1 of u1");
+    assert_eq!(worker.ask(&forged(101), &world), "too many for 1");
+    // Its cache time is over, and the limit of its id is reached: it is looked up all the same.
+    world.now.set(NOW + 60_000 - 1);
+    assert_eq!(worker.ask(&good.key, &world), "k1 of u1");
+    world.now.set(NOW + 60_000);
+    for number in 0..3 {
+        worker.ask(&forged(200 + number), &world);
+    }
+    assert_eq!(worker.ask(&good.key, &world), "wait");
+}
+
+#[test]
+fn a_new_configuration_takes_over_and_the_old_question_goes_unheard() {
+    let world = world();
+    let old = worker(&world);
+    let feed = old.changes.call(NOW, &world.store).unwrap();
+    let new = worker(&world);
+    let taken = new.changes.call(NOW, &world.store).unwrap();
+    assert!(
+        new.changed(&taken, &json!({"version": 3, "all": true, "hashes": []}), &world)
+            .is_some()
+    );
+    let none = old.changed(&feed, &json!({"version": 2, "all": true, "hashes": []}), &world);
+    assert!(none.is_none(), "its lease is another's");
+    let kept = new.changes.call(NOW + 60_000, &world.store).unwrap();
+    assert_eq!(header(&kept, ":path"), Some("/v1/keys/changes?wait=10&after=3"));
+}
+
+#[test]
+fn a_feed_that_fails_is_asked_again_after_a_pause() {
+    let world = world();
+    let worker = worker(&world);
+    for pause in [250, 500, 1000, 1000] {
+        let call = worker.changes.call(world.now.get(), &world.store).unwrap();
+        assert!(
+            worker
+                .changes
+                .answer(&call, None, world.now.get(), &world.store)
+                .next
+                .is_none()
+        );
+        pass(&world, pause - 1);
+        assert!(worker.changes.call(world.now.get(), &world.store).is_none());
+        pass(&world, 1);
+    }
+    assert!(worker.changes.call(world.now.get(), &world.store).is_some());
+}

@@ -1,0 +1,238 @@
+//! How many bad keys a source may send: whoever tries keys out is stopped before any lookup, and whoever shares an
+//! address with them is not.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::config::ThrottleConfig;
+use crate::api_key::Secrets;
+use crate::api_key::secrets::Digest;
+use crate::slots::{Entry, Slots};
+use crate::store::Store;
+
+/// Counts bad keys by their source. Times are milliseconds since the epoch.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    limit: u32,
+    window: u64,
+    /// How long a key that was good from a source is trusted from there.
+    trust: u64,
+    secrets: Secrets,
+    /// Bad keys by source, and lookups by key id, in this window.
+    counts: Slots,
+    /// Pairs of a source and a key that was good from there.
+    trusted: Slots,
+    /// The pairs that this worker need not tell the others about, and until when.
+    told: RefCell<HashMap<Pair, u64>>,
+}
+
+/// Where requests come from that are counted together: an IPv4 address, a /64 of IPv6, or whatever has no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Origin(Option<Ipv6Addr>);
+
+type Pair = (Origin, Digest);
+
+impl Throttle {
+    pub(super) fn new(config: ThrottleConfig, trust: u64, secrets: &Secrets, prefix: &str) -> Self {
+        Self {
+            limit: config.limit,
+            window: config.window.as_millis(),
+            trust,
+            secrets: secrets.clone(),
+            counts: Slots::new(format!("{prefix}.counts"), ENTRIES, size_of::<u32>()),
+            trusted: Slots::new(format!("{prefix}.trusted"), ENTRIES, 0),
+            told: RefCell::default(),
+        }
+    }
+
+    pub(super) fn prepare(&self, store: &dyn Store) {
+        self.counts.prepare(store);
+        self.trusted.prepare(store);
+    }
+
+    /// Whether a key may be looked at; `Err` holds the seconds until it may.
+    pub(super) fn check(&self, origin: Origin, key: &Digest, now: u64, store: &dyn Store) -> Result<(), u64> {
+        if self.is_told(origin, key, now) {
+            return Ok(());
+        }
+        match self.excess(&self.origin(origin), now, store) {
+            Some(_) if self.trusted.find(&self.pair(origin, key), now, store).is_some() => Ok(()),
+            Some(seconds) => Err(seconds),
+            None => Ok(()),
+        }
+    }
+
+    /// A key was good: it stays so from there, whoever else tries keys out there.
+    pub(super) fn trust(&self, origin: Origin, key: &Digest, now: u64, store: &dyn Store) {
+        if self.is_told(origin, key, now) {
+            return;
+        }
+        let entry = Entry {
+            until: now.saturating_add(self.trust),
+            value: Vec::new(),
+        };
+        self.trusted.put(&self.pair(origin, key), &entry, now, store);
+        let mut told = self.told.borrow_mut();
+        if told.len() >= MOST_TOLD {
+            told.clear();
+        }
+        // Told again before the others forget it.
+        told.insert((origin, *key), now.saturating_add(self.trust / 2));
+    }
+
+    /// A key was bad.
+    pub(super) fn count(&self, origin: Origin, now: u64, store: &dyn Store) {
+        self.add(&self.origin(origin), now, store);
+    }
+
+    /// Whether the key service may be asked for a key of this id once more; `Err` holds the seconds until it may.
+    pub(super) fn lookup(&self, id: &str, now: u64, store: &dyn Store) -> Result<(), u64> {
+        let name = self.secrets.digest("id", id.as_bytes());
+        self.excess(&name, now, store).map_or(Ok(()), Err)?;
+        self.add(&name, now, store);
+        Ok(())
+    }
+
+    /// The seconds until the window ends, where its limit is reached.
+    fn excess(&self, name: &Digest, now: u64, store: &dyn Store) -> Option<u64> {
+        let entry = self.counts.find(name, now, store)?;
+        let left = entry.until.saturating_sub(now).min(self.window).div_ceil(1000);
+        (count_of(&entry) >= self.limit).then_some(left.max(1))
+    }
+
+    fn add(&self, name: &Digest, now: u64, store: &dyn Store) {
+        self.counts.change(name, now, store, |found| {
+            let count = found.as_ref().map_or(0, count_of).saturating_add(1);
+            let until = found.map_or_else(|| now.saturating_add(self.window), |entry| entry.until);
+            let value = count.to_le_bytes().to_vec();
+            Ok::<_, ()>((Some(Entry { until, value }), ()))
+        });
+    }
+
+    fn is_told(&self, origin: Origin, key: &Digest, now: u64) -> bool {
+        self.told
+            .borrow()
+            .get(&(origin, *key))
+            .is_some_and(|&until| now < until)
+    }
+
+    fn origin(&self, origin: Origin) -> Digest {
+        self.secrets.digest("origin", &origin.bytes())
+    }
+
+    fn pair(&self, origin: Origin, key: &Digest) -> Digest {
+        self.secrets.digest("pair", &[&origin.bytes(), &key[..]].concat())
+    }
+}
+
+impl Origin {
+    fn bytes(self) -> Vec<u8> {
+        self.0.map(|address| address.octets().to_vec()).unwrap_or_default()
+    }
+}
+
+impl From<Option<IpAddr>> for Origin {
+    fn from(address: Option<IpAddr>) -> Self {
+        Self(address.map(|address| match address.to_canonical() {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)
+            }
+        }))
+    }
+}
+
+fn count_of(entry: &Entry) -> u32 {
+    entry.value.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+/// In each of the two tables.
+const ENTRIES: u32 = 8192;
+
+/// Pairs; beyond, a worker tells them all anew.
+const MOST_TOLD: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api_key::SecretConfig;
+    use crate::config::Report;
+    use crate::config::values::Duration;
+    use crate::store::memory::Memory;
+
+    fn throttle(store: &Memory) -> Throttle {
+        let secret = SecretConfig {
+            id: "v1".into(),
+            env: "S".into(),
+        };
+        let environment = [("S".to_owned(), "s".repeat(32))].into();
+        let secrets = Secrets::compile(&[secret], &environment, &mut Report::default());
+        let config = ThrottleConfig {
+            limit: 3,
+            window: Duration::from_secs(60),
+        };
+        let throttle = Throttle::new(config, 60_000, &secrets, "t");
+        throttle.prepare(store);
+        throttle
+    }
+
+    fn origin(address: &str) -> Origin {
+        Some(address.parse().unwrap()).into()
+    }
+
+    const KEY: Digest = [1; 32];
+    const OTHER: Digest = [2; 32];
+
+    #[test]
+    fn a_source_is_stopped_at_its_limit_until_the_window_ends() {
+        let store = Memory::default();
+        let (first, second) = (throttle(&store), throttle(&store));
+        let (here, there) = (origin("192.0.2.1"), origin("192.0.2.2"));
+        for worker in [&first, &second, &first] {
+            assert_eq!(worker.check(here, &KEY, 1000, &store), Ok(()));
+            worker.count(here, 1000, &store);
+        }
+        assert_eq!(second.check(here, &KEY, 1001, &store), Err(60));
+        assert_eq!(first.check(here, &OTHER, 60_500, &store), Err(1));
+        assert_eq!(first.check(there, &KEY, 1001, &store), Ok(()));
+        assert_eq!(first.check(here, &KEY, 61_000, &store), Ok(()));
+    }
+
+    #[test]
+    fn a_key_that_was_good_from_there_passes_on_every_worker() {
+        let store = Memory::default();
+        let (first, second) = (throttle(&store), throttle(&store));
+        let here = origin("192.0.2.1");
+        first.trust(here, &KEY, 0, &store);
+        for _ in 0..3 {
+            first.count(here, 1000, &store);
+        }
+        for worker in [&first, &second] {
+            assert_eq!(worker.check(here, &KEY, 2000, &store), Ok(()));
+            assert_eq!(worker.check(here, &OTHER, 2000, &store), Err(59));
+        }
+        assert_eq!(second.check(here, &KEY, 60_000, &store), Err(1), "not for ever");
+    }
+
+    #[test]
+    fn one_network_is_one_source() {
+        assert_eq!(origin("2001:db8:0:1::1"), origin("2001:db8:0:1:ffff::2"));
+        assert_ne!(origin("2001:db8:0:1::1"), origin("2001:db8:0:2::1"));
+        assert_eq!(origin("::ffff:192.0.2.1"), origin("192.0.2.1"));
+        assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
+        assert_ne!(Origin::from(None), origin("::1"));
+    }
+
+    #[test]
+    fn lookups_of_one_id_are_bounded() {
+        let (store, now) = (Memory::default(), 5000);
+        let throttle = throttle(&store);
+        assert_eq!(
+            [(); 4].map(|()| throttle.lookup("a", now, &store)),
+            [Ok(()), Ok(()), Ok(()), Err(60)]
+        );
+        assert_eq!(throttle.lookup("b", now, &store), Ok(()));
+    }
+}

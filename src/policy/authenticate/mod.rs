@@ -1,0 +1,200 @@
+//! The authenticate stage: exactly one acceptable credential becomes an [`Identity`].
+
+mod config;
+mod method;
+
+use super::{Policy, Registration, RouteContext, Stage, Stop};
+use crate::config::Report;
+use crate::credential::{self, Found, Source};
+use crate::denial::{Denial, DenialKind};
+use crate::effect::Effect;
+use crate::identity::Identity;
+use crate::request::Request;
+use crate::world::World;
+
+pub use config::{AuthConfig, MethodConfig};
+use method::Method;
+pub use method::{Failure, Verified};
+
+/// Proof that a value was made by the authenticate stage.
+#[derive(Debug)]
+pub struct Authenticated(());
+
+/// The policy's line in the registry.
+pub const REGISTRATION: Registration = Registration {
+    stage: Stage::Authenticate,
+    compile,
+};
+
+#[derive(Debug)]
+struct Authenticate {
+    methods: Vec<Method>,
+    optional: bool,
+}
+
+fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
+    let auth = route.auth?;
+    report.within("auth", |report| {
+        if auth.any.is_empty() {
+            report.error_at(
+                "any",
+                "is empty, so nobody could pass; name a method, or say `public: true` on the route",
+            );
+        }
+        let methods: Vec<Method> = report.within("any", |report| {
+            let methods = auth.any.iter().enumerate().filter_map(|(index, method)| {
+                report.within(format!("[{index}]"), |report| {
+                    if auth
+                        .any
+                        .iter()
+                        .take(index)
+                        .any(|earlier| earlier.name() == method.name())
+                    {
+                        report.error(format!(
+                            "`{}` is there twice; one entry lists all of its issuers",
+                            method.name()
+                        ));
+                    }
+                    Method::compile(method, &auth.audiences, route, report)
+                })
+            });
+            methods.collect()
+        });
+        check_sources(&methods, report);
+        Some(Box::new(Authenticate {
+            methods,
+            optional: auth.optional,
+        }) as Box<dyn Policy>)
+    })
+}
+
+/// What two methods look for in one place would always be two credentials.
+fn check_sources(methods: &[Method], report: &mut Report) {
+    for (index, method) in methods.iter().enumerate() {
+        let earlier = || methods.iter().take(index).flat_map(Method::sources);
+        if method
+            .sources()
+            .iter()
+            .any(|source| earlier().any(|other| other == source))
+        {
+            report.error_at(
+                "any",
+                format!(
+                    "`{}` looks where another method does; change one's `from`",
+                    method.name()
+                ),
+            );
+        }
+    }
+}
+
+impl Policy for Authenticate {
+    fn on_request(&self, request: &mut Request<'_>, world: &dyn World) -> Result<(), Stop> {
+        let mut found = Vec::new();
+        let outcome = self.authenticate(request, world, &mut found);
+        if matches!(outcome, Err(Stop::Deny(_))) {
+            // Whoever logs the request does not see them either.
+            credential::remove(&found, request);
+        }
+        outcome
+    }
+}
+
+impl Authenticate {
+    /// `found` is where credentials were.
+    fn authenticate<'a>(
+        &'a self,
+        request: &mut Request<'_>,
+        world: &dyn World,
+        found: &mut Vec<&'a Source>,
+    ) -> Result<(), Stop> {
+        let mut presented = None;
+        let mut several = false;
+        for (method, source) in self
+            .methods
+            .iter()
+            .flat_map(|method| method.sources().iter().map(move |source| (method, source)))
+        {
+            let credential = match source.find(request) {
+                Found::None => continue,
+                Found::One(credential) => Some(credential),
+                Found::Several => None,
+            };
+            several |= presented.is_some() || credential.is_none();
+            found.push(source);
+            presented = credential.map(|credential| (method, source, credential));
+        }
+        if several {
+            return Err(Denial::new(DenialKind::MultipleCredentials, "multiple_credentials").into());
+        }
+        let Some((method, source, credential)) = presented else {
+            if self.optional {
+                return Ok(());
+            }
+            let denial = Denial::new(DenialKind::MissingCredentials, "missing");
+            return Err(self.challenged(denial, None).into());
+        };
+        match method.verify(&credential, source, request, world) {
+            Ok(Verified {
+                subject,
+                forward,
+                payload,
+            }) => {
+                if !forward {
+                    credential::remove(&[source], request);
+                }
+                if let Some((name, payload)) = payload {
+                    let value = payload.as_bytes().into();
+                    request.effects.push(Effect::SetHeader(name.as_str().into(), value));
+                }
+                request.identity = Some(Identity::new(subject, Authenticated(())));
+                Ok(())
+            }
+            Err(Failure::Wait(awaited)) => Err(Stop::Wait(awaited)),
+            Err(Failure::Invalid(reason)) => {
+                count_failure(request, method, reason);
+                Err(self
+                    .challenged(Denial::new(method.denial(), reason), Some(method))
+                    .into())
+            }
+            Err(Failure::KeysUnavailable(seconds)) => Err(later(
+                request,
+                method,
+                DenialKind::KeysUnavailable,
+                "keys_unavailable",
+                seconds,
+            )
+            .into()),
+            Err(Failure::TooManyAttempts(seconds)) => Err(later(
+                request,
+                method,
+                DenialKind::TooManyAttempts,
+                "too_many_attempts",
+                seconds,
+            )
+            .into()),
+        }
+    }
+
+    /// A challenge for each accepted method (RFC 9110 section 11.6.1).
+    fn challenged(&self, denial: Denial, failed: Option<&Method>) -> Denial {
+        self.methods.iter().fold(denial, |denial, method| {
+            let failed = failed.is_some_and(|failed| std::ptr::eq(failed, method));
+            denial.with_header("www-authenticate", method.challenge(failed))
+        })
+    }
+}
+
+/// A refusal that says when to try again.
+fn later(request: &mut Request<'_>, method: &Method, kind: DenialKind, reason: &'static str, seconds: u64) -> Denial {
+    count_failure(request, method, reason);
+    Denial::new(kind, reason).with_header("retry-after", seconds.to_string())
+}
+
+/// Successes are counted with the request itself: one host call less on the way that most requests take.
+fn count_failure(request: &mut Request<'_>, method: &Method, reason: &str) {
+    let name = method.name();
+    request.effects.push(Effect::Count(
+        format!("tollgate_auth_failures_total;method={name};reason={reason};").into(),
+    ));
+}

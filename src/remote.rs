@@ -1,0 +1,135 @@
+//! What the gateway asks of other services by itself. The host sends the calls, with its timer, and brings the answers.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::effect::Effect;
+use crate::headers::Headers;
+use crate::jose::json;
+use crate::store::Store;
+
+/// A request to another service, through an Envoy cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Envoy's cluster.
+    pub cluster: String,
+    /// Pseudo-headers first.
+    pub headers: Vec<(&'static str, String)>,
+    /// Empty for none.
+    pub body: Vec<u8>,
+    /// Until the whole answer is there.
+    pub timeout: Duration,
+    /// Bytes of the answer's body; more is not read.
+    pub max_body: usize,
+    /// What it is about, for who made it.
+    pub topic: u64,
+}
+
+/// What came back. Without headers the connection was reset, or the answer was larger than Envoy holds.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// `:status` among them: 504 is Envoy's timeout, 503 an upstream that could not be reached.
+    pub headers: Headers,
+    /// One byte more than [`Call::max_body`] where it was too large.
+    pub body: Vec<u8>,
+}
+
+/// What an answer led to.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What is to be counted and logged.
+    pub effects: Vec<Effect>,
+    /// A call that follows at once.
+    pub next: Option<Call>,
+}
+
+/// One that calls other services. Times are milliseconds since the epoch.
+pub trait Remote: fmt::Debug {
+    /// Makes what it shares with other workers, before any of them competes for it: of two first writers of one key both
+    /// would believe that they were first. Takes over what is there already.
+    fn prepare(&self, store: &dyn Store);
+
+    /// Takes over what other workers have learned; with every tick.
+    fn synchronize(&self, store: &dyn Store);
+
+    /// A call to send now. Asked again until there is none.
+    fn call(&self, now: u64, store: &dyn Store) -> Option<Call>;
+
+    /// Takes the answer to a call; `None` where it could not even be sent.
+    fn answer(&self, call: &Call, answer: Option<&Answer>, now: u64, store: &dyn Store) -> Outcome;
+
+    /// Whether somebody waits for it: the timer should run fast.
+    fn is_awaited(&self, now: u64) -> bool;
+}
+
+/// What a request can wait for.
+pub trait Awaited: fmt::Debug {
+    /// Whether it has come, or will not.
+    fn is_settled(&self, store: &dyn Store) -> bool;
+}
+
+/// The JSON of a good answer: status 200, not encoded, not too large. `Err` is the reason, for the log and a metric.
+pub fn document(answer: &Answer, max_body: usize) -> Result<Value, &'static str> {
+    match answer.headers.first(":status") {
+        Some("200") => {}
+        // No headers at all: the connection was reset, or Envoy's own limit of the body was reached.
+        None => return Err("no_answer"),
+        Some("504") => return Err("timeout"),
+        Some(status) if status.starts_with('3') => return Err("redirect"),
+        Some(_) => return Err("status"),
+    }
+    if answer
+        .headers
+        .all("content-encoding")
+        .any(|encoding| !encoding.eq_ignore_ascii_case(b"identity"))
+    {
+        return Err("encoded");
+    }
+    if answer.body.len() > max_body {
+        return Err("too_large");
+    }
+    json::parse(&answer.body).map_err(|_| "not_json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_a_plain_answer_is_read() {
+        let read = |pairs: &[(&str, &str)], body: &[u8]| {
+            let headers = pairs.iter().copied().collect();
+            document(
+                &Answer {
+                    headers,
+                    body: body.to_vec(),
+                },
+                100,
+            )
+        };
+        assert_eq!(
+            read(&[(":status", "200"), ("content-type", "application/json")], b"{}"),
+            Ok(json!({}))
+        );
+        for (pairs, body, reason) in [
+            (&[][..], &b""[..], "no_answer"),
+            (&[(":status", "504")], b"", "timeout"),
+            (&[(":status", "503")], b"", "status"),
+            (&[(":status", "301"), ("location", "http://evil")], b"", "redirect"),
+            (
+                &[(":status", "200"), ("content-encoding", "gzip")],
+                b"\x1f\x8b",
+                "encoded",
+            ),
+            (&[(":status", "200")], b"<html>", "not_json"),
+            (&[(":status", "200")], b"", "not_json"),
+            (&[(":status", "200")], b"{\"keys\":[", "not_json"),
+        ] {
+            assert_eq!(read(pairs, body), Err(reason));
+        }
+        assert_eq!(read(&[(":status", "200")], &[b' '; 101]), Err("too_large"));
+    }
+}

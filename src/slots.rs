@@ -1,0 +1,325 @@
+//! A table in shared memory that never grows: shared memory has neither deletion nor a limit, so a key per client would
+//! fill it for good.
+//!
+//! The table has a fixed number of slots, made before there is traffic. A slot holds a few entries; one more displaces
+//! the entry that ends first.
+
+use std::cell::Cell;
+
+use crate::store::{Store, update};
+
+/// A table, by where it lies.
+#[derive(Debug)]
+pub struct Slots {
+    prefix: String,
+    count: u32,
+    max_value: usize,
+}
+
+/// Names an entry: unpredictable bytes, such as an HMAC, so that nobody can choose which entries meet in a slot.
+pub type Name = [u8; 32];
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Milliseconds since the epoch: from then on it may be displaced first, and is not found.
+    pub until: u64,
+    /// Whatever it holds.
+    pub value: Vec<u8>,
+}
+
+impl Slots {
+    /// A table for about so many entries of no more than `max_value` bytes.
+    pub fn new(prefix: String, entries: u32, max_value: usize) -> Self {
+        Self {
+            prefix,
+            count: entries.div_ceil(WAYS as u32).max(1),
+            max_value: max_value.min(u16::MAX.into()),
+        }
+    }
+
+    /// Makes the slots that are not there: two first writers of one slot would lose an entry.
+    pub fn prepare(&self, store: &dyn Store) {
+        for slot in 0..self.count {
+            let key = self.key(slot);
+            if store.read(&key).is_none() {
+                store.write(&key, &[], 0);
+            }
+        }
+    }
+
+    /// The entry of this name, unless its time is over.
+    pub fn find(&self, name: &Name, now: u64, store: &dyn Store) -> Option<Entry> {
+        let (bytes, _) = store.read(&self.key(self.slot(name)))?;
+        let mut entries = Entries(&bytes);
+        entries
+            .find(|(own, entry)| *own == fingerprint(name) && entry.until > now)
+            .map(|(_, entry)| entry.to_entry())
+    }
+
+    /// Changes the entry of this name. `change` sees `None` where there is none or its time is over, and returns the new
+    /// entry, or `None` to remove it; `Err` leaves everything as it is.
+    pub fn change<T>(
+        &self,
+        name: &Name,
+        now: u64,
+        store: &dyn Store,
+        change: impl Fn(Option<Entry>) -> Result<(Option<Entry>, T), T>,
+    ) -> Option<T> {
+        let unchanged = Cell::new(None);
+        let changed = update(store, &self.key(self.slot(name)), |bytes| {
+            let bytes = bytes.unwrap_or_default();
+            let live = || Entries(bytes).filter(|(_, entry)| entry.until > now);
+            let own = live().find(|(own, _)| *own == fingerprint(name));
+            match change(own.map(|(_, entry)| entry.to_entry())) {
+                Ok((new, result)) => {
+                    let others: Vec<_> = live().filter(|(own, _)| *own != fingerprint(name)).collect();
+                    Some((self.encode(others, name, new.as_ref()), result))
+                }
+                Err(result) => {
+                    unchanged.set(Some(result));
+                    None
+                }
+            }
+        });
+        changed.or_else(|| unchanged.take())
+    }
+
+    /// Makes this the entry of this name.
+    pub fn put(&self, name: &Name, entry: &Entry, now: u64, store: &dyn Store) {
+        self.change(name, now, store, |_| Ok::<_, ()>((Some(entry.clone()), ())));
+    }
+
+    /// Removes the entry of this name.
+    pub fn remove(&self, name: &Name, now: u64, store: &dyn Store) {
+        self.change(name, now, store, |found| match found {
+            Some(_) => Ok((None, ())),
+            None => Err(()),
+        });
+    }
+
+    /// Removes every entry that this names.
+    pub fn clear(&self, goes: impl Fn(&Entry) -> bool, store: &dyn Store) {
+        for slot in 0..self.count {
+            update(store, &self.key(slot), |bytes| {
+                let bytes = bytes.unwrap_or_default();
+                if bytes.is_empty() {
+                    return None;
+                }
+                let mut kept = Vec::new();
+                for (own, entry) in Entries(bytes).filter(|(_, entry)| !goes(&entry.to_entry())) {
+                    append(&mut kept, own, entry.until, entry.value);
+                }
+                Some((kept, ()))
+            });
+        }
+    }
+
+    fn encode(&self, mut others: Vec<([u8; FINGERPRINT], Borrowed<'_>)>, name: &Name, new: Option<&Entry>) -> Vec<u8> {
+        let new = new.filter(|entry| entry.value.len() <= self.max_value);
+        if new.is_some() && others.len() >= WAYS {
+            let first = others.iter().enumerate().min_by_key(|(_, (_, entry))| entry.until);
+            if let Some((at, _)) = first {
+                others.swap_remove(at);
+            }
+        }
+        let mut bytes = Vec::new();
+        if let Some(entry) = new {
+            append(&mut bytes, fingerprint(name), entry.until, &entry.value);
+        }
+        for (own, entry) in others {
+            append(&mut bytes, own, entry.until, entry.value);
+        }
+        bytes
+    }
+
+    fn slot(&self, name: &Name) -> u32 {
+        let [.., a, b, c, d] = *name;
+        u32::from_le_bytes([a, b, c, d])
+            .checked_rem(self.count)
+            .unwrap_or_default()
+    }
+
+    fn key(&self, slot: u32) -> String {
+        format!("{}.{slot}", self.prefix)
+    }
+}
+
+/// The entries of a slot. Bytes that are none end it.
+struct Entries<'a>(&'a [u8]);
+
+#[derive(Clone, Copy)]
+struct Borrowed<'a> {
+    until: u64,
+    value: &'a [u8],
+}
+
+impl Borrowed<'_> {
+    fn to_entry(self) -> Entry {
+        Entry {
+            until: self.until,
+            value: self.value.to_vec(),
+        }
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = ([u8; FINGERPRINT], Borrowed<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (own, rest) = self.0.split_first_chunk()?;
+        let (until, rest) = rest.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (value, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+        self.0 = rest;
+        let until = u64::from_le_bytes(*until);
+        Some((*own, Borrowed { until, value }))
+    }
+}
+
+fn append(bytes: &mut Vec<u8>, own: [u8; FINGERPRINT], until: u64, value: &[u8]) {
+    let Ok(length) = u16::try_from(value.len()) else {
+        return;
+    };
+    bytes.extend(own);
+    bytes.extend(until.to_le_bytes());
+    bytes.extend(length.to_le_bytes());
+    bytes.extend_from_slice(value);
+}
+
+/// What an entry keeps of its name: nobody finds another name with the same 16 bytes.
+fn fingerprint(name: &Name) -> [u8; FINGERPRINT] {
+    name.first_chunk().copied().unwrap_or_default()
+}
+
+const FINGERPRINT: usize = 16;
+
+/// Entries in a slot.
+const WAYS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::Memory;
+    use proptest::prelude::*;
+
+    fn name(number: u8) -> Name {
+        [number; 32]
+    }
+
+    fn entry(until: u64, value: &str) -> Entry {
+        Entry {
+            until,
+            value: value.into(),
+        }
+    }
+
+    fn table(entries: u32) -> (Slots, Memory) {
+        let (slots, store) = (Slots::new("t".into(), entries, 100), Memory::default());
+        slots.prepare(&store);
+        (slots, store)
+    }
+
+    #[test]
+    fn an_entry_is_found_until_its_time_is_over() {
+        let (slots, store) = table(8);
+        slots.put(&name(1), &entry(100, "a"), 0, &store);
+        slots.put(&name(2), &entry(200, ""), 0, &store);
+        assert_eq!(slots.find(&name(1), 99, &store), Some(entry(100, "a")));
+        assert_eq!(slots.find(&name(1), 100, &store), None);
+        assert_eq!(slots.find(&name(2), 199, &store), Some(entry(200, "")));
+        slots.put(&name(1), &entry(300, "b"), 0, &store);
+        assert_eq!(slots.find(&name(1), 0, &store), Some(entry(300, "b")));
+        slots.remove(&name(1), 0, &store);
+        assert_eq!(slots.find(&name(1), 0, &store), None);
+        assert!(slots.find(&name(2), 0, &store).is_some());
+    }
+
+    #[test]
+    fn a_full_slot_loses_what_ends_first() {
+        let (slots, store) = table(1);
+        for number in 1..=4 {
+            slots.put(&name(number), &entry(1000 - u64::from(number), "x"), 0, &store);
+        }
+        slots.put(&name(5), &entry(10, "x"), 0, &store);
+        let found = |now| {
+            (1..=5)
+                .filter(|&number| slots.find(&name(number), now, &store).is_some())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found(0), [1, 2, 3, 5]);
+        slots.put(&name(6), &entry(2000, "x"), 500, &store);
+        assert_eq!(found(500), [1, 2, 3], "what is over went first");
+        assert!(slots.find(&name(6), 500, &store).is_some());
+    }
+
+    #[test]
+    fn it_never_grows() {
+        let (slots, store) = table(64);
+        for number in 0..10_000_u32 {
+            let mut name = [0; 32];
+            name[..4].copy_from_slice(&number.to_le_bytes());
+            name[28..].copy_from_slice(&number.wrapping_mul(2_654_435_761).to_le_bytes());
+            slots.put(&name, &entry(u64::from(number) + 1, &"v".repeat(100)), 0, &store);
+        }
+        let sizes: Vec<_> = (0..16)
+            .map(|slot| store.read(&format!("t.{slot}")).unwrap().0.len())
+            .collect();
+        assert!(sizes.iter().all(|&size| size == WAYS * (16 + 8 + 2 + 100)), "{sizes:?}");
+        assert!(store.read("t.16").is_none());
+        slots.put(&name(1), &entry(u64::MAX, &"v".repeat(101)), 0, &store);
+        assert_eq!(slots.find(&name(1), 0, &store), None, "too large");
+    }
+
+    #[test]
+    fn a_change_sees_what_is_there_and_may_leave_it() {
+        let (slots, store) = table(4);
+        let count = |limit: u8| {
+            slots.change(&name(1), 0, &store, |found| {
+                let count = found.map_or(0, |entry| entry.value[0]);
+                if count >= limit {
+                    return Err(count);
+                }
+                Ok((
+                    Some(Entry {
+                        until: 100,
+                        value: vec![count + 1],
+                    }),
+                    count + 1,
+                ))
+            })
+        };
+        assert_eq!([count(2), count(2), count(2)], [Some(1), Some(2), Some(2)]);
+    }
+
+    #[test]
+    fn clearing_takes_what_it_is_told_to() {
+        let (slots, store) = table(64);
+        for number in 0..20 {
+            slots.put(
+                &name(number),
+                &entry(1000, if number % 2 == 0 { "even" } else { "odd" }),
+                0,
+                &store,
+            );
+        }
+        slots.clear(|entry| entry.value == b"odd", &store);
+        let left: Vec<_> = (0..20)
+            .filter(|&number| slots.find(&name(number), 0, &store).is_some())
+            .collect();
+        assert!(
+            !left.is_empty() && left.iter().all(|number| number % 2 == 0),
+            "{left:?}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let (slots, store) = table(1);
+            store.write("t.0", &bytes, 0);
+            slots.put(&name(1), &entry(u64::MAX, "x"), 0, &store);
+            prop_assert!(slots.find(&name(1), 0, &store).is_some());
+        }
+    }
+}
