@@ -2,19 +2,17 @@
 
 use prost::Message as _;
 use prost_types::value::Kind;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
 
 use super::{Config, ConfigError};
+use crate::jose::json;
 
 /// Reads a configuration: JSON text, as from a `StringValue` or from Istio, or the serialized
 /// `google.protobuf.Struct` that Envoy makes of YAML. The first shape error, with its path.
 pub fn decode(bytes: &[u8]) -> Result<Config, ConfigError> {
     if looks_like_json(bytes) {
-        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        let config = shape(&mut deserializer)?;
-        deserializer.end().map_err(|error| whole(error.to_string()))?;
-        return Ok(config);
+        let value = json::parse(bytes).map_err(|error| whole(error.to_string()))?;
+        return shape(value);
     }
     let fields = prost_types::Struct::decode(bytes).map_err(|_| {
         whole("is neither a JSON object nor a google.protobuf.Struct; write it as YAML under a Struct, or as JSON text")
@@ -29,12 +27,9 @@ fn looks_like_json(bytes: &[u8]) -> bool {
     text.starts_with('{') && (bytes.starts_with(b"{") || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
 }
 
-fn shape<'de, D, T>(deserializer: D) -> Result<T, ConfigError>
-where
-    D: serde::Deserializer<'de>,
-    T: DeserializeOwned,
-{
-    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+/// From both forms through one type: the code that reads shapes is large, and is in the plugin once.
+fn shape(value: Value) -> Result<Config, ConfigError> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
         let path = match error.path().to_string() {
             path if path == "." => String::new(),
             path => path,
@@ -149,7 +144,7 @@ mod tests {
         assert!(
             error(r#"{"version":1,"routes":[{"match":{"path":1}}]}"#).starts_with("routes[0].match.path: invalid type")
         );
-        assert!(error(r#"{"version":1,"version":1}"#).contains("duplicate field `version`"));
+        assert!(error(r#"{"version":1,"version":1}"#).contains("duplicate member \"version\" at line 1 column"));
         assert!(error(r#"{"version":1"#).contains("line 1 column"));
         assert!(error(r#"{"routes":[]}"#).contains("missing field `version`"));
         assert!(error(r#"{"version":1} x"#).contains("trailing"));

@@ -1,6 +1,7 @@
 //! JSON as a security decision wants it: no duplicate members, bounded depth, nothing after the end.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// Parses one JSON text. Two parsers that disagree about a duplicate member disagree about who the caller is, so
@@ -10,11 +11,6 @@ pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     let value = Strict { depth: MAX_DEPTH }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
-}
-
-/// For `#[serde(deserialize_with)]`: the same strictness inside a larger document.
-pub fn strict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-    Strict { depth: MAX_DEPTH }.deserialize(deserializer)
 }
 
 /// Levels of arrays and objects.
@@ -93,8 +89,11 @@ impl<'de> Visitor<'de> for Strict {
         let mut map = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(seed)?;
-            if map.insert(name, value).is_some() {
-                return Err(A::Error::custom("duplicate member"));
+            match map.entry(name) {
+                Entry::Vacant(place) => drop(place.insert(value)),
+                Entry::Occupied(place) => {
+                    return Err(A::Error::custom(format_args!("duplicate member \"{}\"", place.key())));
+                }
             }
         }
         Ok(Value::Object(map))

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::subject::{ClaimsConfig, TenantConfig};
 use crate::config::values::{self, Duration, HeaderName};
 use crate::credential::Source;
-use crate::jose::{Algorithm, json};
+use crate::jose::Algorithm;
 use crate::keys::RemoteConfig;
 
 /// Token issuers and how their tokens are checked.
@@ -76,7 +76,6 @@ pub struct IssuerConfig {
 pub enum JwksConfig {
     /// A JWK set (RFC 7517 section 5) of public keys, as it is: `{ keys: [...] }`.
     Inline(
-        #[serde(deserialize_with = "json::strict")]
         #[cfg_attr(
             not(target_arch = "wasm32"),
             schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")
