@@ -1,0 +1,311 @@
+//! Keys as operators describe and see them.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use tollgate::api_key::{KeyHash, KeyRecord};
+use tollgate::config::values::{Timestamp, present};
+
+use super::error::{Error, Result};
+
+/// A key that shall be: what the command line and the body of a request say.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewKey {
+    /// Only of a key that was minted elsewhere.
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) id: Option<String>,
+    /// Only of a key that was minted elsewhere.
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) hash: Option<KeyHash>,
+    /// For operators.
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) name: Option<String>,
+    pub(crate) user_id: String,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) tenant_id: Option<String>,
+    #[serde(default)]
+    pub(crate) roles: Vec<String>,
+    #[serde(default)]
+    pub(crate) scopes: Vec<String>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) plan: Option<String>,
+    #[serde(default)]
+    pub(crate) attributes: BTreeMap<String, Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) not_before: Option<Timestamp>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) expires_at: Option<Timestamp>,
+    /// Instead of `expires_at`.
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) lifetime: Option<Span>,
+}
+
+/// How a key is replaced.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Rotation {
+    /// How long the old key stays valid; a day where absent.
+    #[serde(deserialize_with = "present")]
+    pub(crate) overlap: Option<Span>,
+    /// When the new key ends; when the old one would have, where neither is there.
+    #[serde(deserialize_with = "present")]
+    pub(crate) expires_at: Option<Timestamp>,
+    /// Instead of `expires_at`.
+    #[serde(deserialize_with = "present")]
+    pub(crate) lifetime: Option<Span>,
+}
+
+/// A key that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredKey {
+    pub(crate) record: KeyRecord,
+    pub(crate) name: Option<String>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) revoked_at: Option<Timestamp>,
+    pub(crate) replaced_by: Option<String>,
+}
+
+/// A span in seconds, written as a whole number and a unit: `90s`, `15m`, `24h`, `90d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) u64);
+
+/// Where a key stands at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Status {
+    Active,
+    NotYetValid,
+    Expired,
+    Revoked,
+}
+
+/// A key as operators see it, in JSON.
+#[derive(Serialize)]
+pub(crate) struct View<'a> {
+    #[serde(flatten)]
+    record: &'a KeyRecord,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    status: Status,
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<&'a str>,
+}
+
+/// A key that was just made, the only time that it is seen.
+#[derive(Serialize)]
+pub(crate) struct Shown<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) record: View<'a>,
+}
+
+/// Seconds since the epoch.
+pub(crate) fn now() -> Timestamp {
+    Timestamp(now_millis() / 1000)
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn now_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl NewKey {
+    /// The key, once it has an id and a hash. `Err` says what no key can have.
+    pub(crate) fn store(self, id: String, hash: KeyHash, now: Timestamp) -> Result<StoredKey> {
+        let expires_at = end(self.expires_at, self.lifetime, now)?;
+        if let (Some(from), Some(end)) = (self.not_before, expires_at)
+            && from >= end
+        {
+            return Err(Error::invalid("not_before is not before the end of the key"));
+        }
+        if let Some(name) = &self.name
+            && (name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control))
+        {
+            return Err(Error::invalid(format!(
+                "name must be 1 to {MAX_NAME} bytes of text without control characters"
+            )));
+        }
+        for (name, values) in &self.attributes {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) || values.is_empty() {
+                return Err(Error::invalid(
+                    "attributes need a name of letters, digits, `.`, `_` or `-`, and a value",
+                ));
+            }
+        }
+        let record = KeyRecord {
+            id,
+            hash,
+            user_id: self.user_id,
+            tenant_id: self.tenant_id,
+            roles: self.roles,
+            scopes: self.scopes,
+            plan: self.plan,
+            attributes: self.attributes,
+            not_before: self.not_before,
+            expires_at,
+        };
+        record
+            .check()
+            .map_err(|(field, problem)| Error::Invalid(format!("{field} {problem}")))?;
+        Ok(StoredKey {
+            record,
+            name: self.name,
+            created_at: now,
+            revoked_at: None,
+            replaced_by: None,
+        })
+    }
+}
+
+/// The moment at which a key ends that is made now; `None` for never.
+pub(crate) fn end(at: Option<Timestamp>, lifetime: Option<Span>, now: Timestamp) -> Result<Option<Timestamp>> {
+    let end = match (at, lifetime) {
+        (Some(_), Some(_)) => return Err(Error::invalid("expires_at and lifetime exclude each other")),
+        (at, None) => at,
+        (None, Some(span)) => Some(span.after(now)),
+    };
+    if end.is_some_and(|end| end <= now) {
+        return Err(Error::invalid("the key would have expired already"));
+    }
+    Ok(end)
+}
+
+impl StoredKey {
+    /// Where it stands.
+    pub(crate) fn status(&self, now: Timestamp) -> Status {
+        match self.record.check_time(now.0) {
+            _ if self.revoked_at.is_some() => Status::Revoked,
+            Ok(()) => Status::Active,
+            Err("expired") => Status::Expired,
+            Err(_) => Status::NotYetValid,
+        }
+    }
+
+    /// What operators see of it.
+    pub(crate) fn view(&self, now: Timestamp) -> View<'_> {
+        View {
+            record: &self.record,
+            name: self.name.as_deref(),
+            status: self.status(now),
+            created_at: self.created_at,
+            revoked_at: self.revoked_at,
+            replaced_by: self.replaced_by.as_deref(),
+        }
+    }
+}
+
+impl Status {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl Span {
+    /// Reads one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            _ => return None,
+        };
+        let count: u32 = digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| digits.parse().ok())??;
+        Some(Self(u64::from(count).checked_mul(seconds)?))
+    }
+
+    /// The moment that is so much later.
+    pub(crate) fn after(self, moment: Timestamp) -> Timestamp {
+        Timestamp(moment.0.saturating_add(self.0).min(LATEST))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        use serde::de::Error as _;
+        Self::parse(&String::deserialize(deserializer)?).ok_or_else(|| D::Error::custom(SPAN))
+    }
+}
+
+/// What a span looks like.
+pub(crate) const SPAN: &str = "a span is a whole number and a unit, such as `90s`, `15m`, `24h` or `90d`";
+
+const MAX_NAME: usize = 200;
+
+/// 9999-12-31T23:59:59Z, the last moment that can be written.
+const LATEST: u64 = 253_402_300_799;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_a_number_and_a_unit() {
+        let seconds = |text| Span::parse(text).map(|Span(seconds)| seconds);
+        assert_eq!(seconds("0s"), Some(0));
+        assert_eq!(seconds("15m"), Some(900));
+        assert_eq!(seconds("24h"), Some(86_400));
+        assert_eq!(seconds("90d"), Some(7_776_000));
+        for bad in ["", "s", "90", "1.5h", "-1s", "+1s", "1w", "9999999999d", "1é"] {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
+        let far = Span::parse("4000000000d").unwrap().after(Timestamp(1));
+        assert_eq!(far.to_string(), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn what_no_key_can_have_is_refused() {
+        let key = |more: serde_json::Value| {
+            let mut body = serde_json::json!({"user_id": "u"});
+            for (name, value) in more.as_object().unwrap() {
+                body[name] = value.clone();
+            }
+            let key: NewKey = serde_json::from_value(body).unwrap();
+            let hash = format!("v1:{}", "0".repeat(64)).parse().unwrap();
+            key.store("k".into(), hash, Timestamp(1_000))
+                .map_err(|error| error.to_string())
+        };
+        let stored = key(serde_json::json!({"lifetime": "100s"})).unwrap();
+        assert_eq!(stored.record.expires_at, Some(Timestamp(1_100)));
+        assert_eq!(stored.status(Timestamp(1_099)), Status::Active);
+        assert_eq!(stored.status(Timestamp(1_100)), Status::Expired);
+        for (more, problem) in [
+            (serde_json::json!({"user_id": ""}), "user_id"),
+            (serde_json::json!({"name": "a\nb"}), "name"),
+            (serde_json::json!({"attributes": {"a b": ["x"]}}), "attributes"),
+            (serde_json::json!({"attributes": {"a": []}}), "attributes"),
+            (serde_json::json!({"lifetime": "0s"}), "expired already"),
+            (
+                serde_json::json!({"expires_at": "1970-01-01T00:00:01Z"}),
+                "expired already",
+            ),
+            (
+                serde_json::json!({"lifetime": "1s", "expires_at": "2070-01-01T00:00:01Z"}),
+                "exclude",
+            ),
+            (
+                serde_json::json!({"lifetime": "1s", "not_before": "2070-01-01T00:00:01Z"}),
+                "not_before",
+            ),
+        ] {
+            let error = key(more).unwrap_err();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+}

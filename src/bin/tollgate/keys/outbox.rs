@@ -1,0 +1,156 @@
+//! Delivers events in their order, each at least once: as a line of the log, and to a webhook where there is one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use ureq::Agent;
+
+use super::cloud_event::{MEDIA_TYPE, cloud_event};
+use super::error::{Error, Result};
+use super::model::now_millis;
+use super::show;
+use super::store::{Claim, Event, Store};
+
+/// Where events go.
+#[derive(Clone)]
+pub(crate) struct Webhook {
+    agent: Agent,
+    url: Arc<str>,
+}
+
+/// Delivers until `stopping` says so; `changed` tells of new events.
+pub(crate) async fn run(
+    store: Store,
+    webhook: Option<Webhook>,
+    mut changed: watch::Receiver<u64>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    while !*stopping.borrow() {
+        changed.mark_unchanged();
+        let pause = match deliver_next(&store, webhook.as_ref()).await {
+            Ok(pause) => pause,
+            Err(error) => {
+                show::log(&format!("events wait: {error}"));
+                LOOK_EVERY
+            }
+        };
+        if pause.is_zero() {
+            continue;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause.min(LOOK_EVERY)) => {}
+            _ = changed.changed() => {}
+            _ = stopping.changed() => {}
+        }
+    }
+}
+
+/// Delivers the oldest event where it is due; how long there is nothing to do then.
+async fn deliver_next(store: &Store, webhook: Option<&Webhook>) -> Result<Duration> {
+    let now = now_millis();
+    // Only read: the claim locks the database, and mostly there is nothing.
+    let Some(due) = store.next_delivery().await? else {
+        return Ok(LOOK_EVERY);
+    };
+    if due > now {
+        return Ok(Duration::from_millis(due.saturating_sub(now)));
+    }
+    let Some(Claim { event, attempts }) = store.claim(now, now.saturating_add(LEASE)).await? else {
+        return Ok(Duration::from_millis(50));
+    };
+    if let Some(webhook) = webhook
+        && let Err(problem) = webhook.send(&event).await
+    {
+        let pause = pause(attempts);
+        store
+            .postpone(event.version, now_millis().saturating_add(pause.saturating_mul(1000)))
+            .await?;
+        show::log(&format!(
+            "webhook: {problem}; key {} id={} is sent again in {pause} s",
+            event.kind, event.key_id
+        ));
+        return Ok(Duration::from_secs(pause));
+    }
+    show::log(&show::event(&event));
+    store.delivered(event.version, now_millis()).await?;
+    Ok(Duration::ZERO)
+}
+
+/// Seconds: 1, 2, 4 and so on, up to a minute.
+fn pause(attempts: u64) -> u64 {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+    1_u64.checked_shl(doublings).unwrap_or(MAX_PAUSE).clamp(1, MAX_PAUSE)
+}
+
+impl Webhook {
+    /// `Err` where the URL is none.
+    pub(crate) fn new(url: &str) -> Result<Self> {
+        // The URL may hold a token: no error repeats it.
+        let wrong = || Error::invalid("--webhook is not a URL such as https://example.com/tollgate");
+        let uri: ureq::http::Uri = url.parse().map_err(|_| wrong())?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
+            return Err(wrong());
+        }
+        let tls = ureq::tls::TlsConfig::builder()
+            .root_certs(ureq::tls::RootCerts::PlatformVerifier)
+            .build();
+        let agent = Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            // To follow one would turn POST into GET.
+            .max_redirects(0)
+            .tls_config(tls)
+            .user_agent("tollgate-keys")
+            .build()
+            .into();
+        Ok(Self { agent, url: url.into() })
+    }
+
+    async fn send(&self, event: &Event) -> std::result::Result<(), String> {
+        let body = cloud_event(event).to_string();
+        let Self { agent, url } = self.clone();
+        let sent = tokio::task::spawn_blocking(move || {
+            let request = agent.post(&*url).header("content-type", MEDIA_TYPE);
+            request.send(body).map(|response| response.status())
+        });
+        match sent.await {
+            Ok(Ok(status)) if status.is_success() => Ok(()),
+            Ok(Ok(status)) => Err(format!("it answered {}", status.as_u16())),
+            Ok(Err(ureq::Error::Timeout(_))) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the attempt was broken off".into()),
+        }
+    }
+}
+
+/// Another instance may have written an event, or died with a claim.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Milliseconds until somebody else may try: more than an attempt takes.
+const LEASE: u64 = 15_000;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+const MAX_PAUSE: u64 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute() {
+        let pauses: Vec<_> = (1..=8).map(pause).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pause(u64::MAX), 60);
+        assert_eq!(pause(64), 60);
+    }
+
+    #[test]
+    fn errors_do_not_repeat_the_url() {
+        for bad in ["ftp://s3cr3t", "s3cr3t", "http://", "http://s3cr3t /"] {
+            let error = Webhook::new(bad).err().unwrap().to_string();
+            assert!(error.starts_with("--webhook") && !error.contains("s3cr3t"), "{error}");
+        }
+    }
+}

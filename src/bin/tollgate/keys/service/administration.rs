@@ -1,0 +1,103 @@
+//! What administrators do: the same as on the command line.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::router::{Answer, json as answer, read, unprocessable};
+use super::{Service, feed};
+use crate::keys::model::{Rotation, Shown, now};
+use crate::keys::registry::Made;
+use crate::keys::store::Filter;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    user_id: Option<String>,
+    tenant_id: Option<String>,
+    #[serde(default)]
+    all: bool,
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+/// `POST /v1/keys`.
+pub(super) async fn create(State(service): State<Arc<Service>>, body: Result<Bytes, BytesRejection>) -> Answer {
+    let made = service.registry.create(read(body)?).await?;
+    changed(&service).await;
+    show(&made)
+}
+
+/// `POST /v1/keys/import`.
+pub(super) async fn import(State(service): State<Arc<Service>>, body: Result<Bytes, BytesRejection>) -> Answer {
+    let key = service.registry.import(read(body)?).await?;
+    changed(&service).await;
+    answer(StatusCode::CREATED, &json!({"record": key.view(now())}))
+}
+
+/// `POST /v1/keys/{id}/rotate`.
+pub(super) async fn rotate(
+    State(service): State<Arc<Service>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let rotation = match body {
+        Ok(body) if body.is_empty() => Rotation::default(),
+        body => read(body)?,
+    };
+    let made = service.registry.rotate(&id, rotation).await?;
+    changed(&service).await;
+    show(&made)
+}
+
+/// `POST /v1/keys/{id}/revoke`.
+pub(super) async fn revoke(State(service): State<Arc<Service>>, Path(id): Path<String>) -> Answer {
+    let (key, _) = service.registry.revoke(&id).await?;
+    changed(&service).await;
+    answer(StatusCode::OK, &key.view(now()))
+}
+
+/// `GET /v1/keys`.
+pub(super) async fn list(State(service): State<Arc<Service>>, asked: Result<Query<Asked>, QueryRejection>) -> Answer {
+    let Query(asked) = asked.map_err(|rejection| unprocessable(rejection.body_text()))?;
+    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(unprocessable(format!("limit must be 1 to {MAX_PAGE}")));
+    }
+    let filter = Filter {
+        user_id: asked.user_id,
+        tenant_id: asked.tenant_id,
+        all: asked.all,
+        after: asked.after,
+        // One more shows whether there is a next page.
+        limit: limit.saturating_add(1),
+    };
+    let now = now();
+    let mut keys = service.registry.store.list(&filter, now).await?;
+    let page = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = keys.len() > page;
+    keys.truncate(page);
+    let next = keys.last().filter(|_| more).map(|key| key.record.id.clone());
+    let keys: Vec<_> = keys.iter().map(|key| key.view(now)).collect();
+    answer(StatusCode::OK, &json!({"keys": keys, "next": next}))
+}
+
+fn show(Made { key, stored }: &Made) -> Answer {
+    let record = stored.view(now());
+    answer(StatusCode::CREATED, &Shown { key, record })
+}
+
+/// Wakes gateways at once; where this fails, they learn of it a moment later.
+async fn changed(service: &Service) {
+    if let Ok(seen) = service.registry.store.version().await {
+        feed::tell(&service.version, seen);
+    }
+}
+
+const DEFAULT_PAGE: u32 = 100;
+const MAX_PAGE: u32 = 1000;

@@ -1,0 +1,85 @@
+//! What changed, for gateways that remember keys: they ask, and the answer is held until there is one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tollgate::api_key::wire::MAX_WAIT;
+
+use super::Service;
+use super::router::{Answer, json, unprocessable};
+use crate::keys::show;
+use crate::keys::store::Store;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    after: Option<u64>,
+    #[serde(default)]
+    wait: u64,
+}
+
+/// `GET /v1/keys/changes`.
+pub(super) async fn changes(
+    State(service): State<Arc<Service>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Answer {
+    let Query(Asked { after, wait }) = asked.map_err(|rejection| unprocessable(rejection.body_text()))?;
+    if wait > MAX_WAIT {
+        return Err(unprocessable(format!("wait is at most {MAX_WAIT} seconds")));
+    }
+    let deadline = Instant::now()
+        .checked_add(Duration::from_secs(wait))
+        .unwrap_or_else(Instant::now);
+    let mut version = service.version.subscribe();
+    let mut stopping = service.stopping.clone();
+    loop {
+        // Before the database is asked: what changes meanwhile wakes at once.
+        version.mark_unchanged();
+        let changes = service.registry.store.changes(after).await?;
+        let new = changes.all || Some(changes.version) != after;
+        if new || Instant::now() >= deadline || *stopping.borrow() {
+            return json(StatusCode::OK, &changes);
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(deadline) => {}
+            _ = version.changed() => {}
+            _ = stopping.changed() => {}
+        }
+    }
+}
+
+/// Sees what other processes change.
+pub(super) async fn poll(store: Store, version: watch::Sender<u64>) {
+    let mut failing = false;
+    loop {
+        match store.version().await {
+            Ok(seen) => {
+                failing = false;
+                tell(&version, seen);
+            }
+            Err(error) if !failing => {
+                failing = true;
+                show::log(&format!("changes wait: {error}"));
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(POLL_EVERY).await;
+    }
+}
+
+/// Wakes whoever waits, where this is news.
+pub(super) fn tell(version: &watch::Sender<u64>, seen: u64) {
+    version.send_if_modified(|known| {
+        let news = *known != seen;
+        *known = seen;
+        news
+    });
+}
+
+const POLL_EVERY: Duration = Duration::from_millis(100);

@@ -1,0 +1,137 @@
+//! The key service: answers gateways and administrators over HTTP, and delivers events.
+
+mod administration;
+mod feed;
+mod problem;
+mod router;
+mod tokens;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::cli::{Common, Serve};
+use super::error::{Error, Result};
+use super::model::now_millis;
+use super::outbox::{self, Webhook};
+use super::registry::{Registry, announce_expired};
+use super::show;
+use super::store::Store;
+use tokens::Tokens;
+
+/// What all requests share.
+struct Service {
+    registry: Registry,
+    tokens: Tokens,
+    /// The version that is known here; whoever waits for changes is woken by it.
+    version: watch::Sender<u64>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) async fn serve(common: &Common, serve: Serve) -> Result<()> {
+    let tokens = Tokens::from_environment(|name| std::env::var(name).ok())?;
+    let webhook = serve.webhook.as_deref().map(Webhook::new).transpose()?;
+    let secrets = common.secrets()?;
+    let format = common.format(false)?;
+    let store = Store::open(&common.database).await?;
+    let (version, changed) = watch::channel(store.version().await?);
+    let (stop, stopping) = watch::channel(false);
+    let listener = TcpListener::bind(&serve.listen)
+        .await
+        .map_err(|error| Error::failed("--listen", error))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Error::failed("--listen", error))?;
+    let service = Arc::new(Service {
+        registry: Registry {
+            store: store.clone(),
+            secrets,
+            format,
+        },
+        tokens,
+        version: version.clone(),
+        stopping: stopping.clone(),
+    });
+    let signals = watch_signals(stop)?;
+    let delivery = tokio::spawn(outbox::run(store.clone(), webhook, changed, stopping.clone()));
+    let background = [
+        tokio::spawn(feed::poll(store.clone(), version)),
+        tokio::spawn(expire(store.clone())),
+        tokio::spawn(prune(store.clone())),
+    ];
+    show::log(&format!("tollgate keys: listening on http://{address}"));
+    let mut stopped = stopping.clone();
+    let server = axum::serve(listener, router::router(service)).with_graceful_shutdown(async move {
+        let _ = stopped.wait_for(|stopping| *stopping).await;
+    });
+    let server = tokio::spawn(server.into_future());
+    let mut stopped = stopping;
+    let _ = stopped.wait_for(|stopping| *stopping).await;
+    show::log("tollgate keys: stopping");
+    end(server).await;
+    // An attempt that has begun ends first, so that it is not made twice.
+    end(delivery).await;
+    for task in background {
+        task.abort();
+    }
+    signals.abort();
+    let _ = tokio::time::timeout(END_WITHIN, store.close()).await;
+    show::log("tollgate keys: stopped");
+    Ok(())
+}
+
+/// Waits for a task that was asked to end, but not for ever.
+async fn end<T>(task: JoinHandle<T>) {
+    let abort = task.abort_handle();
+    if tokio::time::timeout(END_WITHIN, task).await.is_err() {
+        abort.abort();
+    }
+}
+
+fn watch_signals(stop: watch::Sender<bool>) -> Result<JoinHandle<()>> {
+    let watched = |kind| signal(kind).map_err(|error| Error::failed("signals", error));
+    let (mut terminate, mut interrupt) = (watched(SignalKind::terminate())?, watched(SignalKind::interrupt())?);
+    Ok(tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.send_replace(true);
+        // Kept until the end: without a sender there is nothing to wait for.
+        std::future::pending::<()>().await;
+    }))
+}
+
+/// Tells of keys that have expired.
+async fn expire(store: Store) {
+    loop {
+        match announce_expired(&store).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => show::log(&format!("expired keys wait: {error}")),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Forgets old events.
+async fn prune(store: Store) {
+    loop {
+        if let Err(error) = store.prune(now_millis().saturating_sub(KEEP)).await {
+            show::log(&format!("old events stay: {error}"));
+        }
+        tokio::time::sleep(PRUNE_EVERY).await;
+    }
+}
+
+const END_WITHIN: Duration = Duration::from_secs(7);
+
+/// Milliseconds that a delivered event is kept: seven days.
+const KEEP: u64 = 7 * 86_400_000;
+
+const PRUNE_EVERY: Duration = Duration::from_secs(600);

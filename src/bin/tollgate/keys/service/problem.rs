@@ -1,0 +1,59 @@
+//! What went wrong, as RFC 9457 has it.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::keys::error::Error;
+use crate::keys::show;
+
+/// An answer that says why there is no other.
+pub(super) struct Problem {
+    status: StatusCode,
+    detail: String,
+}
+
+impl Problem {
+    /// `detail` is for whoever asked.
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Invalid(detail) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            Error::NotFound(detail) => Self::new(StatusCode::NOT_FOUND, detail),
+            Error::Conflict(detail) => Self::new(StatusCode::CONFLICT, detail),
+            Error::Failed(detail) => {
+                show::log(&format!("a request failed: {detail}"));
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "the key service cannot answer now")
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or_default(),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        let mut response = (self.status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

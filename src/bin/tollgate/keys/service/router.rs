@@ -1,0 +1,133 @@
+//! Which request goes where, and who may send it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tollgate::api_key::wire::{LookupAnswer, LookupRequest, MAX_HASHES};
+
+use super::problem::Problem;
+use super::tokens::Role;
+use super::{Service, administration, feed};
+
+/// What a handler answers.
+pub(super) type Answer = Result<Response, Problem>;
+
+/// All of the service's paths.
+pub(super) fn router(service: Arc<Service>) -> Router {
+    let gateways = Router::new()
+        .route("/v1/keys/lookup", post(lookup))
+        .route("/v1/keys/changes", get(feed::changes))
+        .route_layer(from_fn_with_state((Arc::clone(&service), Role::Lookup), admit));
+    let administrators = Router::new()
+        .route("/v1/keys", get(administration::list).post(administration::create))
+        .route("/v1/keys/import", post(administration::import))
+        .route("/v1/keys/{id}/rotate", post(administration::rotate))
+        .route("/v1/keys/{id}/revoke", post(administration::revoke))
+        .route_layer(from_fn_with_state((Arc::clone(&service), Role::Admin), admit));
+    Router::new()
+        .route("/healthz", get(health))
+        .merge(gateways)
+        .merge(administrators)
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(no_store))
+        .with_state(service)
+}
+
+async fn admit(
+    State((service, role)): State<(Arc<Service>, Role)>,
+    headers: HeaderMap,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
+    match (sent.next(), sent.next()) {
+        (Some(value), None) if service.tokens.admit(role, value.as_bytes()) => next.run(request).await,
+        _ => {
+            let wanted = match role {
+                Role::Admin => "the administrators' token is needed: Authorization: Bearer ...",
+                Role::Lookup => "the gateways' token is needed: Authorization: Bearer ...",
+            };
+            Problem::new(StatusCode::UNAUTHORIZED, wanted).into_response()
+        }
+    }
+}
+
+/// Whatever is said here is true only now, and may hold a key.
+async fn no_store(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn health(State(service): State<Arc<Service>>) -> Answer {
+    match tokio::time::timeout(HEALTHY_WITHIN, service.registry.store.version()).await {
+        Ok(version) => version?,
+        Err(_) => {
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the database does not answer",
+            ));
+        }
+    };
+    json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
+}
+
+async fn lookup(State(service): State<Arc<Service>>, body: Result<Bytes, BytesRejection>) -> Answer {
+    let LookupRequest { hashes } = read(body)?;
+    if !(1..=MAX_HASHES).contains(&hashes.len()) {
+        return Err(unprocessable(format!("hashes must hold 1 to {MAX_HASHES}")));
+    }
+    let store = &service.registry.store;
+    // Before the key: a change in between is then told as one that comes after it.
+    let version = store.version().await?;
+    let key = store.lookup(&hashes).await?.map(|key| key.record);
+    json(StatusCode::OK, &LookupAnswer { version, key })
+}
+
+/// A body of JSON.
+pub(super) fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("a body has at most {MAX_BODY} bytes"),
+        ),
+        status => Problem::new(status, "the body cannot be read"),
+    })?;
+    serde_json::from_slice(&body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => unprocessable(error.to_string()),
+        _ => Problem::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")),
+    })
+}
+
+/// An answer of JSON.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    let body = serde_json::to_string(value)
+        .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written"))?;
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// What was asked for makes no sense.
+pub(super) fn unprocessable(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+}
+
+/// Bytes: 64 KiB.
+const MAX_BODY: usize = 65_536;
+
+const HEALTHY_WITHIN: Duration = Duration::from_secs(2);

@@ -1,0 +1,225 @@
+//! The table of events: one for each version, written with the change that it tells of. It is what is still to be
+//! delivered, and what gateways ask for.
+
+use serde_json::{Value, json};
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+use tollgate::api_key::wire::Changes;
+use tollgate::config::values::Timestamp;
+
+use super::{Change, Store, signed, unsigned};
+use crate::keys::error::{Error, Result};
+use crate::keys::model::StoredKey;
+
+/// What happened to a key.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Event {
+    pub(crate) version: u64,
+    /// An [`EventKind`], or what a later version of this program calls one.
+    pub(crate) kind: String,
+    pub(crate) key_id: String,
+    pub(crate) at: Timestamp,
+    /// What is known of the key: never the key, never its hash.
+    pub(crate) data: Value,
+}
+
+/// What can happen to a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventKind {
+    Created,
+    Expired,
+    Revoked,
+    Rotated,
+}
+
+/// An event that nobody else delivers until the claim runs out.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) event: Event,
+    /// This one included.
+    pub(crate) attempts: u64,
+}
+
+impl Store {
+    /// What changed after a version; everything where that cannot be told.
+    pub(crate) async fn changes(&self, after: Option<u64>) -> Result<Changes> {
+        // Before the events: what happens in between is told next time.
+        let version = self.version().await?;
+        let all = Changes {
+            version,
+            all: true,
+            hashes: Vec::new(),
+        };
+        let Some(missing) = after.and_then(|after| version.checked_sub(after)) else {
+            return Ok(all);
+        };
+        if missing > MAX_CHANGES {
+            return Ok(all);
+        }
+        let rows = sqlx::query("SELECT type, hash FROM events WHERE version > $1 AND version <= $2 ORDER BY version")
+            .bind(signed(version.saturating_sub(missing)))
+            .bind(signed(version))
+            .fetch_all(&self.pool)
+            .await?;
+        // Each version has an event, unless they were pruned.
+        if u64::try_from(rows.len()) != Ok(missing) {
+            return Ok(all);
+        }
+        let mut hashes = Vec::new();
+        for row in &rows {
+            let (kind, hash): (String, String) = (row.try_get("type")?, row.try_get("hash")?);
+            let hash = hash.parse().map_err(Error::Failed)?;
+            // Gateways look at the clock themselves.
+            if kind != EventKind::Expired.name() && !hashes.contains(&hash) {
+                hashes.push(hash);
+            }
+        }
+        Ok(Changes {
+            version,
+            all: false,
+            hashes,
+        })
+    }
+
+    /// The next events after a version.
+    pub(crate) async fn events(&self, after: u64) -> Result<Vec<Event>> {
+        let rows = sqlx::query("SELECT * FROM events WHERE version > $1 ORDER BY version LIMIT 500")
+            .bind(signed(after))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(event).collect()
+    }
+
+    /// When the oldest event that is not delivered is due, in milliseconds since the epoch.
+    pub(crate) async fn next_delivery(&self) -> Result<Option<u64>> {
+        let row = sqlx::query("SELECT next_attempt_at FROM events WHERE delivered_at IS NULL ORDER BY version LIMIT 1")
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|row| unsigned(row.try_get("next_attempt_at")?)).transpose()
+    }
+
+    /// Claims the oldest event that is not delivered, where it is due and nobody else has it.
+    pub(crate) async fn claim(&self, now: u64, until: u64) -> Result<Option<Claim>> {
+        let row = sqlx::query(
+            "UPDATE events SET attempts = attempts + 1, next_attempt_at = $1 \
+             WHERE version = (SELECT MIN(version) FROM events WHERE delivered_at IS NULL) \
+             AND delivered_at IS NULL AND next_attempt_at <= $2 RETURNING *",
+        )
+        .bind(signed(until))
+        .bind(signed(now))
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Claim {
+            event: event(&row)?,
+            attempts: unsigned(row.try_get("attempts")?)?,
+        }))
+    }
+
+    /// An event has been delivered.
+    pub(crate) async fn delivered(&self, version: u64, now: u64) -> Result<()> {
+        sqlx::query("UPDATE events SET delivered_at = $1 WHERE version = $2 AND delivered_at IS NULL")
+            .bind(signed(now))
+            .bind(signed(version))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// An event could not be delivered, and is due again then.
+    pub(crate) async fn postpone(&self, version: u64, until: u64) -> Result<()> {
+        sqlx::query("UPDATE events SET next_attempt_at = $1 WHERE version = $2 AND delivered_at IS NULL")
+            .bind(signed(until))
+            .bind(signed(version))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets what was delivered before then.
+    pub(crate) async fn prune(&self, before: u64) -> Result<u64> {
+        let done = sqlx::query("DELETE FROM events WHERE delivered_at < $1")
+            .bind(signed(before))
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected())
+    }
+}
+
+impl Change {
+    /// Counts the version up, and writes down what happened.
+    pub(crate) async fn event(
+        &mut self,
+        kind: EventKind,
+        key: &StoredKey,
+        imported: bool,
+        at: Timestamp,
+    ) -> Result<()> {
+        let row = sqlx::query("UPDATE state SET version = version + 1 WHERE id = 1 RETURNING version")
+            .fetch_one(&mut *self.transaction)
+            .await?;
+        self.version = row.try_get("version")?;
+        sqlx::query("INSERT INTO events (version, type, key_id, hash, at, data) VALUES ($1, $2, $3, $4, $5, $6)")
+            .bind(self.version)
+            .bind(kind.name())
+            .bind(key.record.id.clone())
+            .bind(key.record.hash.to_string())
+            .bind(signed(at.0))
+            .bind(data(key, imported).to_string())
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+}
+
+impl EventKind {
+    /// Its name in the database and, after `tollgate.key.`, in a CloudEvent.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Rotated => "rotated",
+        }
+    }
+}
+
+/// Attributes are left out: they may be personal.
+fn data(key: &StoredKey, imported: bool) -> Value {
+    let record = &key.record;
+    let mut data = json!({"user_id": record.user_id, "roles": record.roles, "scopes": record.scopes});
+    let moment = |moment: Option<Timestamp>| moment.map(|moment| moment.to_string());
+    let optional = [
+        ("tenant_id", record.tenant_id.clone()),
+        ("name", key.name.clone()),
+        ("plan", record.plan.clone()),
+        ("not_before", moment(record.not_before)),
+        ("expires_at", moment(record.expires_at)),
+        ("replaced_by", key.replaced_by.clone()),
+    ];
+    if let Some(fields) = data.as_object_mut() {
+        for (name, value) in optional {
+            if let Some(value) = value {
+                fields.insert(name.into(), value.into());
+            }
+        }
+        if imported {
+            fields.insert("imported".into(), true.into());
+        }
+    }
+    data
+}
+
+fn event(row: &AnyRow) -> Result<Event> {
+    let data: String = row.try_get("data")?;
+    Ok(Event {
+        version: unsigned(row.try_get("version")?)?,
+        kind: row.try_get("type")?,
+        key_id: row.try_get("key_id")?,
+        at: Timestamp(unsigned(row.try_get("at")?)?),
+        data: serde_json::from_str(&data).map_err(|error| Error::failed("data", error))?,
+    })
+}
+
+/// In one answer: a gateway that has missed more does better to forget everything.
+const MAX_CHANGES: u64 = 500;

@@ -1,0 +1,178 @@
+//! The database: SQLite or PostgreSQL, by the same SQL.
+
+mod events;
+mod keys;
+
+use std::borrow::Cow;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Any, AnyPool, ConnectOptions as _, Row as _, Transaction};
+
+use super::error::{Error, Result};
+
+pub(crate) use events::{Claim, Event, EventKind};
+pub(crate) use keys::Filter;
+
+/// Where keys are kept.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pool: AnyPool,
+    engine: Engine,
+}
+
+/// A transaction that changes something: the only one at its time.
+pub(crate) struct Change {
+    transaction: Transaction<'static, Any>,
+    version: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+impl Store {
+    /// Connects, and brings the tables up to date.
+    pub(crate) async fn open(url: &str) -> Result<Self> {
+        sqlx::any::install_default_drivers();
+        // The URL may hold a password: no error repeats it.
+        let (engine, url) = if url.starts_with("sqlite:") {
+            (Engine::Sqlite, create_if_missing(url))
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            (Engine::Postgres, url.to_owned())
+        } else {
+            return Err(Error::invalid(
+                "--database is a URL such as `sqlite:tollgate-keys.db` or `postgres://user@host/database`",
+            ));
+        };
+        let options = AnyConnectOptions::from_str(&url)
+            .map_err(|_| Error::invalid("--database cannot be read as a URL"))?
+            .disable_statement_logging();
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(ACQUIRE_WITHIN)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if engine == Engine::Sqlite {
+                        for pragma in PRAGMAS {
+                            sqlx::query(pragma).execute(&mut *connection).await?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(|error| Error::failed("the database cannot be opened", error))?;
+        let store = Self { pool, engine };
+        store
+            .migrate()
+            .await
+            .map_err(|error| Error::failed("the tables cannot be brought up to date", error))?;
+        Ok(store)
+    }
+
+    async fn migrate(&self) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let migrator = Migrator {
+            migrations: Cow::Owned(vec![Migration::new(
+                1,
+                "keys".into(),
+                MigrationType::Simple,
+                include_str!("../migrations/0001_keys.sql").into(),
+                false,
+            )]),
+            ..Migrator::DEFAULT
+        };
+        match self.engine {
+            // It takes a lock of its own.
+            Engine::Postgres => migrator.run(&self.pool).await?,
+            Engine::Sqlite => {
+                self.use_wal().await?;
+                let mut transaction = self.pool.begin_with(WRITE_SQLITE).await?;
+                migrator.run_direct(&mut *transaction).await?;
+                transaction.commit().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file remembers it. SQLite does not wait here when another process does the same.
+    async fn use_wal(&self) -> sqlx::Result<()> {
+        let mut tries = 0_u32;
+        loop {
+            match sqlx::query("PRAGMA journal_mode = WAL").execute(&self.pool).await {
+                Err(sqlx::Error::Database(error)) if tries < 200 && error.message().contains("locked") => {
+                    tries = tries.saturating_add(1);
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                other => return other.map(|_| ()),
+            }
+        }
+    }
+
+    /// The number of changes so far.
+    pub(crate) async fn version(&self) -> Result<u64> {
+        let row = sqlx::query("SELECT version FROM state WHERE id = 1")
+            .fetch_one(&self.pool)
+            .await?;
+        unsigned(row.try_get("version")?)
+    }
+
+    /// Begins to change something. Dropped without [`Change::commit`], nothing has changed.
+    pub(crate) async fn change(&self) -> Result<Change> {
+        let begin = match self.engine {
+            Engine::Sqlite => WRITE_SQLITE,
+            Engine::Postgres => "BEGIN",
+        };
+        let mut transaction = self.pool.begin_with(begin).await?;
+        // Locks the row in PostgreSQL, so that whoever comes second waits and sees what the first has done.
+        let row = sqlx::query("UPDATE state SET version = version WHERE id = 1 RETURNING version")
+            .fetch_one(&mut *transaction)
+            .await?;
+        let version = row.try_get("version")?;
+        Ok(Change { transaction, version })
+    }
+
+    /// Gives the connections back.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Change {
+    /// Makes it last, and says which version that is.
+    pub(crate) async fn commit(self) -> Result<u64> {
+        self.transaction.commit().await?;
+        unsigned(self.version)
+    }
+}
+
+/// sqlx takes a missing file as an error unless the URL says otherwise.
+fn create_if_missing(url: &str) -> String {
+    match url.split_once('?') {
+        None => format!("{url}?mode=rwc"),
+        Some((_, parameters)) if !parameters.contains("mode=") => format!("{url}&mode=rwc"),
+        Some(_) => url.to_owned(),
+    }
+}
+
+fn unsigned(number: i64) -> Result<u64> {
+    u64::try_from(number).map_err(|_| Error::Failed("the database holds a negative number".into()))
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Takes the write lock at once: a transaction that first reads and then writes would fail instead of waiting.
+const WRITE_SQLITE: &str = "BEGIN IMMEDIATE";
+
+const PRAGMAS: [&str; 2] = ["PRAGMA busy_timeout = 10000", "PRAGMA foreign_keys = ON"];
+
+const CONNECTIONS: u32 = 8;
+
+const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
