@@ -1,20 +1,25 @@
-//! A plugin for measurements only: it makes the host calls that Tollgate makes for a known token that names its user
-//! alone, and nothing else. What Tollgate costs beyond it is Tollgate's own.
+//! A plugin for measurements only: it makes the host calls that its configuration lists, with every request, and nothing
+//! else. What Tollgate costs beyond the calls that it makes is Tollgate's own.
+//!
+//! The configuration is text, a call a line: `headers`, `clock`, `property PATH`, `shared KEY`, `remove NAME`,
+//! `set NAME VALUE`, and `replace`, which reads nothing but replaces the whole header map by what `headers` has read.
 #![cfg(target_arch = "wasm32")]
 
 use std::ptr::null_mut;
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 
 proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|_| Box::new(Root));
+    proxy_wasm::set_root_context(|_| Box::new(Root { calls: Rc::default() }));
 }}
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_set_header_map_pairs(map: u32, data: *const u8, size: usize) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         key: *const u8,
@@ -23,16 +28,59 @@ unsafe extern "C" {
         value_size: usize,
     ) -> u32;
     fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize) -> u32;
+    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+        cas: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, value_size: usize, cas: u32) -> u32;
 }
 
-struct Root;
-struct Http;
+enum Call {
+    Headers,
+    Clock,
+    Property(String),
+    Shared(String),
+    Remove(String),
+    Set(String, String),
+    Replace,
+}
+
+struct Root {
+    calls: Rc<[Call]>,
+}
+
+struct Http {
+    calls: Rc<[Call]>,
+}
 
 impl Context for Root {}
 
 impl RootContext for Root {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        let text = self.get_plugin_configuration().unwrap_or_default();
+        let calls: Option<Vec<_>> = String::from_utf8_lossy(&text).lines().map(read).collect();
+        let Some(calls) = calls else {
+            return false;
+        };
+        for call in &calls {
+            if let Call::Shared(key) = call {
+                let value = [b'x'; SHARED_VALUE];
+                // SAFETY: pointers and sizes are those of live slices.
+                let _ = unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), 0) };
+            }
+        }
+        self.calls = calls.into();
+        true
+    }
+
     fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http))
+        Some(Box::new(Http {
+            calls: Rc::clone(&self.calls),
+        }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -40,29 +88,76 @@ impl RootContext for Root {
     }
 }
 
+/// `None` for a line that is no call.
+fn read(line: &str) -> Option<Call> {
+    let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+    Some(match name {
+        "headers" => Call::Headers,
+        "clock" => Call::Clock,
+        "property" => Call::Property(rest.replace('.', "\0")),
+        "shared" => Call::Shared(rest.to_owned()),
+        "remove" => Call::Remove(rest.to_owned()),
+        "set" => {
+            let (name, value) = rest.split_once(' ')?;
+            Call::Set(name.to_owned(), value.to_owned())
+        }
+        "replace" => Call::Replace,
+        _ => return None,
+    })
+}
+
 impl Context for Http {}
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        let _ = std::hint::black_box(SystemTime::now());
-        let (mut data, mut size) = (null_mut(), 0);
-        // SAFETY: pointers to live locals, then the bytes that the host gave away; the rest are live strings.
-        unsafe {
-            if proxy_get_header_map_pairs(0, &raw mut data, &raw mut size) == 0 && !data.is_null() {
-                std::hint::black_box(Vec::from_raw_parts(data, size, size));
-            }
-            proxy_remove_header_map_value(0, REMOVED.as_ptr(), REMOVED.len());
-            for (name, value) in SET {
-                proxy_replace_header_map_value(0, name.as_ptr(), name.len(), value.as_ptr(), value.len());
+        let mut map = Vec::new();
+        for call in self.calls.iter() {
+            let (mut data, mut size, mut cas) = (null_mut(), 0, 0);
+            // SAFETY: pointers to live locals and live strings.
+            unsafe {
+                match call {
+                    Call::Headers => {
+                        if proxy_get_header_map_pairs(0, &raw mut data, &raw mut size) == 0 {
+                            map = taken(data, size);
+                        }
+                    }
+                    Call::Clock => {
+                        std::hint::black_box(SystemTime::now());
+                    }
+                    Call::Property(path) => {
+                        proxy_get_property(path.as_ptr(), path.len(), &raw mut data, &raw mut size);
+                        std::hint::black_box(taken(data, size));
+                    }
+                    Call::Shared(key) => {
+                        proxy_get_shared_data(key.as_ptr(), key.len(), &raw mut data, &raw mut size, &raw mut cas);
+                        std::hint::black_box(taken(data, size));
+                    }
+                    Call::Remove(name) => {
+                        proxy_remove_header_map_value(0, name.as_ptr(), name.len());
+                    }
+                    Call::Set(name, value) => {
+                        proxy_replace_header_map_value(0, name.as_ptr(), name.len(), value.as_ptr(), value.len());
+                    }
+                    Call::Replace => {
+                        proxy_set_header_map_pairs(0, map.as_ptr(), map.len());
+                    }
+                }
             }
         }
+        std::hint::black_box(map);
         Action::Continue
     }
 }
 
-const REMOVED: &str = "authorization";
-const SET: [(&str, &str); 3] = [
-    ("x-user-id", "u1"),
-    ("x-auth-method", "jwt"),
-    ("x-auth-issuer", "https://issuer.example"),
-];
+/// # Safety
+/// `data` and `size` are what a host call returned: bytes that the host gave away, or null.
+unsafe fn taken(data: *mut u8, size: usize) -> Vec<u8> {
+    if data.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the host allocated exactly `size` bytes through this module's own allocator.
+    unsafe { Vec::from_raw_parts(data, size, size) }
+}
+
+/// Bytes: a remembered key or two.
+const SHARED_VALUE: usize = 400;

@@ -61,6 +61,20 @@ struct AwaitedKey {
     name: Digest,
 }
 
+impl Question {
+    fn new(hashes: &[KeyHash], request: &Request<'_>) -> Self {
+        let header = |name| {
+            let value = request.header(name).next()?;
+            Some((name, std::str::from_utf8(value).ok()?.to_owned()))
+        };
+        Self {
+            hashes: hashes.to_vec(),
+            trace: TRACE.into_iter().filter_map(header).collect(),
+            tries: 0,
+        }
+    }
+}
+
 impl Lookups {
     pub(super) fn new(config: &LookupConfig, service: &Rc<Service>) -> Self {
         Self {
@@ -85,14 +99,12 @@ impl Lookups {
         now: u64,
         store: &dyn Store,
     ) -> Found {
-        let mut stale = None;
-        for hash in hashes {
-            match self.remembered(hash, now, store) {
-                Some((record, true)) => return Found::Known(record, "hit"),
-                Some((record, false)) => stale = Some(record),
-                None => {}
-            }
-        }
+        let remembered = || hashes.iter().find_map(|hash| self.remembered(hash, now, store));
+        let stale = match remembered() {
+            Some((record, true)) => return Found::Known(record, "hit"),
+            Some((record, false)) => Some(record),
+            None => None,
+        };
         let Some(name) = hashes.first().map(|hash| hash.digest) else {
             return Found::Unknown;
         };
@@ -120,7 +132,15 @@ impl Lookups {
         {
             return Found::TooMany(seconds);
         }
-        self.ask(hashes, name, request, now, store);
+        if self.take(&name, now, store) {
+            let question = Question::new(hashes, request);
+            if let Some((record, true)) = remembered() {
+                // The answer to somebody else's question came between the two looks.
+                self.settle(&question, None, now, store);
+                return Found::Known(record, "hit");
+            }
+            self.queue.borrow_mut().push_back(question);
+        }
         self.soon(name)
     }
 
@@ -135,10 +155,10 @@ impl Lookups {
         trusted.then(|| (record, now < fetched_at.saturating_add(self.cache)))
     }
 
-    /// Unless somebody does already.
-    fn ask(&self, hashes: &[KeyHash], name: Digest, request: &Request<'_>, now: u64, store: &dyn Store) {
+    /// Makes a key one that is being looked up; `false` where it is already.
+    fn take(&self, name: &Digest, now: u64, store: &dyn Store) -> bool {
         let until = now.saturating_add(self.service.timeout).saturating_add(LEASE_SLACK);
-        let is_first = self.service.unsettled.change(&name, now, store, |found| match found {
+        let taken = self.service.unsettled.change(name, now, store, |found| match found {
             Some(entry) if entry.value == PENDING => Err(false),
             _ => Ok((
                 Some(Entry {
@@ -148,20 +168,7 @@ impl Lookups {
                 true,
             )),
         });
-        if is_first == Some(true) {
-            let header = |name| {
-                let value = request
-                    .header(name)
-                    .next()
-                    .and_then(|value| std::str::from_utf8(value).ok());
-                value.map(|value| (name, value.to_owned()))
-            };
-            self.queue.borrow_mut().push_back(Question {
-                hashes: hashes.to_vec(),
-                trace: TRACE.into_iter().filter_map(header).collect(),
-                tries: 0,
-            });
-        }
+        taken == Some(true)
     }
 
     fn soon(&self, name: Digest) -> Found {

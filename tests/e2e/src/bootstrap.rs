@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -42,6 +43,10 @@ pub struct Bare {
     pub listeners: Vec<Value>,
     /// Envoy's routes; to the upstream where absent.
     pub routes: Option<Vec<Value>>,
+    /// Names of Envoy's own environment that the VM sees.
+    pub host_environment: Vec<String>,
+    /// A file for an access log, and the format of its lines.
+    pub access_log: Option<(PathBuf, &'static str)>,
 }
 
 /// A configuration with one issuer, `main`, and these rules.
@@ -71,6 +76,8 @@ impl Bare {
             clusters: Vec::new(),
             listeners: Vec::new(),
             routes: None,
+            host_environment: Vec::new(),
+            access_log: None,
         }
     }
 
@@ -86,7 +93,18 @@ impl Bare {
             .collect();
         routes.push(to_upstream());
         let routes = self.routes.clone().unwrap_or(routes);
-        let mut listeners = vec![listener("gateway", vec![self.filter()], routes)];
+        let mut gateway = listener("gateway", vec![self.filter()], routes);
+        if let Some((path, format)) = &self.access_log {
+            gateway["filter_chains"][0]["filters"][0]["typed_config"]["access_log"] = json!([{
+                "name": "envoy.access_loggers.file",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                    "path": path,
+                    "log_format": {"text_format_source": {"inline_string": format}},
+                },
+            }]);
+        }
+        let mut listeners = vec![gateway];
         listeners.extend(self.listeners.iter().cloned());
         let mut clusters = vec![self.upstream_cluster()];
         clusters.extend(self.clusters.iter().map(|(name, address)| cluster(name, *address)));
@@ -137,7 +155,7 @@ impl Bare {
                     "vm_id": "tollgate",
                     "runtime": "envoy.wasm.runtime.v8",
                     "code": {"local": {"filename": wasm_file()}},
-                    "environment_variables": {"key_values": self.environment},
+                    "environment_variables": {"key_values": self.environment, "host_env_keys": self.host_environment},
                 },
             },
         })
@@ -221,6 +239,24 @@ pub fn jwt_authn(issuers: &[(&str, &[&str], Value)], cached: bool) -> Value {
     })
 }
 
+/// Envoy's own filter with these plain keys.
+pub fn api_key_auth(keys: &[&str]) -> Value {
+    let credentials: Vec<Value> = keys
+        .iter()
+        .enumerate()
+        .map(|(place, key)| json!({"key": key, "client": format!("client-{place}")}))
+        .collect();
+    json!({
+        "name": "envoy.filters.http.api_key_auth",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth",
+            "credentials": credentials,
+            "key_sources": [{"header": "x-api-key"}],
+            "forwarding": {"header": "x-user-id", "hide_credentials": true},
+        },
+    })
+}
+
 /// Any plugin, with a configuration as a `Struct`.
 pub fn wasm_filter(name: &str, file: &str, config: &Value) -> Value {
     json!({
@@ -234,6 +270,14 @@ pub fn wasm_filter(name: &str, file: &str, config: &Value) -> Value {
             },
         },
     })
+}
+
+/// A plugin of the tests, `target/NAME.wasm`, with a configuration as text.
+pub fn scripted_filter(name: &str, text: &str) -> Value {
+    let file = repository().join(format!("target/{name}.wasm")).display().to_string();
+    let mut filter = wasm_filter(name, &file, &json!({}));
+    filter["typed_config"]["config"]["configuration"] = json!({"@type": STRING, "value": text});
+    filter
 }
 
 /// `envoy/envoy.yaml` with ports that the system chooses, its clusters at `upstreams`, and the issuer's keys.

@@ -1,5 +1,6 @@
 //! A real Envoy process: started, waited for, asked, and ended.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -35,11 +36,16 @@ pub struct Refused {
 pub struct Options {
     /// Worker threads.
     pub concurrency: u32,
+    /// Added to the environment.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { concurrency: 2 }
+        Self {
+            concurrency: 2,
+            environment: BTreeMap::new(),
+        }
     }
 }
 
@@ -69,6 +75,7 @@ impl Envoy {
                 "--disable-hot-restart",
             ])
             .args(["--log-level", "warning", "--component-log-level", "wasm:debug"])
+            .envs(&options.environment)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log);
@@ -122,6 +129,17 @@ impl Envoy {
             text.split(' ').next()?.parse::<u64>().ok()
         });
         Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// The bytes that the process holds in memory.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("a size");
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").trim().parse().expect("a number");
+        kilobytes * 1024
     }
 
     /// Where requests go.

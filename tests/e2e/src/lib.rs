@@ -6,6 +6,7 @@ pub mod case;
 pub mod echo;
 pub mod envoy;
 pub mod issuer;
+pub mod keys;
 pub mod native;
 pub mod publisher;
 pub mod raw;

@@ -1,8 +1,10 @@
 //! A client that sends bytes as they are: what no HTTP library would send must be tested too.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 /// What came back.
 #[derive(Debug, Clone)]
@@ -44,6 +46,17 @@ pub fn send(address: SocketAddr, bytes: &[u8]) -> io::Result<Response> {
     read(&mut stream, bytes.starts_with(b"HEAD "))
 }
 
+/// The same from an address of this machine.
+pub fn send_from(source: IpAddr, address: SocketAddr, bytes: &[u8]) -> io::Result<Response> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.connect_timeout(&address.into(), TIMEOUT)?;
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.write_all(bytes)?;
+    read(&mut stream, bytes.starts_with(b"HEAD "))
+}
+
 /// A GET without a body.
 pub fn get(address: SocketAddr, path: &str) -> io::Result<Response> {
     send(address, &request("GET", path, &[("host", "localhost")], b""))
@@ -80,7 +93,8 @@ pub fn from_latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
-fn read(stream: &mut TcpStream, bodiless: bool) -> io::Result<Response> {
+/// Reads one response; `bodiless` where the request was a HEAD.
+pub fn read(stream: &mut TcpStream, bodiless: bool) -> io::Result<Response> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {

@@ -179,7 +179,7 @@ pub(crate) fn end(at: Option<Timestamp>, lifetime: Option<Span>, now: Timestamp)
 impl StoredKey {
     /// Where it stands.
     pub(crate) fn status(&self, now: Timestamp) -> Status {
-        match self.record.check_time(now.0) {
+        match self.record.validity().check(now.0) {
             _ if self.revoked_at.is_some() => Status::Revoked,
             Ok(()) => Status::Active,
             Err("expired") => Status::Expired,

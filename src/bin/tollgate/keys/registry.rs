@@ -82,7 +82,7 @@ impl Registry {
                 "the key was already replaced by {by}: rotate that one"
             )));
         }
-        if old.record.check_time(now.0) == Err("expired") {
+        if old.record.validity().check(now.0) == Err("expired") {
             return Err(Error::Conflict("the key has expired: create a new one".into()));
         }
         let mut stored = old.clone();

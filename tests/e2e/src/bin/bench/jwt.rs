@@ -1,0 +1,152 @@
+//! Tokens: known ones, first-seen ones, and the host calls that they cost.
+
+use serde_json::json;
+use tollgate_e2e::bootstrap::{Bare, direct, jwt_authn, listener, one_issuer};
+use tollgate_e2e::echo::Echo;
+use tollgate_e2e::envoy::{Envoy, Options};
+use tollgate_e2e::issuer::{Issuer, TokenSpec};
+
+use crate::measure::{ROUNDS, cost, host_calls, median, message};
+use crate::{Row, calibration};
+
+/// What Tollgate asks of Envoy for a known token that names its user alone.
+const CALLS: &str = "headers
+clock
+remove authorization
+set x-user-id u1
+set x-auth-method jwt
+set x-auth-issuer https://issuer.example";
+
+const EMPTY: usize = 1;
+const NATIVE: usize = 2;
+const NATIVE_CACHED: usize = 3;
+const CALIBRATION: usize = 4;
+
+pub(crate) fn run() -> Vec<Row> {
+    let mut config = one_issuer(json!([{"name": "all", "match": {"path_prefix": "/"}, "auth": {"any": ["jwt"]}}]));
+    let issuer = &mut config["jwt"]["issuers"][0];
+    issuer["algorithms"] = json!(["RS256", "PS256", "ES256", "EdDSA"]);
+    let keys = Issuer::shared().jwks();
+    let mut bare = Bare::new(config, &Echo::start("upstream"));
+    bare.routes = Some(vec![direct()]);
+    bare.listeners = vec![
+        listener("empty", vec![], vec![direct()]),
+        listener(
+            "native",
+            vec![jwt_authn(&[("https://issuer.example", &["api"], keys.clone())], false)],
+            vec![direct()],
+        ),
+        listener(
+            "native-cached",
+            vec![jwt_authn(&[("https://issuer.example", &["api"], keys)], true)],
+            vec![direct()],
+        ),
+        calibration(CALLS),
+    ];
+    let options = Options {
+        concurrency: 1,
+        ..Options::default()
+    };
+    let envoy = Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log));
+    let mut rows = known_token(&envoy);
+    for (key, algorithm, bar) in [
+        ("rsa", "RS256", Some(1.05)),
+        ("p256", "ES256", Some(1.05)),
+        ("rsa", "PS256", None),
+        ("ed25519", "EdDSA", None),
+    ] {
+        rows.push(first_seen(&envoy, key, algorithm, bar));
+    }
+    rows.extend(calls());
+    rows
+}
+
+/// A token that both filters have seen: what each adds over an empty chain.
+fn known_token(envoy: &Envoy) -> Vec<Row> {
+    let authorization = format!("Bearer {}", Issuer::shared().token(&claims("rsa", "RS256", 0)));
+    let messages = vec![message("authorization", &authorization); 10_000];
+    let mut rounds = Vec::new();
+    for round in 0..ROUNDS {
+        eprintln!("  known token, round {} of {ROUNDS}", round + 1);
+        rounds.push([0, EMPTY, NATIVE_CACHED, CALIBRATION].map(|place| cost(envoy, place, &messages)));
+    }
+    let column = |place: usize| median(&rounds.iter().map(|round| round[place]).collect::<Vec<_>>());
+    let pairs = |ratio: fn(&[f64; 4]) -> f64| rounds.iter().map(ratio).collect::<Vec<_>>();
+    let added = column(0) - column(1);
+    vec![
+        Row::new("jwt", "empty chain", column(1), "us/request"),
+        Row::new("jwt", "known token, whole chain", column(0), "us/request").against(
+            column(3),
+            &pairs(|[ours, _, _, calibration]| ours / calibration),
+            Some(1.25),
+        ),
+        Row::new(
+            "jwt",
+            "known token, added over the empty chain, against jwt_authn with its cache",
+            added,
+            "us/request",
+        )
+        .against(
+            column(2) - column(1),
+            &pairs(|[ours, empty, native, _]| (ours - empty) / (native - empty)),
+            None,
+        ),
+    ]
+}
+
+/// Tokens that nobody has seen, the same for both filters.
+fn first_seen(envoy: &Envoy, key: &str, algorithm: &str, bar: Option<f64>) -> Row {
+    let mut rounds = Vec::new();
+    for round in 0..ROUNDS {
+        eprintln!("  first-seen {algorithm}, round {} of {ROUNDS}", round + 1);
+        let messages: Vec<_> = (0..FIRST_SEEN)
+            .map(|number| {
+                let spec = claims(key, algorithm, 1 + round * FIRST_SEEN + number);
+                message("authorization", &format!("Bearer {}", Issuer::shared().token(&spec)))
+            })
+            .collect();
+        let ours = cost(envoy, 0, &messages);
+        rounds.push((ours, cost(envoy, NATIVE, &messages)));
+    }
+    let (ours, native): (Vec<_>, Vec<_>) = rounds.iter().copied().unzip();
+    let pairs: Vec<_> = rounds.iter().map(|(ours, native)| ours / native).collect();
+    let what = format!("first-seen {algorithm}, each token once, against jwt_authn");
+    Row::new("jwt", what, median(&ours), "us/request").against(median(&native), &pairs, bar)
+}
+
+fn calls() -> Vec<Row> {
+    let config = one_issuer(json!([{"name": "all", "match": {"path_prefix": "/"}, "auth": {"any": ["jwt"]}}]));
+    let mut bare = Bare::new(config, &Echo::start("upstream"));
+    bare.routes = Some(vec![direct()]);
+    let options = Options {
+        concurrency: 1,
+        ..Options::default()
+    };
+    let envoy = Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log));
+    let whole = json!({"tenant_id": "t", "roles": ["a"], "scope": "s", "plan": "p"});
+    [("the user alone", json!({})), ("every claim", whole)]
+        .into_iter()
+        .map(|(what, claims)| {
+            let token = Issuer::shared().token(&TokenSpec {
+                claims: claims.as_object().cloned().unwrap_or_default(),
+                ..TokenSpec::default()
+            });
+            let calls = host_calls(&envoy, &message("authorization", &format!("Bearer {token}")));
+            Row::calls("jwt", format!("host calls for a known token with {what}"), &calls)
+        })
+        .collect()
+}
+
+fn claims(key: &str, algorithm: &str, number: usize) -> TokenSpec {
+    TokenSpec {
+        key: Some(key.into()),
+        algorithm: Some(algorithm.into()),
+        claims: json!({"jti": number.to_string()})
+            .as_object()
+            .cloned()
+            .unwrap_or_default(),
+        ..TokenSpec::default()
+    }
+}
+
+const FIRST_SEEN: usize = 1000;

@@ -1,0 +1,106 @@
+//! What is measured: processor time of the Envoy process, and host calls.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+
+use tollgate_e2e::envoy::Envoy;
+use tollgate_e2e::raw::request;
+
+/// A request with this header among usual ones.
+pub(crate) fn message(name: &str, value: &str) -> Vec<u8> {
+    let headers = [
+        ("host", "gateway.example"),
+        ("user-agent", "bench"),
+        ("accept", "*/*"),
+        ("accept-encoding", "gzip"),
+        (name, value),
+    ];
+    request("GET", "/bench", &headers, b"")
+}
+
+/// The host calls of a request like this one, after one that is not counted. Envoy logs each at level `trace`.
+pub(crate) fn host_calls(envoy: &Envoy, message: &[u8]) -> Vec<String> {
+    let connection = &mut Connection::open(envoy.address());
+    connection.ask(message);
+    envoy.admin_post("/logging?wasm=trace");
+    let before = envoy.log().len();
+    connection.ask(message);
+    envoy.admin_post("/logging?wasm=info");
+    calls_of_a_request(&envoy.log()[before..])
+}
+
+/// Those between the beginning and the end of the callback: a tick may come in between requests.
+fn calls_of_a_request(log: &str) -> Vec<String> {
+    let lines = log
+        .lines()
+        .skip_while(|line| !line.contains("proxy_on_request_headers"));
+    lines
+        .skip(1)
+        .take_while(|line| !line.contains("proxy_on_request_headers"))
+        .filter_map(|line| line.split_once("[vm->host] ").map(|(_, call)| call))
+        .filter(|call| !call.contains("return"))
+        .map(|call| call.split('(').next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+/// Microseconds of processor time per request, every message sent once.
+pub(crate) fn cost(envoy: &Envoy, place: usize, messages: &[Vec<u8>]) -> f64 {
+    let address = envoy.listener(place);
+    let mut connections: Vec<_> = (0..CONNECTIONS).map(|_| Connection::open(address)).collect();
+    let before = envoy.processor_time();
+    thread::scope(|scope| {
+        for (connection, messages) in connections
+            .iter_mut()
+            .zip(messages.chunks(messages.len().div_ceil(CONNECTIONS)))
+        {
+            scope.spawn(move || messages.iter().for_each(|message| connection.ask(message)));
+        }
+    });
+    (envoy.processor_time() - before).as_secs_f64() * 1e6 / messages.len() as f64
+}
+
+/// A connection that stays open.
+struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("a connection");
+        stream.set_nodelay(true).expect("a connection");
+        Self {
+            stream,
+            buffer: vec![0; 4096],
+        }
+    }
+
+    /// Sends a request and takes its answer, which must be 200; the body is short and comes with the headers.
+    fn ask(&mut self, message: &[u8]) {
+        self.stream.write_all(message).expect("sent");
+        let mut length = 0;
+        loop {
+            length += self.stream.read(&mut self.buffer[length..]).expect("an answer");
+            let text = &self.buffer[..length];
+            if text.ends_with(b"\r\n\r\nok") {
+                assert!(text.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(text));
+                return;
+            }
+            assert!(
+                text.starts_with(b"HTTP/1.1 200") && length < self.buffer.len(),
+                "{}",
+                String::from_utf8_lossy(text)
+            );
+        }
+    }
+}
+
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+pub(crate) const ROUNDS: usize = 9;
+const CONNECTIONS: usize = 4;

@@ -1,0 +1,151 @@
+//! A key service that is down, slow, or talks nonsense.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tollgate_e2e::envoy::eventually;
+use tollgate_e2e::keys::mint;
+use tollgate_e2e::publisher::{Answer, Publisher};
+
+use super::*;
+
+fn refused(gateway: &Envoy, key: &str) {
+    let response = ask(gateway.address(), key);
+    assert_eq!(response.status, 503, "{}", response.text());
+    assert_eq!(response.json()["code"], "keys_unavailable");
+    let seconds: u64 = response
+        .header("retry-after")
+        .expect("a hint")
+        .parse()
+        .expect("seconds");
+    assert!((1..=8).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn known_keys_serve_while_the_service_is_down_and_changes_are_caught_up_with() {
+    let keys = Keys::sqlite();
+    let service = keys.serve(&[]);
+    let place = service.address().to_string();
+    let gateway = keys.gateway(
+        service.address(),
+        json!({"lookup.cache": "1s", "lookup.max_stale": "10m"}),
+    );
+    let (known, other) = (keys.create(&[]), keys.create(&[]));
+    assert!(every_worker_says(&gateway, &known.key, 200));
+    service.kill();
+    thread::sleep(Duration::from_millis(1100));
+    assert!(
+        every_worker_says(&gateway, &known.key, 200),
+        "beyond its cache time, within max_stale"
+    );
+    refused(&gateway, &other.key);
+    keys.run(&["revoke", &known.id]);
+    let again = {
+        let environment = keys.environment();
+        let environment: Vec<_> = environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        KeyService::start(&environment, &["--listen", &place])
+    };
+    eventually("the other key is looked up", || status(&gateway, &other.key) == 200);
+    eventually("the revocation is caught up with", || {
+        every_worker_says(&gateway, &known.key, 401)
+    });
+    drop(again);
+    gateway.assert_no_vm_died();
+}
+
+#[test]
+fn keys_that_are_too_old_are_refused() {
+    let keys = Keys::sqlite();
+    let service = keys.serve(&[]);
+    let gateway = keys.gateway(
+        service.address(),
+        json!({"lookup.cache": "1s", "lookup.max_stale": "2s"}),
+    );
+    let known = keys.create(&[]);
+    assert_eq!(status(&gateway, &known.key), 200);
+    service.kill();
+    thread::sleep(Duration::from_millis(2100));
+    eventually("it is too old", || ask(gateway.address(), &known.key).status == 503);
+    refused(&gateway, &known.key);
+}
+
+#[test]
+fn a_silent_service_costs_its_timeout_a_few_times_and_then_nothing() {
+    let keys = Keys::sqlite();
+    let silent = Publisher::start(Answer::Silence);
+    let gateway = keys.gateway(silent.address, json!({"lookup.timeout": "250ms"}));
+    let mut times = Vec::new();
+    for _ in 0..6 {
+        let asked = Instant::now();
+        refused(&gateway, &mint().key);
+        times.push(asked.elapsed());
+    }
+    println!("refused after {times:?}");
+    assert!(
+        times[..3].iter().all(|time| *time >= Duration::from_millis(240)),
+        "{times:?}"
+    );
+    assert!(times.iter().all(|time| *time < Duration::from_secs(5)), "{times:?}");
+    let lookups = silent
+        .requests()
+        .iter()
+        .filter(|path| *path == "/v1/keys/lookup")
+        .count();
+    assert_eq!(lookups, 3, "after three failures it is left alone");
+}
+
+#[test]
+fn nonsense_is_no_answer() {
+    let keys = Keys::sqlite();
+    let key = mint();
+    let publisher = Publisher::start(Answer::Text(200, String::new()));
+    let mut other = tollgate_e2e::keys::record(&mint());
+    other["user_id"] = "another".into();
+    for (answer, reason) in [
+        (Answer::Text(200, "<html>".into()), "not_json"),
+        (Answer::Text(200, "{}".into()), "not_an_answer"),
+        (Answer::Text(200, "null".into()), "not_an_answer"),
+        (Answer::Document(json!({"version": 1})), "not_an_answer"),
+        (Answer::Document(json!({"version": 1, "key": other})), "other_key"),
+        (
+            Answer::Document(json!({"version": 1, "key": {"id": "x"}})),
+            "not_an_answer",
+        ),
+        (Answer::Text(404, "{\"version\":1,\"key\":null}".into()), "status"),
+        (Answer::Text(302, String::new()), "redirect"),
+        (Answer::Text(500, "oops".into()), "status"),
+        (Answer::Large(100_000, json!({"version": 1, "key": null})), "too_large"),
+        (
+            Answer::WithHeader(json!({"version": 1, "key": null}), "content-encoding", "gzip"),
+            "encoded",
+        ),
+    ] {
+        publisher.answer(answer);
+        // A gateway of its own each time: after three failures it would not ask.
+        let gateway = keys.gateway(publisher.address, json!({}));
+        refused(&gateway, &key.key);
+        let name = format!("wasmcustom.tollgate_key_lookups_total;outcome=failed;reason={reason};");
+        eventually(reason, || gateway.stat(&name) == 1);
+        gateway.assert_no_vm_died();
+    }
+}
+
+#[test]
+fn a_service_that_is_not_there_is_unavailable_and_not_open() {
+    let keys = Keys::sqlite();
+    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .expect("a port")
+        .local_addr()
+        .expect("an address");
+    let gateway = keys.gateway(nobody, json!({}));
+    for _ in 0..5 {
+        refused(&gateway, &mint().key);
+    }
+    // What needs no service is told as ever.
+    assert_eq!(status(&gateway, "nonsense"), 401);
+}
