@@ -131,3 +131,33 @@ setup_oidc_provider() {
         --target "$TOOLS/oidc" --requirement "$requirements" || fail "could not fetch $requirements"
     cp "$requirements" "$installed"
 }
+
+# PostgreSQL's programs for the tests, which start a cluster of their own: exports TOLLGATE_POSTGRES_BIN, their folder.
+setup_postgres() {
+    if [ -n "${TOLLGATE_POSTGRES_BIN:-}" ]; then
+        [ -x "$TOLLGATE_POSTGRES_BIN/initdb" ] || fail "TOLLGATE_POSTGRES_BIN=$TOLLGATE_POSTGRES_BIN has no initdb"
+        return 0
+    fi
+    if ! find_postgres; then
+        if [ "$(id -u)" -eq 0 ]; then
+            # Debian would make a cluster and start it.
+            mkdir -p /etc/postgresql-common/createcluster.d
+            echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/tollgate.conf
+        fi
+        install_packages "the tests of the key service" postgresql
+        find_postgres || fail "Debian's postgresql is installed, but has no initdb under /usr/lib/postgresql"
+    fi
+    export TOLLGATE_POSTGRES_BIN
+}
+
+find_postgres() {
+    local folder
+    TOLLGATE_POSTGRES_BIN=
+    for folder in /usr/lib/postgresql/*/bin; do
+        [ ! -x "$folder/initdb" ] || [ ! -x "$folder/postgres" ] || TOLLGATE_POSTGRES_BIN=$folder
+    done
+    if [ -z "$TOLLGATE_POSTGRES_BIN" ] && command -v initdb >/dev/null && command -v postgres >/dev/null; then
+        TOLLGATE_POSTGRES_BIN=$(dirname "$(command -v initdb)")
+    fi
+    [ -n "$TOLLGATE_POSTGRES_BIN" ]
+}

@@ -7,6 +7,8 @@ pub mod echo;
 pub mod envoy;
 pub mod issuer;
 pub mod keys;
+pub mod key_service;
 pub mod native;
+pub mod postgres;
 pub mod publisher;
 pub mod raw;
