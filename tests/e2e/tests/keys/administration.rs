@@ -25,7 +25,7 @@ fn keys_are_administered_over_http(world: &World) {
     assert_eq!(made["record"]["hash"], world.hash("v2", key));
     assert_eq!(made["record"]["roles"], json!(["r"]));
 
-    let rotate = |id: &str, body| world.admin(&service, "POST", &format!("/v1/keys/{id}/rotate"), body);
+    let rotate = |id: &str, body: Option<&Value>| world.admin(&service, "POST", &format!("/v1/keys/{id}/rotate"), body);
     let rotated = rotate(id, Some(&json!({"overlap": "0s"})));
     assert_eq!(rotated.status, 201, "{}", rotated.text());
     let new = rotated.json()["record"].clone();
