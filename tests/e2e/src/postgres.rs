@@ -102,6 +102,14 @@ impl Postgres {
         done(self.tool("pg_dump", &[path.rsplit('/').next().unwrap_or_default()]))
     }
 
+    /// Ends it, as a failure would.
+    pub fn stop(&self) {
+        let _ = command(&self.programs, "pg_ctl", self.user, self.folder.path())
+            .args(["stop", "-m", "immediate", "-D"])
+            .arg(self.folder.path().join("data"))
+            .output();
+    }
+
     fn tool(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = command(&self.programs, program, self.user, self.folder.path());
         command.args(["-U", USER, "-h"]).arg(self.folder.path()).args(arguments);
@@ -122,10 +130,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        let _ = command(&self.programs, "pg_ctl", self.user, self.folder.path())
-            .args(["stop", "-m", "immediate", "-D"])
-            .arg(self.folder.path().join("data"))
-            .output();
+        self.stop();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,6 +1,9 @@
 //! The service over HTTP: who may ask what, and what comes back.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use tollgate_e2e::postgres::Postgres;
 use tollgate_e2e::raw::Response;
 
 use crate::on_both_engines;
@@ -167,4 +170,25 @@ fn errors_are_problems(world: &World) {
     problem(world.ask(&service, "GET", "/v1/keys/changes?after=-1", None), 422, "");
     assert_eq!(world.ok(&["events"]), "");
     world.saw(&service.kill());
+}
+
+#[test]
+fn without_its_database_the_service_says_so() {
+    let postgres = Arc::new(Postgres::start());
+    let world = World::on(Arc::clone(&postgres));
+    let service = world.serve(&[]);
+    let body = json!({"hashes": [world.hash("v1", "x")]});
+    assert_eq!(world.ask(&service, "POST", "/v1/keys/lookup", Some(&body)).status, 200);
+    postgres.stop();
+    assert_eq!(service.request("GET", "/healthz", None, None).status, 503);
+    for answer in [
+        world.ask(&service, "POST", "/v1/keys/lookup", Some(&body)),
+        world.ask(&service, "GET", "/v1/keys/changes?after=0&wait=5", None),
+        world.admin(&service, "GET", "/v1/keys", None),
+    ] {
+        assert_eq!(answer.status, 503, "not `unknown`: {}", answer.text());
+        assert!(!answer.text().contains("PGSQL"), "{}", answer.text());
+    }
+    let (ended_well, log) = service.stop();
+    assert!(ended_well && log.contains("a request failed"), "{log}");
 }

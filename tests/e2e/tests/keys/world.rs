@@ -41,7 +41,10 @@ impl World {
     }
 
     pub(crate) fn postgres() -> Self {
-        let postgres = Postgres::shared();
+        Self::on(Postgres::shared())
+    }
+
+    pub(crate) fn on(postgres: Arc<Postgres>) -> Self {
         let url = postgres.database();
         Self::new(tempfile::tempdir().expect("a temporary folder"), url, Some(postgres))
     }

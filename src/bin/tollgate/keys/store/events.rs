@@ -223,3 +223,72 @@ fn event(row: &AnyRow) -> Result<Event> {
 
 /// In one answer: a gateway that has missed more does better to forget everything.
 const MAX_CHANGES: u64 = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::model::NewKey;
+
+    /// A store of its own, with the changes 1 to `count`.
+    async fn store(name: &str, count: u64) -> (Store, std::path::PathBuf) {
+        let folder = std::env::temp_dir().join(format!("tollgate-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let store = Store::open(&format!("sqlite:{}", folder.join("keys.db").display()))
+            .await
+            .unwrap();
+        for number in 1..=count {
+            let new: NewKey = serde_json::from_value(json!({"user_id": "u"})).unwrap();
+            let hash = format!("v1:{number:064x}").parse().unwrap();
+            let key = new.store(format!("k{number}"), hash, Timestamp(number)).unwrap();
+            let mut change = store.change().await.unwrap();
+            change.insert(&key).await.unwrap();
+            change
+                .event(EventKind::Created, &key, false, Timestamp(number))
+                .await
+                .unwrap();
+            assert_eq!(change.commit().await.unwrap(), number);
+        }
+        (store, folder)
+    }
+
+    #[tokio::test]
+    async fn who_asks_after_less_than_is_kept_is_told_to_forget_everything() {
+        let (store, folder) = store("pruned", 4).await;
+        for (version, now) in [(1, 1_000), (2, 2_000), (3, 9_000)] {
+            store.delivered(version, now).await.unwrap();
+        }
+        assert_eq!(store.prune(5_000).await.unwrap(), 2);
+        for after in [0, 1] {
+            assert!(store.changes(Some(after)).await.unwrap().all, "{after}");
+        }
+        for (after, hashes) in [(2, 2), (3, 1), (4, 0)] {
+            let changes = store.changes(Some(after)).await.unwrap();
+            assert!(!changes.all && changes.hashes.len() == hashes, "{after}: {changes:?}");
+        }
+        store.close().await;
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_event_has_one_owner_until_the_claim_runs_out() {
+        let (store, folder) = store("claims", 2).await;
+        let first = store.claim(1_000, 2_000).await.unwrap().unwrap();
+        assert_eq!((first.event.version, first.attempts), (1, 1));
+        assert!(
+            store.claim(1_999, 3_000).await.unwrap().is_none(),
+            "taken, and the second waits for the first"
+        );
+        let again = store.claim(2_000, 3_000).await.unwrap().unwrap();
+        assert_eq!((again.event.version, again.attempts), (1, 2));
+        store.postpone(1, 8_000).await.unwrap();
+        assert_eq!(store.next_delivery().await.unwrap(), Some(8_000));
+        assert!(store.claim(7_999, 9_000).await.unwrap().is_none());
+        store.delivered(1, 8_500).await.unwrap();
+        let second = store.claim(8_600, 9_000).await.unwrap().unwrap();
+        assert_eq!(second.event.version, 2);
+        store.delivered(2, 8_700).await.unwrap();
+        assert_eq!(store.next_delivery().await.unwrap(), None);
+        store.close().await;
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
