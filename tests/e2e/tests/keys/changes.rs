@@ -44,10 +44,10 @@ fn the_feed_names_what_changed(world: &World) {
 fn a_held_answer_comes_with_a_change_of_another_process(world: &World) {
     let (first, second) = (world.serve(&[]), world.serve(&[]));
     let (key, id) = world.create(&["--user", "u"]);
-    let waiting = |service, change: &(dyn Fn() + Sync)| {
+    let waiting = |service, query: &str, change: &(dyn Fn() + Sync)| {
         std::thread::scope(|scope| {
             let answer = scope.spawn(move || {
-                let answer = world.changes(service, "?after=1&wait=15");
+                let answer = world.changes(service, query);
                 (answer, Instant::now())
             });
             std::thread::sleep(Duration::from_millis(400));
@@ -59,7 +59,7 @@ fn a_held_answer_comes_with_a_change_of_another_process(world: &World) {
         })
     };
     let told = |version: u64| json!({"version": version, "all": false, "hashes": [world.hash("v2", &key)]});
-    let (answer, after) = waiting(&first, &|| {
+    let (answer, after) = waiting(&first, "?after=1&wait=15", &|| {
         world.ok(&["revoke", &id]);
     });
     println!("a held answer came {after:?} after a command had revoked the key");
@@ -67,18 +67,10 @@ fn a_held_answer_comes_with_a_change_of_another_process(world: &World) {
     assert!(after < Duration::from_secs(5), "{after:?}");
 
     let (other, id) = world.create(&["--user", "u"]);
-    let (answer, after) = {
-        let waiting = std::thread::scope(|scope| {
-            let answer = scope.spawn(|| (world.changes(&first, "?after=3&wait=15"), Instant::now()));
-            std::thread::sleep(Duration::from_millis(400));
-            let path = format!("/v1/keys/{id}/revoke");
-            assert_eq!(world.admin(&second, "POST", &path, None).status, 200);
-            let changed = Instant::now();
-            let (answer, arrived) = answer.join().unwrap();
-            (answer, arrived.saturating_duration_since(changed))
-        });
-        waiting
-    };
+    let (answer, after) = waiting(&first, "?after=3&wait=15", &|| {
+        let path = format!("/v1/keys/{id}/revoke");
+        assert_eq!(world.admin(&second, "POST", &path, None).status, 200);
+    });
     println!("a held answer came {after:?} after another instance had revoked the key");
     assert_eq!(
         answer,
