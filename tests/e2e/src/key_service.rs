@@ -26,7 +26,8 @@ impl KeyService {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = File::create(folder.path().join("log")).expect("a file");
         let child = tollgate(environment)
-            .args(["keys", "serve", "--listen", "127.0.0.1:0"])
+            .env("TOLLGATE_KEYS_LISTEN", "127.0.0.1:0")
+            .args(["keys", "serve"])
             .args(arguments)
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)

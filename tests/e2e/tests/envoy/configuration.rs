@@ -86,7 +86,10 @@ fn an_update_reaches_every_worker_and_a_bad_one_changes_nothing() {
     let path = folder.path().join("tollgate.json");
     let mut gateway = gateway(config(), Form::Discovered(path.display().to_string()));
     replace(&path, &gateway.discovery_file());
-    let options = Options { concurrency: 4 };
+    let options = Options {
+        concurrency: 4,
+        ..Options::default()
+    };
     let envoy = Envoy::try_start(&gateway.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log));
     assert_eq!(status(envoy.address(), "/public"), 200);
 

@@ -21,7 +21,10 @@ fn start() -> Envoy {
     issuer["algorithms"] = json!(["RS256", "ES256", "EdDSA", "PS256"]);
     issuer["from"] = json!([{"header": {"name": "authorization"}}, {"cookie": "session"}, {"query": "access_token"}]);
     let bootstrap = Bare::new(config, &Echo::start("upstream")).bootstrap();
-    let options = Options { concurrency: 1 };
+    let options = Options {
+        concurrency: 1,
+        ..Options::default()
+    };
     Envoy::try_start(&bootstrap, &options).unwrap_or_else(|refused| panic!("{}", refused.log))
 }
 

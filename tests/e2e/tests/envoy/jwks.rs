@@ -35,7 +35,10 @@ fn gateway(remote: Value, publisher: SocketAddr) -> Bare {
 }
 
 fn start(remote: Value, publisher: &Publisher) -> Envoy {
-    let options = Options { concurrency: WORKERS };
+    let options = Options {
+        concurrency: WORKERS,
+        ..Options::default()
+    };
     let bootstrap = gateway(remote, publisher.address).bootstrap();
     Envoy::try_start(&bootstrap, &options).unwrap_or_else(|refused| panic!("{}", refused.log))
 }
@@ -193,7 +196,10 @@ fn without_keys_the_gateway_is_closed_until_the_issuer_is_there() {
     let reserved = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = reserved.local_addr().expect("an address");
     drop(reserved);
-    let options = Options { concurrency: 2 };
+    let options = Options {
+        concurrency: 2,
+        ..Options::default()
+    };
     let envoy = Envoy::try_start(&gateway(json!({}), address).bootstrap(), &options)
         .unwrap_or_else(|refused| panic!("{}", refused.log));
     let response = ask(envoy.address(), &token("p256"));
@@ -333,7 +339,10 @@ fn a_reload_keeps_the_keys() {
     let mut bare = gateway(json!({}), publisher.address);
     bare.form = Form::Discovered(path.display().to_string());
     std::fs::write(&path, bare.discovery_file()).expect("a file");
-    let options = Options { concurrency: WORKERS };
+    let options = Options {
+        concurrency: WORKERS,
+        ..Options::default()
+    };
     let envoy = Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log));
     assert!(all(&envoy, &token("p256"), 200));
     publisher.answer(Answer::Silence);

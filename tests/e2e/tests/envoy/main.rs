@@ -1,5 +1,6 @@
 //! What only a real Envoy can show.
 
+mod api_keys;
 mod bundled;
 mod cases;
 mod comparison;

@@ -55,12 +55,9 @@ impl Keys {
         let names: Vec<_> = self
             .secrets
             .iter()
-            .map(|(name, _)| format!("{name}=SECRET_{name}"))
+            .map(|(name, _)| format!("{name}={}", variable(name)))
             .collect();
-        let values = self
-            .secrets
-            .iter()
-            .map(|(name, value)| (format!("SECRET_{name}"), value.clone()));
+        let values = self.secrets.iter().map(|(name, value)| (variable(name), value.clone()));
         [
             ("TOLLGATE_KEYS_DATABASE".to_owned(), self.url.clone()),
             ("TOLLGATE_KEY_SECRETS".to_owned(), names.join(",")),
@@ -117,8 +114,12 @@ impl Keys {
 
     /// A gateway that knows these secrets and asks the service; `change` adds to `api_keys`, or with `lookup.` to that.
     fn gateway(&self, service: SocketAddr, change: Value) -> Envoy {
+        self.gateway_of(WORKERS, service, change)
+    }
+
+    fn gateway_of(&self, workers: u32, service: SocketAddr, change: Value) -> Envoy {
         let options = Options {
-            concurrency: WORKERS,
+            concurrency: workers,
             ..Options::default()
         };
         let bootstrap = self.bare(service, change).bootstrap();
@@ -131,7 +132,7 @@ impl Keys {
         keys["secrets"] = self
             .secrets
             .iter()
-            .map(|(name, _)| json!({"id": name, "env": format!("SECRET_{name}")}))
+            .map(|(name, _)| json!({"id": name, "env": variable(name)}))
             .collect();
         keys["lookup"] = json!({"cluster": "keys", "token": {"env": "LOOKUP"}, "timeout": "2s"});
         keys["throttle"] = json!({"limit": 1_000_000});
@@ -147,6 +148,11 @@ impl Keys {
         bare.environment.insert("LOOKUP".into(), LOOKUP.into());
         bare
     }
+}
+
+/// The environment variable that holds a secret.
+fn variable(name: &str) -> String {
+    format!("SECRET_{}", name.to_uppercase())
 }
 
 fn ask(gateway: SocketAddr, key: &str) -> Response {

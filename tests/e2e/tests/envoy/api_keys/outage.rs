@@ -48,6 +48,7 @@ fn known_keys_serve_while_the_service_is_down_and_changes_are_caught_up_with() {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
+        // At once, although connections to the old one are not yet forgotten.
         KeyService::start(&environment, &["--listen", &place])
     };
     eventually("the other key is looked up", || status(&gateway, &other.key) == 200);
@@ -127,7 +128,7 @@ fn nonsense_is_no_answer() {
     ] {
         publisher.answer(answer);
         // A gateway of its own each time: after three failures it would not ask.
-        let gateway = keys.gateway(publisher.address, json!({}));
+        let gateway = keys.gateway_of(1, publisher.address, json!({}));
         refused(&gateway, &key.key);
         let name = format!("wasmcustom.tollgate_key_lookups_total;outcome=failed;reason={reason};");
         eventually(reason, || gateway.stat(&name) == 1);
