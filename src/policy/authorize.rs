@@ -87,7 +87,17 @@ impl Policy for Authorize {
             let wanted: Vec<_> = all.iter().chain(any).map(String::as_str).collect();
             let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", wanted.join(" "));
             let denial = Denial::new(DenialKind::InsufficientScope, "scope_missing");
-            return Err(denial.with_header("www-authenticate", challenge).into());
+            // The challenge is a bearer token's (RFC 6750 section 3.1): another key would be no help.
+            let is_token = request
+                .identity
+                .as_ref()
+                .is_none_or(|identity| identity.method == "jwt");
+            return Err(if is_token {
+                denial.with_header("www-authenticate", challenge)
+            } else {
+                denial
+            }
+            .into());
         }
         if !self.require.roles.holds(roles) {
             return Err(Denial::new(DenialKind::Forbidden, "role_missing").into());

@@ -1,7 +1,6 @@
 //! Configurations for Envoy: a bare gateway around one plugin configuration, and the bundled one on other ports.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -280,46 +279,6 @@ pub fn scripted_filter(name: &str, text: &str) -> Value {
     filter
 }
 
-/// `envoy/envoy.yaml` with ports that the system chooses, its clusters at `upstreams`, and the issuer's keys.
-pub fn bundled(upstreams: &BTreeMap<&str, SocketAddr>) -> Value {
-    let path = repository().join("envoy/envoy.yaml");
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut bootstrap: Value =
-        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    bootstrap["admin"]["address"] = address(0);
-    let resources = &mut bootstrap["static_resources"];
-    for listener in resources["listeners"].as_array_mut().expect("listeners") {
-        listener["address"] = address(0);
-    }
-    for cluster in resources["clusters"].as_array_mut().expect("clusters") {
-        let name = cluster["name"].as_str().expect("a name").to_owned();
-        let upstream = upstreams
-            .get(name.as_str())
-            .unwrap_or_else(|| panic!("no upstream is called {name}"));
-        cluster["type"] = "STATIC".into();
-        cluster["load_assignment"]["endpoints"] =
-            json!([{"lb_endpoints": [{"endpoint": {"address": address(upstream.port())}}]}]);
-    }
-    visit(&mut bootstrap, &mut |member, value| match member {
-        "filename" if value.as_str().is_some_and(|name| name.ends_with("tollgate.wasm")) => *value = wasm_file().into(),
-        "inline" => *value = with_keys("$keys".into()),
-        _ => {}
-    });
-    bootstrap
-}
-
-/// Calls `change` for every member of every object.
-fn visit(value: &mut Value, change: &mut impl FnMut(&str, &mut Value)) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| visit(item, change)),
-        Value::Object(members) => members.iter_mut().for_each(|(name, value)| {
-            change(name, value);
-            visit(value, change);
-        }),
-        _ => {}
-    }
-}
-
 fn cluster(name: &str, upstream: SocketAddr) -> Value {
     json!({
         "name": name,
@@ -328,11 +287,11 @@ fn cluster(name: &str, upstream: SocketAddr) -> Value {
     })
 }
 
-fn address(port: u16) -> Value {
+pub(crate) fn address(port: u16) -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
 }
 
-fn wasm_file() -> String {
+pub(crate) fn wasm_file() -> String {
     repository().join("target/tollgate.wasm").display().to_string()
 }
 

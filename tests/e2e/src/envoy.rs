@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::bundled::environment;
 use crate::case::repository;
 use crate::raw::{self, Response};
 
@@ -222,6 +223,7 @@ pub fn validate(arguments: &[&str]) -> Result<(), Refused> {
     build_plugin();
     let output = command()
         .current_dir(repository())
+        .envs(environment("sqlite::memory:"))
         .args(["--mode", "validate"])
         .args(arguments)
         .output()

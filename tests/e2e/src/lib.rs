@@ -2,6 +2,7 @@
 //! issuer with fresh keys, and case files that run against the core and through Envoy alike.
 
 pub mod bootstrap;
+pub mod bundled;
 pub mod case;
 pub mod echo;
 pub mod envoy;

@@ -1,26 +1,24 @@
-//! The main job, on this machine alone: the bundled gateway, three services behind it, and an issuer's tokens.
+//! The main job, on this machine alone: the bundled gateway, three services behind it, an issuer's tokens and
+//! a key service.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
-use tollgate_e2e::bootstrap::bundled;
-use tollgate_e2e::echo::{Echo, Seen, runtime};
+use tollgate_e2e::bundled::Bundled;
+use tollgate_e2e::echo::{Seen, runtime};
 use tollgate_e2e::envoy::Envoy;
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 use tollgate_e2e::raw::request;
 
 fn main() -> ExitCode {
-    let services = ["user-service", "order-service", "product-service"].map(|name| (name, Echo::start(name)));
-    let upstreams: BTreeMap<_, _> = services.iter().map(|(name, echo)| (*name, echo.address)).collect();
-    let envoy = Envoy::start(&bundled(&upstreams));
+    let gateway = Bundled::start(|_| {});
     if env::args().any(|argument| argument == "--once") {
-        return play(&envoy);
+        return play(&gateway);
     }
-    invite(&envoy);
+    invite(&gateway);
     runtime().block_on(end_asked_for());
     ExitCode::SUCCESS
 }
@@ -46,7 +44,7 @@ struct Scene {
     upstream: Vec<(&'static str, Option<&'static str>)>,
 }
 
-fn story() -> Vec<Scene> {
+fn story(gateway: &Bundled) -> Vec<Scene> {
     let good = format!("Bearer {}", token(&json!({})));
     let expired = format!("Bearer {}", token(&json!({"exp": "now-3600"})));
     let forged = format!(
@@ -57,6 +55,9 @@ fn story() -> Vec<Scene> {
         })
     );
     let unscoped = format!("Bearer {}", token(&json!({"scope": "profile"})));
+    let key = |gateway: &Bundled| gateway.create_key(&json!({"user_id": "user_ci", "scopes": ["orders.read"]}));
+    let (live, revoked) = (key(gateway), key(gateway));
+    gateway.revoke_key(&revoked["tg_live_".len()..][..12]);
     let refusal = |title, path, headers, status, code| Scene {
         title,
         method: "GET",
@@ -71,7 +72,7 @@ fn story() -> Vec<Scene> {
         refusal(
             "an expired token",
             "/api/users/1",
-            vec![("authorization", expired)],
+            vec![("authorization", expired.clone())],
             401,
             "invalid_token",
         ),
@@ -119,6 +120,34 @@ fn story() -> Vec<Scene> {
             "insufficient_scope",
         ),
         Scene {
+            title: "an API key: its holder is known, and the key itself is not passed on",
+            method: "GET",
+            path: "/api/orders",
+            headers: vec![("x-api-key", live.clone())],
+            status: 200,
+            code: None,
+            upstream: vec![
+                ("x-user-id", Some("user_ci")),
+                ("x-user-scopes", Some("orders.read")),
+                ("x-auth-method", Some("api_key")),
+                ("x-api-key", None),
+            ],
+        },
+        refusal(
+            "a revoked API key",
+            "/api/orders",
+            vec![("x-api-key", revoked)],
+            401,
+            "invalid_api_key",
+        ),
+        refusal(
+            "an API key and a token at once",
+            "/api/orders",
+            vec![("x-api-key", live), ("authorization", expired.clone())],
+            400,
+            "multiple_credentials",
+        ),
+        Scene {
             title: "a public route, with a forged identity",
             method: "GET",
             path: "/api/products/7",
@@ -152,9 +181,9 @@ fn token(claims: &Value) -> String {
     })
 }
 
-fn play(envoy: &Envoy) -> ExitCode {
-    let story = story();
-    let held = story.iter().filter(|scene| perform(envoy, scene)).count();
+fn play(gateway: &Bundled) -> ExitCode {
+    let story = story(gateway);
+    let held = story.iter().filter(|scene| perform(&gateway.envoy, scene)).count();
     println!("{held} of {} as expected", story.len());
     if held == story.len() {
         ExitCode::SUCCESS
@@ -172,8 +201,8 @@ fn perform(envoy: &Envoy, scene: &Scene) -> bool {
         .collect();
     let response = envoy.send(&request(scene.method, scene.path, &headers, b""));
     println!("{}", response.status);
-    for name in ["www-authenticate", "allow"] {
-        if let Some(value) = response.header(name) {
+    for (name, value) in &response.headers {
+        if ["www-authenticate", "allow"].contains(&name.as_str()) {
             println!("{name}: {value}");
         }
     }
@@ -222,23 +251,34 @@ fn curl(scene: &Scene, address: SocketAddr) -> String {
     line
 }
 
-fn invite(envoy: &Envoy) {
-    let gateway = envoy.address();
+fn invite(gateway: &Bundled) {
+    let address = gateway.envoy.address();
     println!(
-        "The gateway listens on http://{gateway}, Envoy's administration on http://{}.
+        "The gateway listens on http://{address}, Envoy's administration on http://{}.
 
 TOKEN='{}'
 
-curl -i http://{gateway}/api/users/1                                        # 401: no token
-curl -i http://{gateway}/api/users/1 -H 'Authorization: Bearer nonsense'    # 401: bad token
-curl -i http://{gateway}/api/users/1 -H \"Authorization: Bearer $TOKEN\"      # 200: what the service received
-curl -i http://{gateway}/api/users/1 -H \"Authorization: Bearer $TOKEN\" -H 'X-User-Id: root'   # 200: the forged header is gone
-curl -i http://{gateway}/api/orders  -H \"Authorization: Bearer $TOKEN\"      # 200: the token has the scope
-curl -i http://{gateway}/api/products/7                                     # 200: public
-curl -i http://{gateway}/api/products/7 -X DELETE                           # 405
+curl -i http://{address}/api/users/1                                        # 401: no token
+curl -i http://{address}/api/users/1 -H 'Authorization: Bearer nonsense'    # 401: bad token
+curl -i http://{address}/api/users/1 -H \"Authorization: Bearer $TOKEN\"      # 200: what the service received
+curl -i http://{address}/api/users/1 -H \"Authorization: Bearer $TOKEN\" -H 'X-User-Id: root'   # 200: the forged header is gone
+curl -i http://{address}/api/orders  -H \"Authorization: Bearer $TOKEN\"      # 200: the token has the scope
+curl -i http://{address}/api/products/7                                     # 200: public
+curl -i http://{address}/api/products/7 -X DELETE                           # 405
 
-Ctrl-C ends it.",
-        envoy.admin_address(),
+For API keys, in another shell here:
+",
+        gateway.envoy.admin_address(),
         token(&json!({}))
+    );
+    for (name, value) in &gateway.environment {
+        println!("export {name}='{value}'");
+    }
+    println!(
+        "export GATEWAY=http://{address} PATH=\"$PWD/target/debug:$PATH\"
+KEY=$(tollgate keys create --user me --scope orders.read)
+curl -i $GATEWAY/api/orders -H \"x-api-key: $KEY\"                          # 200
+
+Ctrl-C ends it."
     );
 }

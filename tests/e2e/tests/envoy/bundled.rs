@@ -1,16 +1,14 @@
 //! The gateway that users start with: `envoy/envoy.yaml`, and the demo that plays its story.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
-use tollgate_e2e::bootstrap::bundled;
+use tollgate_e2e::bundled::Bundled;
 use tollgate_e2e::case::repository;
-use tollgate_e2e::echo::Echo;
-use tollgate_e2e::envoy::{Envoy, validate};
+use tollgate_e2e::envoy::validate;
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 use tollgate_e2e::raw::{self, request};
 
@@ -21,23 +19,21 @@ fn it_is_valid_as_it_is() {
 
 #[test]
 fn it_strips_before_the_route_is_chosen_and_refuses_other_spellings() {
-    let services = ["user-service", "order-service", "product-service"].map(|name| (name, Echo::start(name)));
-    let upstreams: BTreeMap<_, _> = services.iter().map(|(name, echo)| (*name, echo.address)).collect();
-    let mut bootstrap = bundled(&upstreams);
     // A route that matches on an identity header: a client must not be able to choose it.
-    let manager = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
-    let routes = manager["route_config"]["virtual_hosts"][0]["routes"]
-        .as_array_mut()
-        .expect("routes");
-    routes.insert(
-        0,
-        json!({
-            "name": "products",
-            "match": {"prefix": "/", "headers": [{"name": "x-user-id", "present_match": true}]},
-            "route": {"cluster": "user-service"},
-        }),
-    );
-    let envoy = Envoy::start(&bootstrap);
+    let gateway = Bundled::start(|bootstrap| {
+        let connection = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+        let hosts = &mut connection["typed_config"]["route_config"]["virtual_hosts"];
+        let routes = hosts[0]["routes"].as_array_mut().expect("routes");
+        routes.insert(
+            0,
+            json!({
+                "name": "products",
+                "match": {"prefix": "/", "headers": [{"name": "x-user-id", "present_match": true}]},
+                "route": {"cluster": "user-service"},
+            }),
+        );
+    });
+    let envoy = &gateway.envoy;
     let get = |path: &str, headers: &[(&str, &str)]| {
         let headers: Vec<_> = [("host", "a")].iter().chain(headers).copied().collect();
         envoy.send(&request("GET", path, &headers, b""))
@@ -151,4 +147,60 @@ fn the_demo_serves_until_it_is_ended_and_takes_envoy_along() {
         .expect("bash runs");
     assert!(ended.success() && child.wait().expect("a process").success());
     assert!(raw::get(*admin, "/ready").is_err(), "Envoy is still there");
+}
+
+/// The commands of README.md under "API keys", one after the other in one shell, and what they print.
+#[test]
+fn the_readmes_five_commands_for_a_key_do_what_it_says() {
+    let gateway = Bundled::start(|_| {});
+    let readme = fs::read_to_string(repository().join("README.md")).expect("README.md");
+    let block = readme
+        .split("```console\n")
+        .find(|block| block.starts_with("$ KEY=$(tollgate keys create"))
+        .and_then(|block| block.split("```").next())
+        .expect("a console block");
+    assert_eq!(block.lines().filter(|line| line.starts_with("$ ")).count(), 5);
+    // What README.md calls it, the first time that it does.
+    let sample = block
+        .split("has the id ")
+        .nth(1)
+        .and_then(|rest| rest.get(..12))
+        .expect("an id");
+    let script: String = block
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ "))
+        .map(|command| format!("{}\n", command.replace(sample, "${KEY:8:12}")))
+        .collect();
+    let output = Command::new("bash")
+        .args([
+            "-e",
+            "-c",
+            &format!("exec 2>&1\n{script}echo \"id ${{KEY:8:12}} ${{NEW:8:12}}\""),
+        ])
+        .env(
+            "PATH",
+            format!("{}:/usr/bin:/bin", repository().join("target/debug").display()),
+        )
+        .env("GATEWAY", format!("http://{}", gateway.envoy.address()))
+        .envs(gateway.environment.iter().map(|(name, value)| (name, value)))
+        .output()
+        .expect("bash runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let (printed, ids) = text.trim_end().rsplit_once("\nid ").expect("the ids");
+    let mut ids = ids.split(' ');
+    let printed = printed
+        .replace(ids.next().expect("the old id"), "OLD")
+        .replace(ids.next().expect("the new id"), "NEW");
+    let samples: Vec<_> = block
+        .split("has the id ")
+        .skip(1)
+        .filter_map(|rest| rest.get(..12))
+        .collect();
+    let shown = block
+        .lines()
+        .filter(|line| !line.starts_with("$ "))
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert_eq!(printed, shown.replace(samples[0], "OLD").replace(samples[1], "NEW"));
 }

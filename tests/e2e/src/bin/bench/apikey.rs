@@ -1,11 +1,20 @@
-//! API keys: known ones, beside Envoy's own filter and with very many of them, and the host calls that they cost.
+//! API keys: known ones, beside Envoy's own filter, with very many of them and by a key service; the host calls that they
+//! cost; and how fast the key service is.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::thread;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tollgate::api_key::Minted;
 use tollgate_e2e::bootstrap::{Bare, api_key_auth, direct, listener};
 use tollgate_e2e::echo::Echo;
 use tollgate_e2e::envoy::{Envoy, Options};
+use tollgate_e2e::key_service::KeyService;
 use tollgate_e2e::keys::{SECRET, config, mint, record};
+use tollgate_e2e::postgres::Postgres;
+use tollgate_e2e::raw::{self, request};
 
 use crate::measure::{ROUNDS, cost, host_calls, median, message};
 use crate::{Row, calibration};
@@ -14,10 +23,17 @@ use crate::{Row, calibration};
 const CALLS: &str = "headers
 clock
 property source.address
-remove x-api-key
-set x-user-id u1
-set x-auth-method api_key
-set x-api-key-id 0123456789ab";
+replace";
+
+/// The same for a key that the key service knows, and all workers remember.
+const CALLS_WITH_SERVICE: &str = "headers
+clock
+property source.address
+shared bench
+replace";
+
+const ADMIN: &str = "an-administration-token-of-the-bench";
+const LOOKUP: &str = "a-lookup-token-of-the-bench-0123456789";
 
 const EMPTY: usize = 1;
 const NATIVE: usize = 2;
@@ -32,6 +48,9 @@ pub(crate) fn run() -> Vec<Row> {
     rows.push(calls("the user alone", json!({})));
     let whole = json!({"tenant_id": "t", "roles": ["a"], "scopes": ["s"], "plan": "p"});
     rows.push(calls("everything", whole));
+    drop((few, many));
+    rows.extend(remembered());
+    rows.extend(lookups());
     rows
 }
 
@@ -47,11 +66,7 @@ fn gateway(keys: &[Minted]) -> Envoy {
         listener("native", vec![api_key_auth(&plain)], vec![direct()]),
         calibration(CALLS),
     ];
-    let options = Options {
-        concurrency: 1,
-        ..Options::default()
-    };
-    Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log))
+    start(&bare)
 }
 
 /// A thousand keys in turn.
@@ -96,6 +111,146 @@ fn known(few: &Envoy, many: &Envoy, minted: &[Minted]) -> Vec<Row> {
     ]
 }
 
+/// A key that a key service knows, once it is remembered.
+fn remembered() -> Vec<Row> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = serve(&format!("sqlite:{}", folder.path().join("keys.db").display()));
+    let made = create(&service, &json!({"user_id": "u1"}));
+    let mut config = config(&[]);
+    config["api_keys"]["lookup"] =
+        json!({"cluster": "keys", "token": {"env": "LOOKUP"}, "cache": "10m", "timeout": "5s"});
+    let mut bare = Bare::new(config, &Echo::start("upstream"));
+    bare.clusters = vec![("keys", service.address())];
+    bare.environment = [SECRET, ("LOOKUP", LOOKUP)]
+        .map(|(name, value)| (name.into(), value.into()))
+        .into();
+    bare.routes = Some(vec![direct()]);
+    bare.listeners = vec![
+        listener("empty", vec![], vec![direct()]),
+        calibration(CALLS_WITH_SERVICE),
+    ];
+    let envoy = start(&bare);
+    let message = message("x-api-key", &made);
+    let calls = host_calls(&envoy, &message);
+    let messages = vec![message; 10_000];
+    let mut rounds = Vec::new();
+    for round in 0..ROUNDS {
+        eprintln!("  remembered key, round {} of {ROUNDS}", round + 1);
+        rounds.push([0, 1, 2].map(|place| cost(&envoy, place, &messages)));
+    }
+    let column = |place: usize| median(&rounds.iter().map(|round| round[place]).collect::<Vec<_>>());
+    let pairs: Vec<_> = rounds.iter().map(|[ours, _, calibration]| ours / calibration).collect();
+    vec![
+        Row::new(
+            "apikey",
+            "key of the service, remembered, whole chain",
+            column(0),
+            "us/request",
+        )
+        .against(column(2), &pairs, Some(1.25)),
+        Row::calls(
+            "apikey",
+            "host calls for a remembered key of the service".into(),
+            &calls,
+        ),
+    ]
+}
+
+/// The key service alone, asked about ten thousand keys by eight connections.
+fn lookups() -> Vec<Row> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let postgres = Postgres::shared();
+    let services = [
+        (
+            "SQLite",
+            serve(&format!("sqlite:{}", folder.path().join("keys.db").display())),
+        ),
+        ("PostgreSQL", serve(&postgres.database())),
+    ];
+    let hashes: Vec<Vec<String>> = services
+        .iter()
+        .map(|(name, service)| {
+            eprintln!("  filling {name} ...");
+            let minted: Vec<_> = (0..10_000).map(|_| mint()).collect();
+            minted.iter().map(|minted| import(service, minted)).collect()
+        })
+        .collect();
+    let mut rounds = Vec::new();
+    for round in 0..ROUNDS {
+        eprintln!("  lookups, round {} of {ROUNDS}", round + 1);
+        rounds.push([0, 1].map(|place| lookups_per_second(&services[place].1, &hashes[place])));
+    }
+    let row = |place: usize| {
+        let what = format!("lookups by the key service, 10,000 keys, {}", services[place].0);
+        let rates: Vec<_> = rounds.iter().map(|round| round[place]).collect();
+        Row::new("apikey", what, median(&rates), "per second")
+    };
+    vec![row(0), row(1)]
+}
+
+fn lookups_per_second(service: &KeyService, hashes: &[String]) -> f64 {
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for hashes in hashes.chunks(hashes.len() / 8) {
+            scope.spawn(move || {
+                let mut stream = TcpStream::connect(service.address()).expect("a connection");
+                for hash in hashes {
+                    let body = json!({"hashes": [hash]}).to_string();
+                    let bytes = request(
+                        "POST",
+                        "/v1/keys/lookup",
+                        &bearer(&format!("Bearer {LOOKUP}")),
+                        body.as_bytes(),
+                    );
+                    stream.write_all(&bytes).expect("sent");
+                    let answer = raw::read(&mut stream, false).expect("an answer");
+                    assert_eq!(answer.json()["key"]["hash"], *hash.as_str());
+                }
+            });
+        }
+    });
+    hashes.len() as f64 / began.elapsed().as_secs_f64()
+}
+
+fn serve(database: &str) -> KeyService {
+    let environment = [
+        SECRET,
+        ("TOLLGATE_KEYS_DATABASE", database),
+        ("TOLLGATE_KEYS_ADMIN_TOKEN", ADMIN),
+        ("TOLLGATE_KEYS_LOOKUP_TOKEN", LOOKUP),
+    ];
+    KeyService::start(&environment, &[])
+}
+
+fn bearer(authorization: &str) -> [(&str, &str); 3] {
+    [
+        ("host", "keys"),
+        ("content-type", "application/json"),
+        ("authorization", authorization),
+    ]
+}
+
+fn create(service: &KeyService, body: &Value) -> String {
+    let response = service.request("POST", "/v1/keys", Some(ADMIN), Some(body));
+    response.json()["key"].as_str().expect("a key").to_owned()
+}
+
+/// The hash that it is known by.
+fn import(service: &KeyService, minted: &Minted) -> String {
+    let record = record(minted);
+    let response = service.request("POST", "/v1/keys/import", Some(ADMIN), Some(&record));
+    assert_eq!(response.status, 201, "{}", response.text());
+    record["hash"].as_str().expect("a hash").to_owned()
+}
+
+fn start(bare: &Bare) -> Envoy {
+    let options = Options {
+        concurrency: 1,
+        ..Options::default()
+    };
+    Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log))
+}
+
 fn memory(few: &Envoy, many: &Envoy) -> Row {
     let mut row = Row::new(
         "apikey",
@@ -116,11 +271,7 @@ fn calls(what: &str, more: Value) -> Row {
     let mut bare = Bare::new(config(&[key]), &Echo::start("upstream"));
     bare.environment.insert(SECRET.0.into(), SECRET.1.into());
     bare.routes = Some(vec![direct()]);
-    let options = Options {
-        concurrency: 1,
-        ..Options::default()
-    };
-    let envoy = Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log));
+    let envoy = start(&bare);
     let calls = host_calls(&envoy, &message("x-api-key", &minted.key));
     Row::calls("apikey", format!("host calls for a known key with {what}"), &calls)
 }

@@ -12,10 +12,7 @@ use crate::{Row, calibration};
 /// What Tollgate asks of Envoy for a known token that names its user alone.
 const CALLS: &str = "headers
 clock
-remove authorization
-set x-user-id u1
-set x-auth-method jwt
-set x-auth-issuer https://issuer.example";
+replace";
 
 const EMPTY: usize = 1;
 const NATIVE: usize = 2;

@@ -1,0 +1,126 @@
+//! The gateway that users start with, `envoy/envoy.yaml`, with everything that it needs on this machine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::bootstrap::{address, wasm_file};
+use crate::case::{repository, with_keys};
+use crate::echo::Echo;
+use crate::envoy::{Envoy, Options};
+use crate::key_service::KeyService;
+use crate::keys::SECRET;
+
+/// Envoy, three services behind it, and a key service.
+pub struct Bundled {
+    /// The gateway.
+    pub envoy: Envoy,
+    /// What `tollgate keys` needs in its environment to work on the same keys.
+    pub environment: Vec<(String, String)>,
+    keys: KeyService,
+    _folder: TempDir,
+}
+
+impl Bundled {
+    /// Starts all of it. `change` may change Envoy's configuration.
+    pub fn start(change: impl FnOnce(&mut Value)) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let database = format!("sqlite:{}", folder.path().join("keys.db").display());
+        let environment: Vec<(String, String)> = environment(&database)
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let keys = KeyService::start(&environment_of(&environment), &[]);
+        let mut upstreams: BTreeMap<_, _> = SERVICES.map(|name| (name, Echo::start(name).address)).into();
+        upstreams.insert("key-service", keys.address());
+        let mut bootstrap = bootstrap(&upstreams);
+        change(&mut bootstrap);
+        let options = Options {
+            environment: environment.iter().cloned().collect(),
+            ..Options::default()
+        };
+        let envoy = Envoy::try_start(&bootstrap, &options).unwrap_or_else(|refused| panic!("{}", refused.log));
+        Self {
+            envoy,
+            environment,
+            keys,
+            _folder: folder,
+        }
+    }
+
+    /// A new API key.
+    pub fn create_key(&self, body: &Value) -> String {
+        let made = self.keys.request("POST", "/v1/keys", Some(ADMIN), Some(body));
+        made.json()["key"].as_str().expect("a key").to_owned()
+    }
+
+    /// Ends an API key.
+    pub fn revoke_key(&self, id: &str) {
+        let path = format!("/v1/keys/{id}/revoke");
+        let revoked = self.keys.request("POST", &path, Some(ADMIN), None);
+        assert_eq!(revoked.status, 200, "{}", revoked.text());
+    }
+}
+
+/// What gateway and key service have in common.
+pub fn environment(database: &str) -> [(&str, &str); 4] {
+    [
+        SECRET,
+        ("TOLLGATE_KEYS_DATABASE", database),
+        ("TOLLGATE_KEYS_ADMIN_TOKEN", ADMIN),
+        ("TOLLGATE_KEYS_LOOKUP_TOKEN", "a-lookup-token-of-the-bundled-gateway"),
+    ]
+}
+
+fn environment_of(environment: &[(String, String)]) -> Vec<(&str, &str)> {
+    environment
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
+}
+
+/// `envoy/envoy.yaml` with ports that the system chooses, its clusters at `upstreams`, and the issuer's keys.
+fn bootstrap(upstreams: &BTreeMap<&str, SocketAddr>) -> Value {
+    let path = repository().join("envoy/envoy.yaml");
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut bootstrap: Value =
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    bootstrap["admin"]["address"] = address(0);
+    let resources = &mut bootstrap["static_resources"];
+    for listener in resources["listeners"].as_array_mut().expect("listeners") {
+        listener["address"] = address(0);
+    }
+    for cluster in resources["clusters"].as_array_mut().expect("clusters") {
+        let name = cluster["name"].as_str().expect("a name").to_owned();
+        let upstream = upstreams
+            .get(name.as_str())
+            .unwrap_or_else(|| panic!("no upstream is called {name}"));
+        cluster["type"] = "STATIC".into();
+        cluster["load_assignment"]["endpoints"] =
+            json!([{"lb_endpoints": [{"endpoint": {"address": address(upstream.port())}}]}]);
+    }
+    visit(&mut bootstrap, &mut |member, value| match member {
+        "filename" if value.as_str().is_some_and(|name| name.ends_with("tollgate.wasm")) => *value = wasm_file().into(),
+        "inline" => *value = with_keys("$keys".into()),
+        _ => {}
+    });
+    bootstrap
+}
+
+/// Calls `change` for every member of every object.
+fn visit(value: &mut Value, change: &mut impl FnMut(&str, &mut Value)) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| visit(item, change)),
+        Value::Object(members) => members.iter_mut().for_each(|(name, value)| {
+            change(name, value);
+            visit(value, change);
+        }),
+        _ => {}
+    }
+}
+
+const SERVICES: [&str; 3] = ["user-service", "order-service", "product-service"];
+
+const ADMIN: &str = "an-administration-token-of-the-bundled-gateway";
