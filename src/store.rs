@@ -53,7 +53,10 @@ pub mod memory {
 
     /// A map in this process; clones are the same map.
     #[derive(Debug, Default, Clone)]
-    pub struct Memory(Rc<RefCell<HashMap<String, (Vec<u8>, u32)>>>);
+    pub struct Memory(Rc<RefCell<HashMap<String, Ticketed>>>);
+
+    /// A value and its ticket.
+    type Ticketed = (Vec<u8>, u32);
 
     impl Store for Memory {
         fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
