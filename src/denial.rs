@@ -34,6 +34,8 @@ pub enum DenialKind {
     NoPolicy,
     /// The method is not allowed here.
     MethodNotAllowed,
+    /// The client has used what it may.
+    RateLimited,
     /// Too many credentials from the same source were not acceptable.
     TooManyAttempts,
     /// The keys that would decide cannot be had.
@@ -57,7 +59,7 @@ pub struct Refusal {
 
 impl DenialKind {
     /// Every kind, for the tests that hold the documentation to this table.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::InvalidRequest,
         Self::MultipleCredentials,
         Self::MissingCredentials,
@@ -67,6 +69,7 @@ impl DenialKind {
         Self::Forbidden,
         Self::NoPolicy,
         Self::MethodNotAllowed,
+        Self::RateLimited,
         Self::TooManyAttempts,
         Self::KeysUnavailable,
         Self::Unavailable,
@@ -84,6 +87,7 @@ impl DenialKind {
             Self::Forbidden => refusal(403, "Forbidden", "forbidden", 7),
             Self::NoPolicy => refusal(403, "Forbidden", "no_policy", 7),
             Self::MethodNotAllowed => refusal(405, "Method Not Allowed", "method_not_allowed", 12),
+            Self::RateLimited => refusal(429, "Too Many Requests", "rate_limited", 8),
             Self::TooManyAttempts => refusal(429, "Too Many Requests", "too_many_attempts", 8),
             Self::KeysUnavailable => refusal(503, "Service Unavailable", "keys_unavailable", 14),
             Self::Unavailable => refusal(503, "Service Unavailable", "unavailable", 14),

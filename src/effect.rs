@@ -9,10 +9,12 @@ pub enum Effect {
     RemoveHeader(Vec<u8>),
     /// Make this the one value of a request header.
     SetHeader(String, Vec<u8>),
+    /// Make this the one value of a header of the response, whoever makes it.
+    SetResponseHeader(&'static str, String),
     /// Remove every value of a request trailer.
     RemoveTrailer(Vec<u8>),
     /// Hold the request, and tell its headers again when [`Exchange::is_ready`](crate::exchange::Exchange::is_ready).
-    /// Always the only effect.
+    /// Always the last effect, and none before it changes the request.
     Wait,
     /// Answer the request now; nothing reaches an upstream. Always the last effect.
     Reply(Reply),

@@ -9,6 +9,7 @@ use crate::headers::Headers;
 use crate::plan::{Plan, Selection, counter};
 use crate::policy::Stop;
 use crate::policy::identity_headers::connection_effect;
+use crate::policy::rate_limit::Quota;
 use crate::remote::Awaited;
 use crate::request::Request;
 use crate::store::Store;
@@ -20,12 +21,18 @@ pub struct Exchange {
     plan: Rc<Plan>,
     /// What the request waits for, or has waited for.
     awaited: Option<Box<dyn Awaited>>,
+    /// What was left to the client when the request began to wait.
+    quota: Option<Quota>,
 }
 
 impl Exchange {
     /// Begins an exchange, which keeps this plan to its end whatever is configured meanwhile.
     pub fn new(plan: Rc<Plan>) -> Self {
-        Self { plan, awaited: None }
+        Self {
+            plan,
+            awaited: None,
+            quota: None,
+        }
     }
 
     /// Whether the next event should carry Envoy's route name.
@@ -67,16 +74,31 @@ impl Exchange {
             Err(denial) => return refuse(denial, NO_ROUTE, Vec::new(), headers),
         };
         request.may_wait = may_wait;
+        request.is_resumed = self.awaited.is_some();
+        request.quota = self.quota.take();
         request.effects.extend(self.strip(headers).map(Effect::RemoveHeader));
         request.effects.extend(connection_effect(headers));
         let (name, outcome) = decide(&plan, &mut request, world);
-        let effects = request.effects;
+        let mut effects = request.effects;
+        let quota = request.quota.as_ref();
+        let quota_headers = quota.map(|quota| quota.headers(plan.quota_headers)).unwrap_or_default();
         match outcome {
-            Ok(()) => effects,
-            Err(Stop::Deny(denial)) => refuse(denial, name, effects, headers),
+            Ok(()) => {
+                let set = |(name, value)| Effect::SetResponseHeader(name, value);
+                effects.extend(quota_headers.into_iter().map(set));
+                effects
+            }
+            Err(Stop::Deny(mut denial)) => {
+                denial.headers.extend(quota_headers);
+                refuse(denial, name, effects, headers)
+            }
             Err(Stop::Wait(awaited)) => {
                 self.awaited = Some(awaited);
-                vec![Effect::Wait]
+                self.quota = request.quota;
+                // What was counted stays counted.
+                effects.retain(|effect| matches!(effect, Effect::Count(_)));
+                effects.push(Effect::Wait);
+                effects
             }
         }
     }

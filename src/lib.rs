@@ -29,6 +29,8 @@ pub mod headers;
 pub mod identity;
 pub mod jose;
 pub mod keys;
+pub mod limit;
+pub mod origin;
 pub mod plan;
 pub mod policy;
 pub mod remote;

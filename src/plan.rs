@@ -7,6 +7,7 @@ use crate::credential::Source;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::identity_headers::IdentityHeaders;
 use crate::policy::jwt::Issuers;
+use crate::policy::rate_limit::{KeyPart, Limits, QuotaHeaders};
 use crate::policy::{Definitions, Policy, REGISTRY, RouteContext, Stage};
 use crate::remote::Remote;
 use crate::request::Request;
@@ -22,7 +23,10 @@ pub struct Plan {
     pub needs_route_name: bool,
     /// What calls other services.
     pub remotes: Vec<Rc<dyn Remote>>,
+    /// How responses tell what is left.
+    pub quota_headers: QuotaHeaders,
     api_keys: Option<Rc<ApiKeys>>,
+    limits: Rc<Limits>,
     rules: Vec<Rule>,
     fallback: Option<Rc<Route>>,
 }
@@ -79,10 +83,13 @@ impl Plan {
                 Rc::new(ApiKeys::compile(keys, environment, report))
             })
         });
+        let limits = report.within("rate_limits", |report| Limits::compile(&config.rate_limits, report));
+        let limits = Rc::new(limits);
         let definitions = Definitions {
             identity: Rc::clone(&identity),
             jwt,
             api_keys,
+            limits: Rc::clone(&limits),
         };
         check_names(config, &definitions, &mut report);
         let rules = compile_rules(config, &definitions, &mut report);
@@ -100,6 +107,8 @@ impl Plan {
         Ok(Self {
             remotes: published.chain(services).collect(),
             api_keys: definitions.api_keys,
+            limits,
+            quota_headers: config.quota_headers,
             identity,
             needs_route_name,
             rules,
@@ -107,8 +116,9 @@ impl Plan {
         })
     }
 
-    /// Makes what the workers share, before there is traffic.
-    pub fn prepare(&self, store: &dyn Store) {
+    /// Makes what the workers share, before there is traffic. `seed` is unpredictable.
+    pub fn prepare(&self, seed: [u8; 16], store: &dyn Store) {
+        self.limits.prepare(seed, store);
         for remote in &self.remotes {
             remote.prepare(store);
         }
@@ -168,7 +178,14 @@ fn check_names(config: &Config, definitions: &Definitions, report: &mut Report) 
         let names = key.attributes.keys();
         names.map(move |name| (format!("api_keys.keys[{index}].attributes.{name}"), name.as_str()))
     });
-    for (path, attribute) in claims.chain(keys) {
+    let limits = config.rate_limits.iter().enumerate().flat_map(|(index, limit)| {
+        let parts = limit.key.iter().enumerate();
+        parts.filter_map(move |(place, part)| match part {
+            KeyPart::Claim(name) => Some((format!("rate_limits[{index}].key[{place}]"), name.as_str())),
+            _ => None,
+        })
+    });
+    for (path, attribute) in claims.chain(keys).chain(limits) {
         if !definitions.identity.has_attribute(attribute) {
             report.error_at(
                 path,
@@ -220,8 +237,10 @@ fn compile_rule(
     };
     let policies = compile_policies(
         &RouteContext {
+            name: &name,
             auth,
             require,
+            rate_limits: route.rate_limits.as_ref().unwrap_or(&defaults.rate_limits),
             definitions,
         },
         report,
@@ -235,8 +254,10 @@ fn compile_rule(
 fn compile_fallback(defaults: &DefaultsConfig, definitions: &Definitions, report: &mut Report) -> Option<Rc<Route>> {
     let auth = defaults.auth.as_ref()?;
     let route = RouteContext {
+        name: "default",
         auth: Some(auth),
         require: defaults.require.as_ref(),
+        rate_limits: &defaults.rate_limits,
         definitions,
     };
     let policies = compile_policies(&route, report);

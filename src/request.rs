@@ -1,12 +1,16 @@
 //! A request as policies see it: taken apart once, without the headers that only the gateway may set.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::net::IpAddr;
 
 use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
 use crate::headers::Headers;
 use crate::identity::Identity;
 use crate::policy::identity_headers::ManagedNames;
+use crate::policy::rate_limit::Quota;
+use crate::world::World;
 
 /// One request on its way through the policies.
 #[derive(Debug)]
@@ -23,12 +27,17 @@ pub struct Request<'a> {
     pub route_name: Option<&'a str>,
     /// Whether it may be held until keys arrive.
     pub may_wait: bool,
+    /// Whether it was held, and has been counted before.
+    pub is_resumed: bool,
+    /// What is left to the client, of the limit of which the least is.
+    pub quota: Option<Quota>,
     /// Who it is from; set by the authenticate stage alone.
     pub identity: Option<Identity>,
     /// What is to be done to it, in order.
     pub effects: Vec<Effect>,
     headers: &'a Headers,
     managed: &'a ManagedNames,
+    address: OnceCell<Option<IpAddr>>,
 }
 
 impl<'a> Request<'a> {
@@ -53,11 +62,19 @@ impl<'a> Request<'a> {
             query,
             route_name,
             may_wait: false,
+            is_resumed: false,
+            quota: None,
             identity: None,
             effects: Vec::new(),
             headers,
             managed,
+            address: OnceCell::new(),
         })
+    }
+
+    /// Where it comes from, asked for once.
+    pub fn client_address(&self, world: &dyn World) -> Option<IpAddr> {
+        *self.address.get_or_init(|| world.client_address())
     }
 
     /// Every value of a header that the client may set; managed names look absent.

@@ -2,7 +2,7 @@
 //! fill it for good.
 //!
 //! The table has a fixed number of slots, made before there is traffic. A slot holds a few entries; one more displaces
-//! the entry that ends first.
+//! the entry that ends first ([`Slots::change`]), or shares one where nothing may be forgotten ([`Slots::share`]).
 
 use std::cell::Cell;
 
@@ -13,6 +13,7 @@ use crate::store::{Store, update};
 pub struct Slots {
     prefix: String,
     count: u32,
+    ways: usize,
     max_value: usize,
 }
 
@@ -29,11 +30,12 @@ pub struct Entry {
 }
 
 impl Slots {
-    /// A table for about so many entries of no more than `max_value` bytes.
-    pub fn new(prefix: String, entries: u32, max_value: usize) -> Self {
+    /// A table for about so many entries of no more than `max_value` bytes, `ways` in each slot.
+    pub fn new(prefix: String, entries: u32, ways: u16, max_value: usize) -> Self {
         Self {
             prefix,
-            count: entries.div_ceil(WAYS as u32).max(1),
+            count: entries.div_ceil(ways.max(1).into()).max(1),
+            ways: ways.max(1).into(),
             max_value: max_value.min(u16::MAX.into()),
         }
     }
@@ -85,6 +87,48 @@ impl Slots {
         changed.or_else(|| unchanged.take())
     }
 
+    /// Changes the entry of this name, and forgets none whose time is not over: in a full slot, names without an entry
+    /// share the one that is least used, which counts for all of them from then on. `change` returns the entry after it, or
+    /// `None` to leave it. `None` where the race for the slot was lost too often.
+    pub fn share<T>(
+        &self,
+        name: &Name,
+        now: u64,
+        store: &dyn Store,
+        usage: impl Fn(&Entry) -> u64,
+        change: impl Fn(Option<&Entry>) -> (Option<Entry>, T),
+    ) -> Option<T> {
+        let unchanged = Cell::new(None);
+        let changed = update(store, &self.key(self.slot(name)), |bytes| {
+            let mut live: Vec<_> = Entries(bytes.unwrap_or_default())
+                .map(|(own, entry)| (own, entry.to_entry()))
+                .filter(|(_, entry)| entry.until > now)
+                .collect();
+            let place = |own: [u8; FINGERPRINT]| live.iter().position(|(other, _)| *other == own);
+            let place = place(fingerprint(name)).or_else(|| place(SHARED)).or_else(|| {
+                let least = live.iter().enumerate().min_by_key(|(_, (_, entry))| usage(entry));
+                least.map(|(place, _)| place).filter(|_| live.len() >= self.ways)
+            });
+            let found = place.and_then(|place| live.get(place));
+            let (new, result) = change(found.map(|(_, entry)| entry));
+            let Some(new) = new else {
+                unchanged.set(Some(result));
+                return None;
+            };
+            match place.and_then(|place| live.get_mut(place)) {
+                Some((own, entry)) if *own == fingerprint(name) => *entry = new,
+                Some(shared) => *shared = (SHARED, new),
+                None => live.push((fingerprint(name), new)),
+            }
+            let mut bytes = Vec::new();
+            for (own, entry) in &live {
+                append(&mut bytes, *own, entry.until, &entry.value);
+            }
+            Some((bytes, result))
+        });
+        changed.or_else(|| unchanged.take())
+    }
+
     /// Makes this the entry of this name.
     pub fn put(&self, name: &Name, entry: &Entry, now: u64, store: &dyn Store) {
         self.change(name, now, store, |_| Ok::<_, ()>((Some(entry.clone()), ())));
@@ -117,7 +161,7 @@ impl Slots {
 
     fn encode(&self, mut others: Vec<([u8; FINGERPRINT], Borrowed<'_>)>, name: &Name, new: Option<&Entry>) -> Vec<u8> {
         let new = new.filter(|entry| entry.value.len() <= self.max_value);
-        if new.is_some() && others.len() >= WAYS {
+        if new.is_some() && others.len() >= self.ways {
             let first = others.iter().enumerate().min_by_key(|(_, (_, entry))| entry.until);
             if let Some((at, _)) = first {
                 others.swap_remove(at);
@@ -194,8 +238,8 @@ fn fingerprint(name: &Name) -> [u8; FINGERPRINT] {
 
 const FINGERPRINT: usize = 16;
 
-/// Entries in a slot.
-const WAYS: usize = 4;
+/// The entry that several names share.
+const SHARED: [u8; FINGERPRINT] = [0; FINGERPRINT];
 
 #[cfg(test)]
 mod tests {
@@ -215,7 +259,7 @@ mod tests {
     }
 
     fn table(entries: u32) -> (Slots, Memory) {
-        let (slots, store) = (Slots::new("t".into(), entries, 100), Memory::default());
+        let (slots, store) = (Slots::new("t".into(), entries, 4, 100), Memory::default());
         slots.prepare(&store);
         (slots, store)
     }
@@ -265,7 +309,7 @@ mod tests {
         let sizes: Vec<_> = (0..16)
             .map(|slot| store.read(&format!("t.{slot}")).unwrap().0.len())
             .collect();
-        assert!(sizes.iter().all(|&size| size == WAYS * (16 + 8 + 2 + 100)), "{sizes:?}");
+        assert!(sizes.iter().all(|&size| size == 4 * (16 + 8 + 2 + 100)), "{sizes:?}");
         assert!(store.read("t.16").is_none());
         slots.put(&name(1), &entry(u64::MAX, &"v".repeat(101)), 0, &store);
         assert_eq!(slots.find(&name(1), 0, &store), None, "too large");
@@ -290,6 +334,62 @@ mod tests {
             })
         };
         assert_eq!([count(2), count(2), count(2)], [Some(1), Some(2), Some(2)]);
+    }
+
+    /// Counts a name's uses; what it is told after this one.
+    fn used(slots: &Slots, store: &Memory, name: Name, now: u64) -> u8 {
+        let usage = |entry: &Entry| entry.value[0].into();
+        let count = slots.share(&name, now, store, usage, |found| {
+            let count = found.map_or(0, |entry| entry.value[0]) + 1;
+            let entry = Entry {
+                until: 100,
+                value: vec![count],
+            };
+            (Some(entry), count)
+        });
+        count.unwrap()
+    }
+
+    #[test]
+    fn in_a_full_slot_names_share_the_least_used_entry_and_nobody_is_forgotten() {
+        let (slots, store) = table(1);
+        for number in 1..=4 {
+            for _ in 0..=number {
+                used(&slots, &store, name(number), 0);
+            }
+        }
+        assert_eq!(used(&slots, &store, name(9), 0), 3, "what 1 has used counts for 9 too");
+        assert_eq!(used(&slots, &store, name(8), 0), 4);
+        assert_eq!(used(&slots, &store, name(1), 0), 5, "and the other way");
+        assert_eq!(used(&slots, &store, name(4), 0), 6, "the others are their own");
+        assert_eq!(used(&slots, &store, name(9), 100), 1, "until its time is over");
+    }
+
+    #[test]
+    fn who_has_shared_gets_no_fresh_entry_while_that_one_lives() {
+        let (slots, store) = table(1);
+        let usage = |entry: &Entry| entry.value[0].into();
+        let put = |number: u8, until: u64| {
+            let value = vec![number];
+            slots.share(&name(number), 0, &store, usage, |_| {
+                (
+                    Some(Entry {
+                        until,
+                        value: value.clone(),
+                    }),
+                    (),
+                )
+            })
+        };
+        for number in 1..=4 {
+            put(number, if number == 4 { 10 } else { 1000 });
+        }
+        assert_eq!(used(&slots, &store, name(9), 0), 2);
+        assert_eq!(
+            used(&slots, &store, name(9), 50),
+            3,
+            "although the fourth entry has ended"
+        );
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub trait World {
         self.now_millis() / 1000
     }
 
+    /// Milliseconds of a clock that never goes back, the same for all workers.
+    fn monotonic_millis(&self) -> u64;
+
     /// The address that the host trusts to be the client's; `None` where it has none, as behind a Unix socket.
     fn client_address(&self) -> Option<IpAddr>;
 
@@ -53,7 +56,7 @@ pub mod simulated {
     /// Everything in it stands still until it is changed.
     #[derive(Debug)]
     pub struct Simulated {
-        /// Milliseconds since the epoch.
+        /// Milliseconds since the epoch, and of the clock that never goes back.
         pub now: Cell<u64>,
         /// Where requests come from.
         pub address: Cell<Option<IpAddr>>,
@@ -80,6 +83,10 @@ pub mod simulated {
 
     impl World for Simulated {
         fn now_millis(&self) -> u64 {
+            self.now.get()
+        }
+
+        fn monotonic_millis(&self) -> u64 {
             self.now.get()
         }
 

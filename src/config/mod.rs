@@ -14,6 +14,7 @@ use crate::policy::authenticate::AuthConfig;
 use crate::policy::authorize::RequireConfig;
 use crate::policy::identity_headers::IdentityConfig;
 use crate::policy::jwt::JwtConfig;
+use crate::policy::rate_limit::{LimitRef, QuotaHeaders, RateLimitConfig};
 use crate::route::MatchConfig;
 
 pub use decode::decode;
@@ -36,6 +37,12 @@ pub struct Config {
     /// API keys: how they look, how they are hashed, and where they are known.
     #[serde(default, deserialize_with = "values::present")]
     pub api_keys: Option<ApiKeysConfig>,
+    /// Limits, which routes name.
+    #[serde(default)]
+    pub rate_limits: Vec<RateLimitConfig>,
+    /// How responses tell what is left: `ratelimit` (default), `x_ratelimit` or `none`.
+    #[serde(default)]
+    pub quota_headers: QuotaHeaders,
     /// What a rule inherits where it says nothing, and what a request gets that no rule names.
     #[serde(default)]
     pub defaults: DefaultsConfig,
@@ -55,6 +62,8 @@ pub struct DefaultsConfig {
     /// What an identity must have.
     #[serde(deserialize_with = "values::present")]
     pub require: Option<RequireConfig>,
+    /// The limits that a request must be within, by name, or as `{ limit: NAME, cost: 5 }`.
+    pub rate_limits: Vec<LimitRef>,
 }
 
 /// One rule: which requests, and what they need.
@@ -76,6 +85,10 @@ pub struct RouteConfig {
     /// What an identity must have; inherited from `defaults` where absent.
     #[serde(default, deserialize_with = "values::present")]
     pub require: Option<RequireConfig>,
+    /// The limits that a request must be within, by name, or as `{ limit: NAME, cost: 5 }`; inherited from `defaults` where
+    /// absent, `[]` for none.
+    #[serde(default, deserialize_with = "values::present")]
+    pub rate_limits: Option<Vec<LimitRef>>,
 }
 
 /// Named values of the environment: secrets, which never stand in the configuration itself.

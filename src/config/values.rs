@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// A span of time, written as a whole number and a unit: `250ms`, `60s`, `10m`, `24h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(pub std::time::Duration);
 
 /// A moment, written as RFC 3339 has it: `2027-01-01T00:00:00Z`. Seconds since the epoch.
@@ -219,6 +219,11 @@ pub fn integer<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> R
 
     let number = deserializer.deserialize_any(Integer)?;
     T::try_from(number).map_err(|_| D::Error::invalid_value(Unexpected::Unsigned(number), &"a smaller number"))
+}
+
+/// The same where it may be absent.
+pub fn integer_if_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    integer(deserializer).map(Some)
 }
 
 // === for the schema ===

@@ -16,6 +16,7 @@ pub(super) struct HostError(pub(super) u32);
 pub(super) enum Map {
     RequestHeaders = 0,
     RequestTrailers = 1,
+    ResponseHeaders = 2,
     CallResponseHeaders = 6,
 }
 
@@ -66,6 +67,12 @@ unsafe extern "C" {
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
     fn proxy_log(level: u32, message: *const u8, message_size: usize) -> u32;
+}
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    /// WASI's own: the standard library's `Instant` does not show its number.
+    fn clock_time_get(id: u32, precision: u64, time: *mut u64) -> u32;
 }
 
 /// Envoy's log level for Wasm; everything where it cannot be told.
@@ -146,6 +153,16 @@ pub(super) fn set_effective_context(context: u32) -> Result<(), HostError> {
 pub(super) fn continue_request() -> Result<(), HostError> {
     // SAFETY: a plain number.
     checked(unsafe { proxy_continue_stream(HTTP_REQUEST) })
+}
+
+/// Nanoseconds of the monotonic clock, which all VMs of a process share; 0 where it cannot be told.
+pub(super) fn monotonic_nanos() -> u64 {
+    let mut time = 0;
+    // SAFETY: the pointer is to a live local.
+    match unsafe { clock_time_get(MONOTONIC, 1, &raw mut time) } {
+        0 => time,
+        _ => 0,
+    }
 }
 
 /// A property by its path; `None` where it has no value here.
@@ -265,6 +282,7 @@ fn serialize(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
 }
 
 const OK: u32 = 0;
+const MONOTONIC: u32 = 1;
 const COUNTER: u32 = 0;
 const HTTP_REQUEST: u32 = 0;
 const CALL_RESPONSE_BODY: u32 = 4;

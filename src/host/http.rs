@@ -1,5 +1,6 @@
 //! One request's context: events in, effects out.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
@@ -9,7 +10,7 @@ use super::abi::{self, HostError, Map};
 use super::edits::Edits;
 use super::metrics;
 use super::waiting::{Held, WaitingRoom};
-use super::world::Envoy;
+use super::world::{Envoy, begin_callback};
 use crate::denial::{Denial, DenialKind};
 use crate::effect::{Effect, Reply};
 use crate::event::Event;
@@ -20,9 +21,13 @@ use crate::plan::Plan;
 /// One request.
 pub(super) struct Http {
     id: u32,
+    response: ResponseEdits,
     plan: Option<Rc<Plan>>,
     waiting_room: Rc<WaitingRoom>,
 }
+
+/// Headers that the response gets, whoever makes it. Shared with the waiting room, where a request may be decided about.
+pub(super) type ResponseEdits = Rc<RefCell<Vec<(&'static str, String)>>>;
 
 /// What became of effects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +43,12 @@ pub(super) enum Applied {
 impl Http {
     /// `plan` is `None` only in a plugin whose configuration was refused, which Envoy gives no request.
     pub(super) fn new(id: u32, plan: Option<Rc<Plan>>, waiting_room: Rc<WaitingRoom>) -> Self {
-        Self { id, plan, waiting_room }
+        Self {
+            id,
+            response: ResponseEdits::default(),
+            plan,
+            waiting_room,
+        }
     }
 }
 
@@ -46,6 +56,7 @@ impl Context for Http {}
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        begin_callback();
         let (Some(plan), Some(headers)) = (&self.plan, read(Map::RequestHeaders)) else {
             refuse("request_unreadable");
             return Action::Pause;
@@ -63,7 +74,7 @@ impl HttpContext for Http {
             route_name: route_name.as_deref(),
             may_wait,
         };
-        match apply(exchange.on(event, &Envoy), &headers) {
+        match apply(exchange.on(event, &Envoy), &headers, &self.response) {
             Applied::Continue => Action::Continue,
             Applied::Replied => Action::Pause,
             Applied::Wait => {
@@ -73,6 +84,7 @@ impl HttpContext for Http {
                         exchange,
                         headers,
                         route_name,
+                        response: Rc::clone(&self.response),
                     },
                 );
                 Action::Pause
@@ -86,10 +98,24 @@ impl HttpContext for Http {
             return Action::Pause;
         };
         let event = Event::RequestTrailers { trailers: &trailers };
-        match apply(Exchange::new(Rc::clone(plan)).on(event, &Envoy), &trailers) {
+        match apply(
+            Exchange::new(Rc::clone(plan)).on(event, &Envoy),
+            &trailers,
+            &self.response,
+        ) {
             Applied::Continue => Action::Continue,
             Applied::Replied | Applied::Wait => Action::Pause,
         }
+    }
+
+    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        for (name, value) in self.response.take() {
+            // What is left is for the client to know; nothing hangs on it.
+            if abi::set_header(Map::ResponseHeaders, name.as_bytes(), value.as_bytes()).is_err() {
+                log::warn!("`{name}` could not be set on a response");
+            }
+        }
+        Action::Continue
     }
 }
 
@@ -106,7 +132,7 @@ fn read(map: Map) -> Option<Headers> {
 
 /// Carries effects out on a request whose headers are these. If one fails, the request is in a state that nobody
 /// decided about: it is refused.
-pub(super) fn apply(effects: Vec<Effect>, headers: &Headers) -> Applied {
+pub(super) fn apply(effects: Vec<Effect>, headers: &Headers, response: &ResponseEdits) -> Applied {
     let mut edits = Edits::default();
     for effect in effects {
         let done = match effect {
@@ -116,6 +142,10 @@ pub(super) fn apply(effects: Vec<Effect>, headers: &Headers) -> Applied {
             }
             Effect::SetHeader(name, value) => {
                 edits.set(name.into_bytes(), value);
+                Ok(())
+            }
+            Effect::SetResponseHeader(name, value) => {
+                response.borrow_mut().push((name, value));
                 Ok(())
             }
             Effect::RemoveTrailer(name) => abi::remove_header(Map::RequestTrailers, &name),

@@ -1,6 +1,7 @@
 //! The plugin's root context: takes a configuration or refuses it, begins exchanges, and sends the gateway's own calls.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -10,7 +11,7 @@ use super::abi::{self, Map};
 use super::http::Http;
 use super::metrics;
 use super::waiting::{FAST_TICK, WaitingRoom};
-use super::world::{Envoy, now_millis};
+use super::world::{Envoy, begin_callback, now_millis, set_clock};
 use crate::config::{self, ConfigError, Environment};
 use crate::effect::Effect;
 use crate::headers::Headers;
@@ -64,6 +65,7 @@ impl Root {
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, _trailers: usize) {
+        begin_callback();
         let Some((remote, call)) = self.calls.remove(&token) else {
             return;
         };
@@ -90,10 +92,12 @@ impl RootContext for Root {
 
     /// `false` refuses the configuration: Envoy does not start with it, or keeps the one that it has.
     fn on_configure(&mut self, _size: usize) -> bool {
+        begin_callback();
+        set_clock();
         let bytes = self.get_plugin_configuration().unwrap_or_default();
         match load(&bytes) {
             Ok(plan) => {
-                plan.prepare(&Envoy);
+                plan.prepare(seed(), &Envoy);
                 let calls_others = !plan.remotes.is_empty();
                 self.plan = Some(Rc::new(plan));
                 // Calls begin with the first tick: here, Envoy may be trying the configuration in a VM that it throws
@@ -111,6 +115,8 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        begin_callback();
+        set_clock();
         let now = now_millis();
         let remotes = self.remotes();
         for remote in &remotes {
@@ -144,6 +150,15 @@ fn load(bytes: &[u8]) -> Result<Plan, Vec<ConfigError>> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     Plan::compile(&config, &environment)
+}
+
+/// What the standard library keys its hash tables with: the host's randomness.
+fn seed() -> [u8; 16] {
+    let number = || RandomState::new().build_hasher().finish().to_le_bytes();
+    let mut seed = [0; 16];
+    let bytes = number().into_iter().chain(number());
+    seed.iter_mut().zip(bytes).for_each(|(byte, random)| *byte = random);
+    seed
 }
 
 /// Milliseconds between ticks while nothing happens: how late a worker learns of keys that another has fetched, and how

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::abi;
-use super::http::{Applied, apply};
+use super::http::{Applied, ResponseEdits, apply};
 use super::world::Envoy;
 use crate::event::Event;
 use crate::exchange::Exchange;
@@ -20,6 +20,7 @@ pub(super) struct Held {
     pub(super) exchange: Exchange,
     pub(super) headers: Headers,
     pub(super) route_name: Option<String>,
+    pub(super) response: ResponseEdits,
 }
 
 struct Place {
@@ -81,7 +82,7 @@ fn resume(id: u32, mut held: Held) {
         route_name: held.route_name.as_deref(),
         may_wait: false,
     };
-    match apply(held.exchange.on(event, &Envoy), &held.headers) {
+    match apply(held.exchange.on(event, &Envoy), &held.headers, &held.response) {
         Applied::Continue => {
             // An error says that the request has ended meanwhile.
             let _ = abi::continue_request();

@@ -14,10 +14,35 @@ use crate::world::{SignatureCheck, World};
 #[derive(Debug)]
 pub struct Envoy;
 
+/// Begins a callback, in which time stands still: one host call for all who ask.
+pub(super) fn begin_callback() {
+    MONOTONIC.set(None);
+}
+
+/// Compares the two clocks. Between two ticks, the wall clock is the monotonic one and their difference.
+pub(super) fn set_clock() {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    AHEAD.set(wall.wrapping_sub(monotonic_millis()));
+}
+
 /// Milliseconds since the epoch.
 pub(super) fn now_millis() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    monotonic_millis().wrapping_add(AHEAD.get())
+}
+
+fn monotonic_millis() -> u64 {
+    let millis = MONOTONIC.get().unwrap_or_else(|| abi::monotonic_nanos() / 1_000_000);
+    MONOTONIC.set(Some(millis));
+    millis
+}
+
+thread_local! {
+    /// In this callback, once somebody has asked.
+    static MONOTONIC: Cell<Option<u64>> = const { Cell::new(None) };
+
+    /// By how much the wall clock is ahead of the monotonic one, in milliseconds.
+    static AHEAD: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Store for Envoy {
@@ -33,6 +58,10 @@ impl Store for Envoy {
 impl World for Envoy {
     fn now_millis(&self) -> u64 {
         now_millis()
+    }
+
+    fn monotonic_millis(&self) -> u64 {
+        monotonic_millis()
     }
 
     fn client_address(&self) -> Option<IpAddr> {

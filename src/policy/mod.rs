@@ -5,6 +5,7 @@ pub mod authenticate;
 pub mod authorize;
 pub mod identity_headers;
 pub mod jwt;
+pub mod rate_limit;
 
 use std::fmt;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use authenticate::AuthConfig;
 use authorize::RequireConfig;
 use identity_headers::IdentityHeaders;
 use jwt::Issuers;
+use rate_limit::{LimitRef, Limits};
 
 /// One step that a request must pass. This is the one extension point.
 pub trait Policy: fmt::Debug {
@@ -45,10 +47,14 @@ impl From<Denial> for Stop {
 /// When a policy runs. The plan sorts by it, so no configuration can authorize before it has authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
+    /// Too many from there?
+    LimitSource,
     /// Who is it?
     Authenticate,
     /// May they?
     Authorize,
+    /// Too many of theirs?
+    LimitIdentity,
     /// What the upstream sees.
     Forward,
 }
@@ -64,10 +70,14 @@ pub struct Registration {
 /// What one route says, with the defaults filled in, and what it may refer to.
 #[derive(Debug)]
 pub struct RouteContext<'a> {
+    /// Its name in metrics.
+    pub name: &'a str,
     /// How callers prove who they are; `None` on a public route.
     pub auth: Option<&'a AuthConfig>,
     /// What an identity must have.
     pub require: Option<&'a RequireConfig>,
+    /// The limits that a request must be within.
+    pub rate_limits: &'a [LimitRef],
     /// What the configuration defines once for all routes.
     pub definitions: &'a Definitions,
 }
@@ -81,11 +91,15 @@ pub struct Definitions {
     pub jwt: Option<Issuers>,
     /// API keys; `None` without an `api_keys` section.
     pub api_keys: Option<Rc<ApiKeys>>,
+    /// Rate limits.
+    pub limits: Rc<Limits>,
 }
 
 /// Every policy there is.
 pub const REGISTRY: &[Registration] = &[
+    rate_limit::BEFORE,
     authenticate::REGISTRATION,
     authorize::REGISTRATION,
+    rate_limit::AFTER,
     identity_headers::REGISTRATION,
 ];

@@ -1,8 +1,8 @@
 //! A plugin for measurements only: it makes the host calls that its configuration lists, with every request, and nothing
 //! else. What Tollgate costs beyond the calls that it makes is Tollgate's own.
 //!
-//! The configuration is text, a call a line: `headers`, `clock`, `property PATH`, `shared KEY`, `remove NAME`,
-//! `set NAME VALUE`, and `replace`, which reads nothing but replaces the whole header map by what `headers` has read.
+//! The configuration is text, a call a line: `headers`, `clock`, `property PATH`, `shared KEY`, `update KEY`,
+//! `remove NAME`, `set NAME VALUE`, `respond NAME VALUE` for a header of the response, and `replace`, which reads nothing but replaces the whole header map by what `headers` has read.
 #![cfg(target_arch = "wasm32")]
 
 use std::ptr::null_mut;
@@ -44,6 +44,8 @@ enum Call {
     Clock,
     Property(String),
     Shared(String),
+    Update(String),
+    Respond(String, String),
     Remove(String),
     Set(String, String),
     Replace,
@@ -67,7 +69,7 @@ impl RootContext for Root {
             return false;
         };
         for call in &calls {
-            if let Call::Shared(key) = call {
+            if let Call::Shared(key) | Call::Update(key) = call {
                 let value = [b'x'; SHARED_VALUE];
                 // SAFETY: pointers and sizes are those of live slices.
                 let _ = unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), 0) };
@@ -96,6 +98,11 @@ fn read(line: &str) -> Option<Call> {
         "clock" => Call::Clock,
         "property" => Call::Property(rest.replace('.', "\0")),
         "shared" => Call::Shared(rest.to_owned()),
+        "update" => Call::Update(rest.to_owned()),
+        "respond" => {
+            let (name, value) = rest.split_once(' ')?;
+            Call::Respond(name.to_owned(), value.to_owned())
+        }
         "remove" => Call::Remove(rest.to_owned()),
         "set" => {
             let (name, value) = rest.split_once(' ')?;
@@ -132,6 +139,12 @@ impl HttpContext for Http {
                         proxy_get_shared_data(key.as_ptr(), key.len(), &raw mut data, &raw mut size, &raw mut cas);
                         std::hint::black_box(taken(data, size));
                     }
+                    Call::Update(key) => {
+                        proxy_get_shared_data(key.as_ptr(), key.len(), &raw mut data, &raw mut size, &raw mut cas);
+                        let value = taken(data, size);
+                        proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas);
+                    }
+                    Call::Respond(..) => {}
                     Call::Remove(name) => {
                         proxy_remove_header_map_value(0, name.as_ptr(), name.len());
                     }
@@ -145,6 +158,18 @@ impl HttpContext for Http {
             }
         }
         std::hint::black_box(map);
+        Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        for call in self.calls.iter() {
+            if let Call::Respond(name, value) = call {
+                // SAFETY: pointers and sizes are those of live strings.
+                let _ = unsafe {
+                    proxy_replace_header_map_value(2, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+                };
+            }
+        }
         Action::Continue
     }
 }

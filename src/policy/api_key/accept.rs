@@ -7,7 +7,7 @@ use super::changes::Changes;
 use super::config::ApiKeysConfig;
 use super::lookup::{Found, Lookups};
 use super::service::Service;
-use super::throttle::{Origin, Throttle};
+use super::throttle::Throttle;
 use crate::api_key::record::Validity;
 use crate::api_key::secrets::Digest;
 use crate::api_key::{Format, KeyHash, KeyRecord, Secrets};
@@ -16,6 +16,7 @@ use crate::config::{Environment, Report};
 use crate::credential::Source;
 use crate::effect::Effect;
 use crate::identity::Subject;
+use crate::origin::Origin;
 use crate::policy::authenticate::{Failure, Verified};
 use crate::remote::Remote;
 use crate::request::Request;
@@ -113,7 +114,7 @@ impl ApiKeys {
     /// unknown id take the same way.
     pub(crate) fn verify(&self, key: &[u8], request: &mut Request<'_>, world: &dyn World) -> Result<Verified, Failure> {
         let (now, store) = (world.now_millis(), world.store());
-        let origin = Origin::from(world.client_address());
+        let origin = Origin::from(request.client_address(world));
         let known = self.identify(key, origin, request, now, store);
         match known {
             Ok((digest, subject)) => {

@@ -77,8 +77,8 @@ impl Service {
         let entries = config.entries.min(MOST_ENTRIES);
         Self {
             timeout: config.timeout.as_millis(),
-            known: Slots::new(format!("{prefix}.known"), entries, MAX_RECORD),
-            unsettled: Slots::new(format!("{prefix}.unsettled"), entries.div_ceil(4), 1),
+            known: Slots::new(format!("{prefix}.known"), entries, WAYS, MAX_RECORD),
+            unsettled: Slots::new(format!("{prefix}.unsettled"), entries.div_ceil(4), WAYS, 1),
             cluster: config.cluster.clone(),
             authority: config.authority.clone().unwrap_or_else(|| config.cluster.clone()),
             authorization,
@@ -170,6 +170,9 @@ pub(super) const MAX_RECORD: usize = 16 * 1024;
 
 /// Bytes of an answer: a record, or 500 hashes.
 const MAX_BODY: usize = 64 * 1024;
+
+/// Entries in a slot.
+const WAYS: u16 = 4;
 
 const MOST_ENTRIES: u32 = 1 << 20;
 

@@ -238,6 +238,22 @@ pub fn jwt_authn(issuers: &[(&str, &[&str], Value)], cached: bool) -> Value {
     })
 }
 
+/// Envoy's own filter with a bucket that never empties.
+pub fn local_ratelimit() -> Value {
+    let always = json!({"default_value": {"numerator": 100, "denominator": "HUNDRED"}});
+    json!({
+        "name": "envoy.filters.http.local_ratelimit",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+            "stat_prefix": "local",
+            "token_bucket": {"max_tokens": 1_000_000_000, "tokens_per_fill": 1_000_000_000, "fill_interval": "60s"},
+            "filter_enabled": always,
+            "filter_enforced": always,
+            "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
+        },
+    })
+}
+
 /// Envoy's own filter with these plain keys.
 pub fn api_key_auth(keys: &[&str]) -> Value {
     let credentials: Vec<Value> = keys

@@ -54,7 +54,7 @@ pub fn run(plan: &Rc<Plan>, case: &Case) -> Vec<String> {
     // Without cryptography of its own: the core verifies every signature itself.
     let world = Simulated::default();
     world.now.set(now() * 1000);
-    plan.prepare(&world.store);
+    plan.prepare([7; 16], &world.store);
     let effects = Exchange::new(Rc::clone(plan)).on(event, &world);
     match effects.last() {
         Some(Effect::Reply(reply)) => refused(case, reply, &effects),
@@ -119,6 +119,16 @@ fn passed(case: &Case, mut headers: Vec<(String, Vec<u8>)>, effects: &[Effect]) 
         let found = values(name);
         if found != expected.iter().cloned().collect::<Vec<_>>() {
             differences.push(format!("the upstream's {name} is {found:?} instead of {expected:?}"));
+        }
+    }
+    for (name, expected) in &case.expect.headers {
+        let found = effects.iter().find_map(|effect| match effect {
+            Effect::SetResponseHeader(own, value) if own == name => Some(value.as_str()),
+            _ => None,
+        });
+        let expected = expected.as_deref();
+        if found != expected {
+            differences.push(format!("the response's {name} is {found:?} instead of {expected:?}"));
         }
     }
     if let Some(expected) = &case.expect.upstream_path {

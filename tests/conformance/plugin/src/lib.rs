@@ -32,6 +32,10 @@ impl World for Watched {
         Envoy.now_millis()
     }
 
+    fn monotonic_millis(&self) -> u64 {
+        Envoy.monotonic_millis()
+    }
+
     fn client_address(&self) -> Option<IpAddr> {
         Envoy.client_address()
     }

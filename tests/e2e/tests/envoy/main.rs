@@ -9,5 +9,6 @@ mod hostile;
 mod http2;
 mod jwks;
 mod oidc;
+mod rate_limits;
 mod refusals;
 mod verification;

@@ -4,6 +4,8 @@
 mod apikey;
 mod jwt;
 mod measure;
+mod picture;
+mod ratelimit;
 
 use std::env;
 use std::fs;
@@ -52,7 +54,11 @@ fn main() -> ExitCode {
 }
 
 /// What can be measured, by name.
-const GROUPS: [(&str, Group); 2] = [("jwt", jwt::run), ("apikey", apikey::run)];
+const GROUPS: [(&str, Group); 3] = [
+    ("jwt", jwt::run),
+    ("apikey", apikey::run),
+    ("ratelimit", ratelimit::run),
+];
 
 type Group = fn() -> Vec<Row>;
 

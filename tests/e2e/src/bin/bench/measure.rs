@@ -9,14 +9,19 @@ use tollgate_e2e::raw::request;
 
 /// A request with this header among usual ones.
 pub(crate) fn message(name: &str, value: &str) -> Vec<u8> {
-    let headers = [
+    message_to("/bench", &[(name, value)])
+}
+
+/// The same with a path and several headers.
+pub(crate) fn message_to(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
+    let usual = [
         ("host", "gateway.example"),
         ("user-agent", "bench"),
         ("accept", "*/*"),
         ("accept-encoding", "gzip"),
-        (name, value),
     ];
-    request("GET", "/bench", &headers, b"")
+    let headers: Vec<_> = usual.iter().chain(more).copied().collect();
+    request("GET", path, &headers, b"")
 }
 
 /// The host calls of a request like this one, after one that is not counted. Envoy logs each at level `trace`.

@@ -1,0 +1,67 @@
+//! The moments of the last requests, one for each cost unit, the oldest first.
+
+use super::{MOST_EXACT, Rate, Taken, Verdict};
+use crate::slots::Entry;
+use crate::store::encode;
+
+/// Those that the last `window` still covers.
+fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> Vec<u64> {
+    let words = state
+        .map_or(&[][..], |entry| entry.value.as_slice())
+        .chunks_exact(size_of::<u64>());
+    words
+        .filter_map(|word| word.try_into().ok().map(u64::from_le_bytes))
+        .filter(|moment| moment.saturating_add(rate.window) > now)
+        .collect()
+}
+
+fn write(rate: &Rate, moments: &[u64]) -> Entry {
+    let newest = moments.iter().max().copied().unwrap_or_default();
+    Entry {
+        until: newest.saturating_add(rate.window),
+        value: encode(moments),
+    }
+}
+
+pub(super) fn take(rate: &Rate, state: Option<&Entry>, cost: u64, now: u64) -> Taken {
+    let mut moments = read(rate, state, now);
+    let limit = rate.limit.min(MOST_EXACT);
+    let used = u64::try_from(moments.len()).unwrap_or(u64::MAX);
+    let leaves = |moment: &u64| moment.saturating_add(rate.window).saturating_sub(now);
+    let reset = moments.iter().map(leaves).max().unwrap_or_default();
+    let excess = used.saturating_add(cost).saturating_sub(limit);
+    if excess > 0 {
+        let mut sorted: Vec<u64> = moments.iter().map(leaves).collect();
+        sorted.sort_unstable();
+        // So many have to leave; where there are not as many, it never fits.
+        let last = usize::try_from(excess.saturating_sub(1)).ok();
+        let wait = last.and_then(|last| sorted.get(last)).copied().unwrap_or(rate.window);
+        return (Verdict::refused(limit.saturating_sub(used), reset, wait), None);
+    }
+    let count = usize::try_from(cost).unwrap_or_default();
+    moments.extend(std::iter::repeat_n(now, count));
+    let reset = if cost > 0 { rate.window } else { reset };
+    let remaining = limit.saturating_sub(used).saturating_sub(cost);
+    (Verdict::allowed(remaining, reset), Some(write(rate, &moments)))
+}
+
+pub(super) fn give_back(state: &Entry, cost: u64, taken: u64) -> Option<Entry> {
+    let words: Vec<_> = state.value.chunks_exact(size_of::<u64>()).collect();
+    let mut left = cost;
+    let mut value = Vec::new();
+    for word in words.iter().rev() {
+        if left > 0 && **word == taken.to_le_bytes() {
+            left = left.saturating_sub(1);
+        } else {
+            value.splice(0..0, word.iter().copied());
+        }
+    }
+    (left < cost).then(|| Entry {
+        until: state.until,
+        value,
+    })
+}
+
+pub(super) fn usage(state: &Entry) -> u64 {
+    u64::try_from(state.value.len()).unwrap_or(u64::MAX)
+}

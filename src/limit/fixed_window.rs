@@ -1,0 +1,45 @@
+//! Windows one after the other: their number, and what is used of the present one.
+
+use super::{Rate, Taken, Verdict};
+use crate::slots::Entry;
+use crate::store::{encode, numbers};
+
+/// The beginning of the present window, and what is used of it.
+fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> (u64, u64) {
+    let start = start(rate, now);
+    match state.and_then(|entry| numbers(&entry.value)) {
+        Some([began, used]) if began == start => (start, used),
+        _ => (start, 0),
+    }
+}
+
+fn start(rate: &Rate, now: u64) -> u64 {
+    now.saturating_sub(now.checked_rem(rate.window).unwrap_or_default())
+}
+
+fn write(rate: &Rate, start: u64, used: u64) -> Entry {
+    Entry {
+        until: start.saturating_add(rate.window),
+        value: encode(&[start, used]),
+    }
+}
+
+pub(super) fn take(rate: &Rate, state: Option<&Entry>, cost: u64, now: u64) -> Taken {
+    let (start, used) = read(rate, state, now);
+    let left = start.saturating_add(rate.window).saturating_sub(now);
+    let after = used.saturating_add(cost);
+    if after > rate.limit {
+        return (Verdict::refused(rate.limit.saturating_sub(used), left, left), None);
+    }
+    let verdict = Verdict::allowed(rate.limit.saturating_sub(after), left);
+    (verdict, Some(write(rate, start, after)))
+}
+
+pub(super) fn give_back(rate: &Rate, state: &Entry, cost: u64, taken: u64) -> Option<Entry> {
+    let (start, used) = read(rate, Some(state), taken);
+    (used > 0).then(|| write(rate, start, used.saturating_sub(cost)))
+}
+
+pub(super) fn usage(state: &Entry) -> u64 {
+    numbers(&state.value).map_or(0, |[_, used]: [u64; 2]| used)
+}

@@ -1,0 +1,91 @@
+//! The present window, and the one before weighted by how much of it the last `window` still covers.
+
+use super::{Rate, Taken, Verdict, scaled_up};
+use crate::slots::Entry;
+use crate::store::{encode, numbers};
+
+struct State {
+    start: u64,
+    used: u64,
+    before: u64,
+}
+
+impl State {
+    fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> Self {
+        let start = now.saturating_sub(now.checked_rem(rate.window).unwrap_or_default());
+        let (used, before) = match state.and_then(|entry| numbers(&entry.value)) {
+            Some([began, used, before]) if began == start => (used, before),
+            Some([began, used, _]) if began.saturating_add(rate.window) == start => (0, used),
+            _ => (0, 0),
+        };
+        Self { start, used, before }
+    }
+
+    fn write(&self, rate: &Rate) -> Entry {
+        Entry {
+            until: self.start.saturating_add(rate.window.saturating_mul(2)),
+            value: encode(&[self.start, self.used, self.before]),
+        }
+    }
+
+    /// What counts of the last `window`, rounded up.
+    fn weighted(&self, rate: &Rate, now: u64) -> u64 {
+        let left = self.start.saturating_add(rate.window).saturating_sub(now);
+        self.used.saturating_add(scaled_up(self.before, left, rate.window))
+    }
+
+    /// Milliseconds until `cost` fits, if nothing more comes.
+    fn wait(&self, rate: &Rate, cost: u64, now: u64) -> u64 {
+        let left = self.start.saturating_add(rate.window).saturating_sub(now);
+        let room = rate.limit.saturating_sub(cost);
+        if cost > rate.limit {
+            return rate.window;
+        }
+        // A share of so much of `count` may still overlap: until then the rest has to leave.
+        let until = |count: u64, room: u64| {
+            let excess = count.saturating_sub(room);
+            scaled_up(excess, rate.window, count.max(1))
+        };
+        if self.used <= room {
+            let elapsed = rate.window.saturating_sub(left);
+            until(self.before, room.saturating_sub(self.used)).saturating_sub(elapsed)
+        } else {
+            left.saturating_add(until(self.used, room))
+        }
+    }
+}
+
+pub(super) fn take(rate: &Rate, state: Option<&Entry>, cost: u64, now: u64) -> Taken {
+    let mut state = State::read(rate, state, now);
+    let weighted = state.weighted(rate, now);
+    let left = state.start.saturating_add(rate.window).saturating_sub(now);
+    let reset = |state: &State| match (state.used, state.before) {
+        (0, 0) => 0,
+        (0, _) => left,
+        _ => left.saturating_add(rate.window),
+    };
+    if weighted.saturating_add(cost) > rate.limit {
+        let verdict = Verdict::refused(
+            rate.limit.saturating_sub(weighted),
+            reset(&state),
+            state.wait(rate, cost, now),
+        );
+        return (verdict, None);
+    }
+    state.used = state.used.saturating_add(cost);
+    let remaining = rate.limit.saturating_sub(weighted).saturating_sub(cost);
+    (Verdict::allowed(remaining, reset(&state)), Some(state.write(rate)))
+}
+
+pub(super) fn give_back(rate: &Rate, state: &Entry, cost: u64, taken: u64) -> Option<Entry> {
+    let mut state = State::read(rate, Some(state), taken);
+    if state.used == 0 {
+        return None;
+    }
+    state.used = state.used.saturating_sub(cost);
+    Some(state.write(rate))
+}
+
+pub(super) fn usage(state: &Entry) -> u64 {
+    numbers(&state.value).map_or(0, |[_, used, before]: [u64; 3]| used.saturating_add(before))
+}

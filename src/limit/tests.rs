@@ -1,0 +1,190 @@
+use super::*;
+use proptest::prelude::*;
+
+const ALL: [Algorithm; 4] = [
+    Algorithm::SlidingWindow,
+    Algorithm::ExactWindow,
+    Algorithm::TokenBucket,
+    Algorithm::FixedWindow,
+];
+
+/// A client and its state, as a table would keep it.
+struct Client {
+    algorithm: Algorithm,
+    rate: Rate,
+    state: Option<Entry>,
+}
+
+impl Client {
+    fn new(algorithm: Algorithm, limit: u64, window: u64, burst: u64) -> Self {
+        Self {
+            algorithm,
+            rate: Rate { limit, window, burst },
+            state: None,
+        }
+    }
+
+    fn ask(&mut self, now: u64, cost: u64) -> Verdict {
+        let live = self.state.as_ref().filter(|entry| entry.until > now);
+        let (verdict, state) = self.algorithm.take(&self.rate, live, cost, now);
+        assert_eq!(verdict.allowed, state.is_some(), "only what is allowed is counted");
+        if state.is_some() {
+            self.state = state;
+        }
+        verdict
+    }
+}
+
+#[test]
+fn a_limit_is_that_many_and_no_more() {
+    for algorithm in ALL {
+        let mut client = Client::new(algorithm, 10, 60_000, 10);
+        let remaining: Vec<_> = (0..10).map(|_| client.ask(120_000, 1).remaining).collect();
+        assert_eq!(remaining, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0], "{algorithm:?}");
+        let refused = client.ask(120_000, 1);
+        assert!(
+            !refused.allowed && refused.remaining == 0 && refused.retry_after > 0,
+            "{algorithm:?} {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn the_edge_of_a_window() {
+    // Ten at the end of a window, and as many as go right after it.
+    let admitted = |algorithm| {
+        let mut client = Client::new(algorithm, 10, 1000, 10);
+        (0..10).for_each(|_| assert!(client.ask(1999, 1).allowed));
+        (0..20).filter(|_| client.ask(2001, 1).allowed).count()
+    };
+    assert_eq!(
+        admitted(Algorithm::FixedWindow),
+        10,
+        "twice the limit within two milliseconds"
+    );
+    assert_eq!(admitted(Algorithm::SlidingWindow), 0);
+    assert_eq!(admitted(Algorithm::ExactWindow), 0);
+    assert_eq!(admitted(Algorithm::TokenBucket), 0);
+}
+
+#[test]
+fn a_bucket_saves_its_burst_and_refills_evenly() {
+    let mut client = Client::new(Algorithm::TokenBucket, 60, 60_000, 5);
+    assert_eq!((0..9).filter(|_| client.ask(0, 1).allowed).count(), 5);
+    assert_eq!(client.ask(0, 1).retry_after, 1000);
+    assert!(!client.ask(999, 1).allowed && client.ask(1000, 1).allowed && !client.ask(1000, 1).allowed);
+    assert_eq!(
+        (0..9).filter(|_| client.ask(1_000_000, 1).allowed).count(),
+        5,
+        "no more than the burst is saved"
+    );
+    assert_eq!(client.ask(1_000_000, 6).retry_after, 60_000, "it never fits");
+}
+
+#[test]
+fn what_costs_more_uses_more() {
+    for algorithm in ALL {
+        let mut client = Client::new(algorithm, 10, 1000, 10);
+        assert_eq!(client.ask(5000, 7).remaining, 3, "{algorithm:?}");
+        assert!(
+            !client.ask(5000, 4).allowed && client.ask(5000, 3).allowed,
+            "{algorithm:?}"
+        );
+        assert!(client.ask(5000, 0).allowed, "what costs nothing passes");
+    }
+}
+
+#[test]
+fn very_large_limits_do_not_overflow() {
+    for algorithm in [Algorithm::SlidingWindow, Algorithm::TokenBucket, Algorithm::FixedWindow] {
+        for limit in [3_000_000_000, u64::MAX / 2, u64::MAX] {
+            let mut client = Client::new(algorithm, limit, 86_400_000, limit);
+            assert!(client.ask(u64::MAX / 4_000_000, 1).allowed, "{algorithm:?} {limit}");
+        }
+    }
+}
+
+proptest! {
+    /// Whatever the state and the clock, nothing panics, and an empty state is a fresh client.
+    #[test]
+    fn no_state_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), now: u64, cost: u64, limit in 1_u64.., window in 1_u64.., burst in 1_u64..) {
+        for algorithm in ALL {
+            let rate = Rate { limit, window, burst };
+            let entry = Entry { until: u64::MAX, value: bytes.clone() };
+            let cost = if algorithm == Algorithm::ExactWindow { cost % 200 } else { cost };
+            let (_, state) = algorithm.take(&rate, Some(&entry), cost, now);
+            algorithm.give_back(&rate, &entry, cost, now);
+            algorithm.usage(&entry);
+            if let Some(state) = state {
+                prop_assert!(state.value.len() <= algorithm.state_size(limit).max(bytes.len()));
+            }
+        }
+    }
+
+    /// The bound that each algorithm promises for any window, against a list of what was admitted.
+    #[test]
+    fn each_holds_its_bound_in_every_window(
+        gaps in proptest::collection::vec((0_u64..400, 1_u64..4), 1..400), limit in 1_u64..30, burst in 1_u64..30,
+    ) {
+        const WINDOW: u64 = 1000;
+        for algorithm in ALL {
+            let mut client = Client::new(algorithm, limit, WINDOW, burst);
+            let (mut now, mut admitted) = (10_000, Vec::new());
+            for (gap, cost) in &gaps {
+                now += gap * gap / 400;
+                if client.ask(now, *cost).allowed {
+                    admitted.push((now, *cost));
+                }
+            }
+            let most = admitted.iter().map(|(start, _)| {
+                let within = admitted.iter().filter(|(at, _)| at >= start && *at < start + WINDOW);
+                within.map(|(_, cost)| cost).sum::<u64>()
+            }).max().unwrap_or(0);
+            let bound = match algorithm {
+                Algorithm::ExactWindow => limit,
+                Algorithm::TokenBucket => limit + burst,
+                Algorithm::SlidingWindow | Algorithm::FixedWindow => 2 * limit,
+            };
+            prop_assert!(most <= bound, "{algorithm:?} admitted {most}, bound {bound}");
+        }
+    }
+
+    /// `retry_after` tells the truth: not before, and then it is.
+    #[test]
+    fn retry_after_is_when_it_fits(
+        gaps in proptest::collection::vec((0_u64..300, 1_u64..4), 1..100), limit in 4_u64..30, burst in 4_u64..30,
+    ) {
+        for algorithm in ALL {
+            let mut client = Client::new(algorithm, limit, 1000, burst);
+            let mut now = 10_000;
+            for (gap, cost) in &gaps {
+                now += gap;
+                let verdict = client.ask(now, *cost);
+                if !verdict.allowed {
+                    let then = |at: u64| {
+                        let live = client.state.as_ref().filter(|entry| entry.until > at);
+                        algorithm.take(&client.rate, live, *cost, at).0.allowed
+                    };
+                    prop_assert!(then(now + verdict.retry_after), "{algorithm:?} not after {}", verdict.retry_after);
+                    prop_assert!(!then(now + verdict.retry_after - 1), "{algorithm:?} before {}", verdict.retry_after);
+                }
+            }
+        }
+    }
+
+    /// What is given back was never taken.
+    #[test]
+    fn giving_back_undoes_taking(costs in proptest::collection::vec(1_u64..4, 0..20), cost in 1_u64..4, limit in 4_u64..40) {
+        for algorithm in ALL {
+            let mut client = Client::new(algorithm, limit, 1000, limit);
+            for cost in &costs {
+                client.ask(10_000, *cost);
+            }
+            let before = client.ask(10_000, 0).remaining;
+            if client.ask(10_000, cost).allowed {
+                client.state = algorithm.give_back(&client.rate, &client.state.take().unwrap(), cost, 10_000);
+                prop_assert_eq!(client.ask(10_000, 0).remaining, before, "{:?}", algorithm);
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The generic cell rate algorithm: the moment at which the bucket will be full again says all there is to know of it.
+
+use super::{Rate, Taken, Verdict, scaled_up};
+use crate::slots::Entry;
+use crate::store::{encode, numbers};
+
+/// Nanoseconds in a millisecond: tokens may come faster than one in a millisecond.
+const FINE: u64 = 1_000_000;
+
+/// Nanoseconds in which so many tokens come; at least one, so that nothing is for free.
+fn span(rate: &Rate, tokens: u64) -> u64 {
+    scaled_up(tokens, rate.window.saturating_mul(FINE), rate.limit).max(tokens.min(1))
+}
+
+fn write(full_at: u64) -> Entry {
+    Entry {
+        until: full_at.div_ceil(FINE),
+        value: encode(&[full_at]),
+    }
+}
+
+pub(super) fn take(rate: &Rate, state: Option<&Entry>, cost: u64, now: u64) -> Taken {
+    let now = now.saturating_mul(FINE);
+    let full_at = state
+        .and_then(|entry| numbers(&entry.value))
+        .map_or(now, |[full_at]: [u64; 1]| full_at.max(now));
+    let capacity = span(rate, rate.burst);
+    let left = |full_at: u64| {
+        let room = u128::from(capacity.saturating_sub(full_at.saturating_sub(now)));
+        let tokens = room.saturating_mul(rate.limit.into()) / u128::from(rate.window.saturating_mul(FINE)).max(1);
+        u64::try_from(tokens).unwrap_or(u64::MAX)
+    };
+    let reset = |full_at: u64| full_at.saturating_sub(now).div_ceil(FINE);
+    let after = full_at.saturating_add(span(rate, cost));
+    let over = after.saturating_sub(now).saturating_sub(capacity);
+    if over > 0 {
+        let wait = if cost > rate.burst {
+            rate.window
+        } else {
+            over.div_ceil(FINE)
+        };
+        return (Verdict::refused(left(full_at), reset(full_at), wait), None);
+    }
+    (Verdict::allowed(left(after), reset(after)), Some(write(after)))
+}
+
+pub(super) fn give_back(rate: &Rate, state: &Entry, cost: u64) -> Option<Entry> {
+    let [full_at]: [u64; 1] = numbers(&state.value)?;
+    Some(write(full_at.saturating_sub(span(rate, cost))))
+}
+
+pub(super) fn usage(state: &Entry) -> u64 {
+    numbers(&state.value).map_or(0, |[full_at]: [u64; 1]| full_at)
+}

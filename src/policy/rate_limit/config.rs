@@ -1,0 +1,271 @@
+//! What operators write about rate limits.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
+
+use crate::config::values::{self, Duration, HeaderName};
+use crate::limit::Algorithm;
+
+/// A limit, which routes name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct RateLimitConfig {
+    /// What routes, metrics and clients call it: letters, digits, `-`, `_`. Routes that name it share it.
+    pub name: String,
+    /// What is counted apart: `ip` (a /64 of IPv6), `user`, `tenant`, `api_key`, `plan`, `route`, `header:NAME`,
+    /// `claim:ATTRIBUTE`; several together. A limit of `ip`, `route` and headers alone runs before credentials are looked at.
+    pub key: Vec<KeyPart>,
+    /// `sliding_window` (default), `exact_window`, `token_bucket` or `fixed_window`.
+    #[serde(default = "default_algorithm")]
+    pub algorithm: Algorithm,
+    /// How much in each window.
+    #[serde(deserialize_with = "values::integer")]
+    pub limit: u64,
+    /// How long a window is.
+    pub window: Duration,
+    /// How much at once, for `token_bucket`. Default `limit`.
+    #[serde(default, deserialize_with = "values::integer_if_present")]
+    pub burst: Option<u64>,
+    /// Other limits by plan; callers of a plan that is not here, or without one, get the default.
+    #[serde(default)]
+    pub plans: BTreeMap<String, PlanConfig>,
+    /// What a request costs by its method. Default 1.
+    #[serde(default)]
+    pub costs: BTreeMap<String, Cost>,
+    /// Networks whose requests are not counted, as `10.0.0.0/8`.
+    #[serde(default)]
+    pub exempt: Vec<Network>,
+    /// What a request gets that lacks a part of the key: `ip`, its address counts instead (default); `skip`, it is not
+    /// counted; `deny`, 403.
+    #[serde(default)]
+    pub on_missing: OnMissing,
+    /// `shadow` counts and refuses nobody. Default `enforce`.
+    #[serde(default)]
+    pub mode: Mode,
+    /// How many keys are counted apart at once; beyond, some are counted together. It bounds the memory. Default `65536`.
+    #[serde(default = "default_entries", deserialize_with = "values::integer")]
+    pub entries: u32,
+    /// Up to how much `Retry-After` is longer than it need be, so that refused clients do not all come back at once.
+    /// Default `0s`.
+    #[serde(default)]
+    pub retry_after_jitter: Duration,
+}
+
+/// The limit of one plan.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct PlanConfig {
+    /// How much in each window.
+    #[serde(deserialize_with = "values::integer")]
+    pub limit: u64,
+    /// How much at once, for `token_bucket`. Default `limit`.
+    #[serde(default, deserialize_with = "values::integer_if_present")]
+    pub burst: Option<u64>,
+}
+
+/// What a request costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Cost(#[serde(deserialize_with = "values::integer")] pub u64);
+
+/// A part of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPart {
+    /// The client's address.
+    Ip,
+    /// The user, of its issuer.
+    User,
+    /// The tenant, of its issuer.
+    Tenant,
+    /// The API key.
+    ApiKey,
+    /// The plan.
+    Plan,
+    /// The rule that the request has matched.
+    Route,
+    /// A request header, which the client chooses.
+    Header(HeaderName),
+    /// A claim, by its attribute name.
+    Claim(String),
+}
+
+/// What a request gets that lacks a part of a key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum OnMissing {
+    /// Its address counts instead.
+    #[default]
+    Ip,
+    /// It is not counted.
+    Skip,
+    /// It is refused.
+    Deny,
+}
+
+/// Whether a limit refuses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum Mode {
+    /// It does.
+    #[default]
+    Enforce,
+    /// It counts alone.
+    Shadow,
+}
+
+/// The headers that tell a client what is left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum QuotaHeaders {
+    /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
+    #[default]
+    Ratelimit,
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`.
+    XRatelimit,
+    /// None.
+    None,
+}
+
+/// A route's mention of a limit: its name, or `{ limit: NAME, cost: 5 }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct LimitRef {
+    /// The limit's name.
+    pub limit: String,
+    /// By what the cost of a request is multiplied here. Default 1.
+    pub cost: u64,
+}
+
+/// A network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(pub IpNet);
+
+impl<'de> Deserialize<'de> for LimitRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Whole {
+            limit: String,
+            #[serde(default = "one", deserialize_with = "values::integer")]
+            cost: u64,
+        }
+
+        fn one() -> u64 {
+            1
+        }
+
+        struct RefVisitor;
+
+        impl<'de> Visitor<'de> for RefVisitor {
+            type Value = LimitRef;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("the name of a limit, or `{ limit: NAME, cost: 5 }`")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<LimitRef, E> {
+                Ok(LimitRef {
+                    limit: name.to_owned(),
+                    cost: 1,
+                })
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, members: A) -> Result<LimitRef, A::Error> {
+                let Whole { limit, cost } = Whole::deserialize(serde::de::value::MapAccessDeserializer::new(members))?;
+                Ok(LimitRef { limit, cost })
+            }
+        }
+
+        deserializer.deserialize_any(RefVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyPart {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let text = String::deserialize(deserializer)?;
+        let part = match text.as_str() {
+            "ip" => Some(Self::Ip),
+            "user" => Some(Self::User),
+            "tenant" => Some(Self::Tenant),
+            "api_key" => Some(Self::ApiKey),
+            "plan" => Some(Self::Plan),
+            "route" => Some(Self::Route),
+            other => match other.split_once(':') {
+                Some(("header", name)) => HeaderName::parse(name).map(Self::Header),
+                Some(("claim", name)) if !name.is_empty() => Some(Self::Claim(name.to_owned())),
+                _ => None,
+            },
+        };
+        part.ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "\"{text}\" is not a part of a key: `ip`, `user`, `tenant`, `api_key`, `plan`, `route`, `header:NAME`, \
+                 `claim:ATTRIBUTE`"
+            ))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let text = String::deserialize(deserializer)?;
+        let network = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()));
+        let network =
+            network.map_err(|_| D::Error::custom(format_args!("\"{text}\" is not a network such as `10.0.0.0/8`")))?;
+        Ok(Self(network))
+    }
+}
+
+fn default_algorithm() -> Algorithm {
+    Algorithm::SlidingWindow
+}
+
+fn default_entries() -> u32 {
+    65_536
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod schema {
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    impl JsonSchema for super::KeyPart {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "KeyPart".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "string", "pattern": "^(ip|user|tenant|api_key|plan|route|header:.+|claim:.+)$"})
+        }
+    }
+
+    impl JsonSchema for super::Network {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "Network".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "string"})
+        }
+    }
+}

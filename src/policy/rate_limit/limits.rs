@@ -1,0 +1,183 @@
+//! All limits of a configuration, by name.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::config::{KeyPart, Mode, Network, OnMissing, RateLimitConfig};
+use crate::config::Report;
+use crate::limit::{Algorithm, MOST_EXACT, Rate};
+use crate::slots::Slots;
+use crate::store::Store;
+
+/// All limits of a configuration.
+#[derive(Debug, Default)]
+pub struct Limits(Vec<Rc<Limit>>);
+
+/// One limit.
+#[derive(Debug)]
+pub(super) struct Limit {
+    pub(super) name: Rc<str>,
+    pub(super) key: Vec<KeyPart>,
+    pub(super) algorithm: Algorithm,
+    pub(super) rate: Rate,
+    pub(super) plans: BTreeMap<String, Rate>,
+    pub(super) costs: BTreeMap<String, u64>,
+    pub(super) exempt: Vec<Network>,
+    pub(super) on_missing: OnMissing,
+    pub(super) is_shadow: bool,
+    /// Milliseconds.
+    pub(super) jitter: u64,
+    pub(super) table: Slots,
+    /// Hashes keys, so that nobody can choose which of them meet in a slot. The same in all workers.
+    pub(super) secret: Cell<[u8; 16]>,
+    pub(super) counters: Counters,
+}
+
+/// The names of its counters, made once.
+#[derive(Debug)]
+pub(super) struct Counters {
+    pub(super) allowed: Rc<str>,
+    pub(super) denied: Rc<str>,
+    pub(super) shadow: Rc<str>,
+    pub(super) contended: Rc<str>,
+}
+
+impl Limits {
+    /// Checks a `rate_limits` section.
+    pub fn compile(config: &[RateLimitConfig], report: &mut Report) -> Self {
+        let mut limits: Vec<Rc<Limit>> = Vec::new();
+        for (index, limit) in config.iter().enumerate() {
+            report.within(format!("[{index}]"), |report| {
+                if limits.iter().any(|earlier| *earlier.name == *limit.name) {
+                    report.error_at("name", format!("\"{}\" is there twice", limit.name));
+                }
+                limits.push(Rc::new(Limit::compile(limit, report)));
+            });
+        }
+        Self(limits)
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<&Rc<Limit>> {
+        self.0.iter().find(|limit| *limit.name == *name)
+    }
+
+    pub(super) fn names(&self) -> String {
+        self.0.iter().map(|limit| &*limit.name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Makes what the workers share, before there is traffic. `seed` is unpredictable; the first that comes is everybody's.
+    pub fn prepare(&self, seed: [u8; 16], store: &dyn Store) {
+        if self.0.is_empty() {
+            return;
+        }
+        if store.read(SECRET).is_none() {
+            store.write(SECRET, &seed, 0);
+        }
+        let secret = store
+            .read(SECRET)
+            .and_then(|(bytes, _)| bytes.try_into().ok())
+            .unwrap_or(seed);
+        for limit in &self.0 {
+            limit.secret.set(secret);
+            limit.table.prepare(store);
+        }
+    }
+}
+
+impl Limit {
+    fn compile(config: &RateLimitConfig, report: &mut Report) -> Self {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if config.name.is_empty() || config.name.len() > 64 || !config.name.bytes().all(plain) {
+            report.error_at("name", "must be 1 to 64 letters, digits, `-` or `_`");
+        }
+        if config.key.is_empty() {
+            report.error_at("key", "is empty; name what is counted apart, such as `ip` or `user`");
+        }
+        let window = config.window.as_millis();
+        if window == 0 {
+            report.error_at("window", "must be at least 1ms");
+        }
+        if config.entries == 0 || config.entries > MOST_ENTRIES {
+            report.error_at("entries", format!("must be from 1 to {MOST_ENTRIES}"));
+        }
+        let is_bucket = config.algorithm == Algorithm::TokenBucket;
+        let rate = |limit: u64, burst: Option<u64>, report: &mut Report| {
+            if limit == 0 {
+                report.error_at("limit", "must be at least 1");
+            }
+            if config.algorithm == Algorithm::ExactWindow && limit > MOST_EXACT {
+                report.error_at("limit", format!("is above {MOST_EXACT}, the most for `exact_window`"));
+            }
+            match burst {
+                Some(_) if !is_bucket => report.error_at("burst", "is for `token_bucket` alone"),
+                Some(0) => report.error_at("burst", "must be at least 1"),
+                _ => {}
+            }
+            Rate {
+                limit: limit.max(1),
+                window: window.max(1),
+                burst: burst.unwrap_or(limit).max(1),
+            }
+        };
+        let default = rate(config.limit, config.burst, report);
+        let plans = config.plans.iter().map(|(name, plan)| {
+            let rate = report.within(format!("plans.{name}"), |report| rate(plan.limit, plan.burst, report));
+            (name.clone(), rate)
+        });
+        let plans: BTreeMap<_, _> = plans.collect();
+        let highest = plans
+            .values()
+            .map(|rate| rate.limit)
+            .chain([default.limit])
+            .max()
+            .unwrap_or_default();
+        let counter = |outcome: &str| -> Rc<str> {
+            format!("tollgate_rate_limit_total;limit={};outcome={outcome};", config.name).into()
+        };
+        // Whoever changes how a limit counts begins to count anew.
+        let prefix = format!(
+            "tollgate.limit.{}.{:?}.{window}.{}",
+            config.name, config.algorithm, config.entries
+        );
+        let size = config.algorithm.state_size(highest);
+        Self {
+            name: config.name.as_str().into(),
+            key: config.key.clone(),
+            algorithm: config.algorithm,
+            rate: default,
+            plans,
+            costs: config
+                .costs
+                .iter()
+                .map(|(method, cost)| (method.clone(), cost.0))
+                .collect(),
+            exempt: config.exempt.clone(),
+            on_missing: config.on_missing,
+            is_shadow: config.mode == Mode::Shadow,
+            jitter: config.retry_after_jitter.as_millis(),
+            table: Slots::new(prefix, config.entries.min(MOST_ENTRIES), WAYS, size),
+            secret: Cell::default(),
+            counters: Counters {
+                allowed: counter("allowed"),
+                denied: counter("denied"),
+                shadow: counter("shadow"),
+                contended: counter("contended"),
+            },
+        }
+    }
+
+    /// Whether it can be asked only once it is known who a request is from.
+    pub(super) fn needs_identity(&self) -> bool {
+        let needs = |part: &KeyPart| !matches!(part, KeyPart::Ip | KeyPart::Route | KeyPart::Header(_));
+        self.key.iter().any(needs) || !self.plans.is_empty()
+    }
+}
+
+/// Where the secret lies.
+const SECRET: &str = "tollgate.limit.secret";
+
+/// Entries in a slot.
+const WAYS: u16 = 8;
+
+const MOST_ENTRIES: u32 = 1 << 22;

@@ -1,0 +1,61 @@
+//! What a client learns of what is left to it.
+
+use std::rc::Rc;
+
+use super::config::QuotaHeaders;
+use crate::limit::{Rate, Verdict};
+
+/// What is left of one limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    name: Rc<str>,
+    limit: u64,
+    /// Seconds.
+    window: u64,
+    remaining: u64,
+    /// Seconds until everything is left again.
+    reset: u64,
+}
+
+impl Quota {
+    pub(super) fn new(name: &Rc<str>, rate: &Rate, verdict: &Verdict) -> Self {
+        Self {
+            name: Rc::clone(name),
+            limit: rate.limit,
+            window: rate.window.div_ceil(1000),
+            remaining: verdict.remaining,
+            reset: verdict.reset.div_ceil(1000),
+        }
+    }
+
+    /// The tighter of two: of which less is left.
+    pub(super) fn tighter(self, other: Option<Self>) -> Self {
+        match other {
+            Some(other) if other.remaining <= self.remaining => other,
+            _ => self,
+        }
+    }
+
+    /// As headers of the response.
+    pub fn headers(&self, kind: QuotaHeaders) -> Vec<(&'static str, String)> {
+        let Self {
+            name,
+            limit,
+            window,
+            remaining,
+            reset,
+        } = self;
+        match kind {
+            QuotaHeaders::Ratelimit => vec![
+                ("ratelimit-policy", format!("\"{name}\";q={limit};w={window}")),
+                ("ratelimit", format!("\"{name}\";r={remaining};t={reset}")),
+            ],
+            QuotaHeaders::XRatelimit => vec![
+                ("x-ratelimit-limit", limit.to_string()),
+                ("x-ratelimit-remaining", remaining.to_string()),
+                ("x-ratelimit-reset", reset.to_string()),
+            ],
+            QuotaHeaders::None => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,452 @@
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use crate::config::{Environment, decode};
+use crate::effect::{Effect, Reply};
+use crate::event::Event;
+use crate::exchange::Exchange;
+use crate::headers::Headers;
+use crate::plan::Plan;
+use crate::world::simulated::Simulated;
+
+/// HMAC-SHA256 of the key that is all of this letter, with the secret of 32 `s`.
+fn record(letter: char, user: &str, plan: Option<&str>) -> Value {
+    let environment = environment();
+    let secret = serde_json::from_value(json!({"id": "v1", "env": "SECRET"})).unwrap();
+    let secrets = crate::api_key::Secrets::compile(&[secret], &environment, &mut crate::config::Report::default());
+    let hash = secrets.newest(key(letter).as_bytes()).unwrap().to_string();
+    let mut record = json!({"id": format!("k-{letter}"), "hash": hash, "user_id": user, "tenant_id": "acme"});
+    if let Some(plan) = plan {
+        record["plan"] = plan.into();
+    }
+    record
+}
+
+fn key(letter: char) -> String {
+    letter.to_string().repeat(20)
+}
+
+fn environment() -> Environment {
+    [("SECRET".to_owned(), "s".repeat(32))].into()
+}
+
+/// Keys `a` and `b` are ada's, `c` is carl's on the plan `pro`; `/open` is public.
+fn compile(limits: Value, names: Value) -> Result<Rc<Plan>, String> {
+    let config = json!({
+        "version": 1,
+        "api_keys": {
+            "opaque": true,
+            "secrets": [{"id": "v1", "env": "SECRET"}],
+            "throttle": {"limit": 1000},
+            "keys": [record('a', "ada", None), record('b', "ada", None), record('c', "carl", Some("pro"))],
+        },
+        "rate_limits": limits,
+        "routes": [
+            {"match": {"path_prefix": "/open"}, "public": true, "rate_limits": names},
+            {"match": {"path_prefix": "/"}, "auth": {"any": ["api_key"]}, "rate_limits": names},
+        ],
+    });
+    let plan = decode(config.to_string().as_bytes())
+        .map_err(|error| vec![error])
+        .and_then(|config| Plan::compile(&config, &environment()));
+    plan.map(Rc::new).map_err(|errors| {
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        errors.join("\n")
+    })
+}
+
+struct Gateway {
+    plan: Rc<Plan>,
+    world: Simulated,
+}
+
+/// What became of a request.
+struct Seen {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    counters: Vec<String>,
+}
+
+impl Seen {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(own, _)| *own == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl Gateway {
+    fn new(limits: Value, names: Value) -> Self {
+        let plan = compile(limits, names).unwrap();
+        let world = Simulated::default();
+        world.now.set(1_000_000_000);
+        plan.prepare([7; 16], &world.store);
+        Self { plan, world }
+    }
+
+    fn send(&self, method: &str, path: &str, more: &[(&str, &str)]) -> Seen {
+        let headers: Headers = [(":method", method), (":authority", "h"), (":path", path)]
+            .iter()
+            .chain(more)
+            .copied()
+            .collect();
+        let event = Event::RequestHeaders {
+            headers: &headers,
+            route_name: None,
+            may_wait: false,
+        };
+        let mut seen = Seen {
+            status: 200,
+            headers: Vec::new(),
+            counters: Vec::new(),
+        };
+        for effect in Exchange::new(Rc::clone(&self.plan)).on(event, &self.world) {
+            match effect {
+                Effect::SetResponseHeader(name, value) => seen.headers.push((name, value)),
+                Effect::Count(name) => seen.counters.push(name.to_string()),
+                Effect::Reply(Reply { status, headers, .. }) => {
+                    seen.status = status;
+                    seen.headers.extend(headers);
+                }
+                _ => {}
+            }
+        }
+        seen
+    }
+
+    fn ask(&self, letter: char) -> u16 {
+        self.send("GET", "/", &[("x-api-key", &key(letter))]).status
+    }
+
+    fn admitted(&self, letter: char, count: usize) -> usize {
+        (0..count).filter(|_| self.ask(letter) == 200).count()
+    }
+
+    fn from(&self, address: &str) {
+        self.world.address.set(Some(address.parse::<IpAddr>().unwrap()));
+    }
+}
+
+fn limit(name: &str, key: Value, limit: u64, more: Value) -> Value {
+    let mut all =
+        json!({"name": name, "key": key, "limit": limit, "window": "1m", "algorithm": "fixed_window", "entries": 64});
+    for (name, value) in more.as_object().unwrap() {
+        all[name] = value.clone();
+    }
+    all
+}
+
+/// The document's three layers, a hundredth of them.
+#[test]
+fn one_user_cannot_use_up_the_tenant_and_one_address_cannot_get_round_by_rotating_keys() {
+    let limits = json!([
+        limit("per-ip", json!(["ip"]), 20, json!({})),
+        limit("per-user", json!(["user"]), 10, json!({})),
+        limit("per-tenant", json!(["tenant"]), 15, json!({})),
+    ]);
+    let gateway = Gateway::new(limits, json!(["per-ip", "per-user", "per-tenant"]));
+    // Ada's two keys are one user, and her refused requests cost her tenant nothing.
+    assert_eq!(gateway.admitted('a', 6) + gateway.admitted('b', 8), 10);
+    gateway.from("192.0.2.1");
+    assert_eq!(gateway.admitted('c', 8), 5, "what ada has left of the tenant's");
+    // The address has been counted with every request, refused ones too: 12 more, whoever they are.
+    gateway.from("127.0.0.1");
+    assert_eq!(
+        (0..20)
+            .filter(|_| gateway.send("GET", "/open", &[]).status == 200)
+            .count(),
+        6
+    );
+}
+
+#[test]
+fn a_refused_request_spends_nothing_in_the_other_layers() {
+    let limits = json!([
+        limit("tenant", json!(["tenant"]), 10, json!({"algorithm": "token_bucket"})),
+        limit("user", json!(["user"]), 2, json!({})),
+    ]);
+    let gateway = Gateway::new(limits, json!(["tenant", "user"]));
+    assert_eq!(gateway.admitted('a', 50), 2);
+    let seen = gateway.send("GET", "/", &[("x-api-key", &key('c'))]);
+    assert_eq!(
+        seen.header("ratelimit"),
+        Some("\"user\";r=1;t=20"),
+        "and 7 of the tenant's"
+    );
+    assert_eq!(gateway.admitted('c', 50), 1);
+}
+
+#[test]
+fn the_tightest_layer_is_told_with_every_answer() {
+    let limits = json!([
+        limit("ip", json!(["ip"]), 10, json!({})),
+        limit("user", json!(["user"]), 3, json!({"window": "90s"})),
+    ]);
+    let gateway = Gateway::new(limits.clone(), json!(["ip", "user"]));
+    let seen = gateway.send("GET", "/", &[("x-api-key", &key('a'))]);
+    assert_eq!(seen.header("ratelimit-policy"), Some("\"user\";q=3;w=90"));
+    assert!(seen.header("ratelimit").unwrap().starts_with("\"user\";r=2;t="));
+    assert!(
+        seen.counters
+            .contains(&"tollgate_rate_limit_total;limit=user;outcome=allowed;".to_owned())
+    );
+    // Without a credential only the first is known.
+    let seen = gateway.send("GET", "/", &[]);
+    assert_eq!(
+        (seen.status, seen.header("ratelimit-policy")),
+        (401, Some("\"ip\";q=10;w=60"))
+    );
+    gateway.admitted('a', 2);
+    let seen = gateway.send("GET", "/", &[("x-api-key", &key('a'))]);
+    assert_eq!(seen.status, 429);
+    assert!(seen.header("ratelimit").unwrap().starts_with("\"user\";r=0;t="));
+    let wait: u64 = seen.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=90).contains(&wait));
+    assert!(
+        seen.counters
+            .contains(&"tollgate_rate_limit_total;limit=user;outcome=denied;".to_owned())
+    );
+}
+
+#[test]
+fn quota_headers_come_as_they_are_wanted() {
+    let told = |kind: &str| {
+        let mut config = json!({
+            "version": 1,
+            "rate_limits": [limit("ip", json!(["ip"]), 5, json!({}))],
+            "routes": [{"match": {"path_prefix": "/"}, "public": true, "rate_limits": ["ip"]}],
+        });
+        config["quota_headers"] = kind.into();
+        let plan = Plan::compile(&decode(config.to_string().as_bytes()).unwrap(), &Environment::new()).unwrap();
+        let gateway = Gateway {
+            plan: Rc::new(plan),
+            world: Simulated::default(),
+        };
+        gateway.send("GET", "/", &[]).headers
+    };
+    let named = |pairs: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
+        pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+    };
+    assert_eq!(
+        told("ratelimit"),
+        named(&[
+            ("ratelimit-policy", "\"ip\";q=5;w=60"),
+            ("ratelimit", "\"ip\";r=4;t=60")
+        ])
+    );
+    assert_eq!(
+        told("x_ratelimit"),
+        named(&[
+            ("x-ratelimit-limit", "5"),
+            ("x-ratelimit-remaining", "4"),
+            ("x-ratelimit-reset", "60")
+        ])
+    );
+    assert_eq!(told("none"), []);
+}
+
+#[test]
+fn plans_have_limits_of_their_own_and_methods_costs() {
+    let limits = json!([limit(
+        "user",
+        json!(["user"]),
+        2,
+        json!({"plans": {"pro": {"limit": 6}}, "costs": {"POST": 3}})
+    )]);
+    let gateway = Gateway::new(limits.clone(), json!(["user"]));
+    assert_eq!((gateway.admitted('a', 9), gateway.admitted('c', 9)), (2, 6));
+    let gateway = Gateway::new(limits.clone(), json!(["user"]));
+    let post = || gateway.send("POST", "/", &[("x-api-key", &key('c'))]).status;
+    assert_eq!([post(), post(), post()], [200, 200, 429]);
+    let gateway = Gateway::new(limits, json!([{"limit": "user", "cost": 2}]));
+    assert_eq!(gateway.admitted('c', 9), 3);
+}
+
+#[test]
+fn keys_are_what_they_say_and_do_not_run_together() {
+    let admitted = |part: Value, headers: &[&[(&str, &str)]]| {
+        let gateway = Gateway::new(json!([limit("l", part, 1, json!({}))]), json!(["l"]));
+        headers
+            .iter()
+            .map(|headers| gateway.send("GET", "/open", headers).status)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        admitted(
+            json!(["header:x-a"]),
+            &[&[("x-a", "1")], &[("x-a", "2")], &[("x-a", "1")]]
+        ),
+        [200, 200, 429]
+    );
+    assert_eq!(
+        admitted(
+            json!(["header:x-a", "header:x-b"]),
+            &[&[("x-a", "1"), ("x-b", "23")], &[("x-a", "12"), ("x-b", "3")]]
+        ),
+        [200, 200]
+    );
+    assert_eq!(
+        admitted(json!(["header:x-a"]), &[&[("x-a", "127.0.0.1")], &[]]),
+        [200, 200],
+        "an address is no header"
+    );
+    assert_eq!(admitted(json!(["route"]), &[&[], &[]]), [200, 429]);
+}
+
+#[test]
+fn who_lacks_a_part_of_the_key_is_counted_by_address_or_not_at_all_or_refused() {
+    let statuses = |on_missing: &str| {
+        let limits = json!([limit("l", json!(["user"]), 1, json!({"on_missing": on_missing}))]);
+        let gateway = Gateway::new(limits, json!(["l"]));
+        let open = || gateway.send("GET", "/open", &[]).status;
+        let first = [open(), open()];
+        gateway.from("192.0.2.1");
+        [first[0], first[1], open()]
+    };
+    assert_eq!(statuses("ip"), [200, 429, 200]);
+    assert_eq!(statuses("skip"), [200, 200, 200]);
+    assert_eq!(statuses("deny"), [403, 403, 403]);
+}
+
+#[test]
+fn a_network_is_one_client_and_may_be_exempt() {
+    let limits = json!([limit(
+        "ip",
+        json!(["ip"]),
+        1,
+        json!({"exempt": ["10.0.0.0/8", "2001:db8:1::/48"]})
+    )]);
+    let gateway = Gateway::new(limits, json!(["ip"]));
+    let open = |address: &str| {
+        gateway.from(address);
+        gateway.send("GET", "/open", &[]).status
+    };
+    assert_eq!(
+        [open("2001:db8::1"), open("2001:db8::2"), open("2001:db8:0:1::1")],
+        [200, 429, 200]
+    );
+    assert_eq!(
+        [
+            open("10.1.2.3"),
+            open("10.1.2.3"),
+            open("::ffff:10.1.2.3"),
+            open("2001:db8:1::1")
+        ],
+        [200; 4]
+    );
+}
+
+#[test]
+fn a_shadow_counts_and_refuses_nobody() {
+    let gateway = Gateway::new(
+        json!([limit("ip", json!(["ip"]), 1, json!({"mode": "shadow"}))]),
+        json!(["ip"]),
+    );
+    assert_eq!(gateway.send("GET", "/open", &[]).headers, []);
+    let seen = gateway.send("GET", "/open", &[]);
+    assert_eq!(seen.status, 200);
+    assert!(
+        seen.counters
+            .contains(&"tollgate_rate_limit_total;limit=ip;outcome=shadow;".to_owned())
+    );
+}
+
+#[test]
+fn counters_survive_a_new_configuration_of_the_same_limit() {
+    let limits = json!([limit("ip", json!(["ip"]), 2, json!({}))]);
+    let mut gateway = Gateway::new(limits.clone(), json!(["ip"]));
+    assert_eq!(gateway.send("GET", "/open", &[]).status, 200);
+    gateway.plan = compile(limits, json!(["ip"])).unwrap();
+    gateway.plan.prepare([9; 16], &gateway.world.store);
+    assert_eq!(
+        [
+            gateway.send("GET", "/open", &[]).status,
+            gateway.send("GET", "/open", &[]).status
+        ],
+        [200, 429]
+    );
+}
+
+#[test]
+fn retry_after_may_jitter() {
+    let limits = json!([limit("ip", json!(["ip"]), 1, json!({"retry_after_jitter": "30s"}))]);
+    let gateway = Gateway::new(limits, json!(["ip"]));
+    gateway.send("GET", "/open", &[]);
+    let waits: Vec<u64> = (0..40)
+        .map(|_| {
+            gateway.world.now.set(gateway.world.now.get() + 1);
+            gateway
+                .send("GET", "/open", &[])
+                .header("retry-after")
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+    assert!(most - least > 10 && most - least <= 31, "{waits:?}");
+}
+
+#[test]
+fn each_mistake_says_where_it_is() {
+    let wrong = |more: Value| {
+        compile(json!([limit("l", json!(["ip"]), 1, more)]), json!(["l"]))
+            .map(|_| ())
+            .unwrap_err()
+    };
+    for (more, expected) in [
+        (json!({"name": ""}), "rate_limits[0].name: must be"),
+        (json!({"key": []}), "rate_limits[0].key: is empty"),
+        (
+            json!({"key": ["adress"]}),
+            "rate_limits[0].key[0]: \"adress\" is not a part of a key",
+        ),
+        (
+            json!({"key": ["claim:email"]}),
+            "rate_limits[0].key[0]: nothing defines \"email\"",
+        ),
+        (json!({"limit": 0}), "rate_limits[0].limit: must be at least 1"),
+        (json!({"window": "0s"}), "rate_limits[0].window: must be at least 1ms"),
+        (json!({"burst": 3}), "rate_limits[0].burst: is for `token_bucket` alone"),
+        (
+            json!({"algorithm": "exact_window", "limit": 101}),
+            "rate_limits[0].limit: is above 100",
+        ),
+        (
+            json!({"algorithm": "leaky"}),
+            "rate_limits[0].algorithm: unknown variant",
+        ),
+        (
+            json!({"plans": {"pro": {"limit": 0}}}),
+            "rate_limits[0].plans.pro.limit: must be at least 1",
+        ),
+        (
+            json!({"exempt": ["10.0.0.0/99"]}),
+            "rate_limits[0].exempt[0]: \"10.0.0.0/99\" is not a network",
+        ),
+        (json!({"entries": 0}), "rate_limits[0].entries: must be from 1"),
+        (json!({"mode": "off"}), "rate_limits[0].mode: unknown variant"),
+    ] {
+        let found = wrong(more.clone());
+        assert!(
+            found.contains(expected),
+            "{more}\n  expected: {expected}\n  found: {found}"
+        );
+    }
+    let found = compile(json!([limit("l", json!(["ip"]), 1, json!({}))]), json!(["m"]))
+        .map(|_| ())
+        .unwrap_err();
+    assert_eq!(
+        found.matches("no limit is called \"m\"; there is l").count(),
+        2,
+        "{found}"
+    );
+    let large = compile(
+        json!([limit("l", json!(["ip"]), 3_000_000_000, json!({}))]),
+        json!(["l"]),
+    );
+    assert!(large.is_ok());
+}
