@@ -14,7 +14,7 @@ pub enum Effect {
     /// Remove every value of a request trailer.
     RemoveTrailer(Vec<u8>),
     /// Hold the request, and tell its headers again when [`Exchange::is_ready`](crate::exchange::Exchange::is_ready).
-    /// Always the last effect, and none before it changes the request.
+    /// Always the only effect.
     Wait,
     /// Answer the request now; nothing reaches an upstream. Always the last effect.
     Reply(Reply),

@@ -11,7 +11,7 @@ pub enum Event<'a> {
         headers: &'a Headers,
         /// Envoy's route name (`xds.route_name`); `None` where the plan does not ask for it or Envoy has none.
         route_name: Option<&'a str>,
-        /// Whether the host can hold the request; once it has held it long enough, it says no.
+        /// Whether the host can hold the request.
         may_wait: bool,
     },
     /// Trailers follow the request's body.

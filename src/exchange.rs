@@ -6,12 +6,11 @@ use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::headers::Headers;
-use crate::plan::{Plan, Selection, counter};
+use crate::plan::{Plan, Route, Selection, counter};
 use crate::policy::Stop;
 use crate::policy::identity_headers::connection_effect;
-use crate::policy::rate_limit::Quota;
 use crate::remote::Awaited;
-use crate::request::Request;
+use crate::request::{Progress, Request};
 use crate::store::Store;
 use crate::world::World;
 
@@ -19,20 +18,23 @@ use crate::world::World;
 #[derive(Debug)]
 pub struct Exchange {
     plan: Rc<Plan>,
-    /// What the request waits for, or has waited for.
-    awaited: Option<Box<dyn Awaited>>,
-    /// What was left to the client when the request began to wait.
-    quota: Option<Quota>,
+    suspended: Option<Suspended>,
+}
+
+/// A request that waits, and how far it has come.
+#[derive(Debug)]
+struct Suspended {
+    awaited: Box<dyn Awaited>,
+    route: Rc<Route>,
+    /// The place of the policy that waits: those before it are done with the request.
+    place: usize,
+    progress: Progress,
 }
 
 impl Exchange {
     /// Begins an exchange, which keeps this plan to its end whatever is configured meanwhile.
     pub fn new(plan: Rc<Plan>) -> Self {
-        Self {
-            plan,
-            awaited: None,
-            quota: None,
-        }
+        Self { plan, suspended: None }
     }
 
     /// Whether the next event should carry Envoy's route name.
@@ -42,7 +44,9 @@ impl Exchange {
 
     /// Whether what the request waits for has come, or will not.
     pub fn is_ready(&self, store: &dyn Store) -> bool {
-        self.awaited.as_ref().is_none_or(|awaited| awaited.is_settled(store))
+        self.suspended
+            .as_ref()
+            .is_none_or(|suspended| suspended.awaited.is_settled(store))
     }
 
     /// Takes one step. The effects are carried out in order; without a reply among them the request goes on.
@@ -52,11 +56,7 @@ impl Exchange {
                 headers,
                 route_name,
                 may_wait,
-            } => {
-                // A credential has one issuer: who has waited for its keys once does not wait again.
-                let may_wait = may_wait && self.awaited.is_none();
-                self.on_request(headers, route_name, may_wait, world)
-            }
+            } => self.on_request(headers, route_name, may_wait, world),
             Event::RequestTrailers { trailers } => self.strip(trailers).map(Effect::RemoveTrailer).collect(),
         }
     }
@@ -73,34 +73,43 @@ impl Exchange {
             Ok(request) => request,
             Err(denial) => return refuse(denial, NO_ROUTE, Vec::new(), headers),
         };
-        request.may_wait = may_wait;
-        request.is_resumed = self.awaited.is_some();
-        request.quota = self.quota.take();
-        request.effects.extend(self.strip(headers).map(Effect::RemoveHeader));
-        request.effects.extend(connection_effect(headers));
-        let (name, outcome) = decide(&plan, &mut request, world);
-        let mut effects = request.effects;
+        let (route, resumed) = match self.suspended.take() {
+            Some(Suspended {
+                route, place, progress, ..
+            }) => {
+                request.resume(progress);
+                (route, Some(place))
+            }
+            None => {
+                request.effects.extend(self.strip(headers).map(Effect::RemoveHeader));
+                request.effects.extend(connection_effect(headers));
+                match select(&plan, &request) {
+                    Ok(route) => (Rc::clone(route), None),
+                    Err((name, denial)) => return refuse(denial, name, request.effects, headers),
+                }
+            }
+        };
+        let stopped = run(&route, resumed, may_wait, &mut request, world);
+        if let Some((place, Stop::Wait(awaited))) = stopped {
+            self.suspended = Some(Suspended {
+                awaited,
+                route,
+                place,
+                progress: request.suspend(),
+            });
+            return vec![Effect::Wait];
+        }
         let quota = request.quota.as_ref();
         let quota_headers = quota.map(|quota| quota.headers(plan.quota_headers)).unwrap_or_default();
-        match outcome {
-            Ok(()) => {
-                let set = |(name, value)| Effect::SetResponseHeader(name, value);
-                effects.extend(quota_headers.into_iter().map(set));
-                effects
-            }
-            Err(Stop::Deny(mut denial)) => {
-                denial.headers.extend(quota_headers);
-                refuse(denial, name, effects, headers)
-            }
-            Err(Stop::Wait(awaited)) => {
-                self.awaited = Some(awaited);
-                self.quota = request.quota;
-                // What was counted stays counted.
-                effects.retain(|effect| matches!(effect, Effect::Count(_)));
-                effects.push(Effect::Wait);
-                effects
-            }
+        if let Some((_, Stop::Deny(mut denial))) = stopped {
+            denial.headers.extend(quota_headers);
+            return refuse(denial, &route.name, request.effects, headers);
         }
+        let mut effects = request.effects;
+        effects.push(Effect::Count(Rc::clone(&route.passed)));
+        let set = |(name, value)| Effect::SetResponseHeader(name, value);
+        effects.extend(quota_headers.into_iter().map(set));
+        effects
     }
 
     /// Every spelling of a managed name; whoever the client is, these are not theirs to send.
@@ -109,22 +118,35 @@ impl Exchange {
     }
 }
 
-/// The name of the route, and whether the request may go on.
-fn decide<'a>(plan: &'a Plan, request: &mut Request<'_>, world: &dyn World) -> (&'a str, Result<(), Stop>) {
-    let route = match plan.select(request) {
-        Selection::Route(route) => route,
+/// The route of a request, or the name that its refusal is counted under.
+fn select<'a>(plan: &'a Plan, request: &Request<'_>) -> Result<&'a Rc<Route>, (&'a str, Denial)> {
+    match plan.select(request) {
+        Selection::Route(route) => Ok(route),
         Selection::MethodNotAllowed(route, allow) => {
             let denial = Denial::new(DenialKind::MethodNotAllowed, "method_not_listed");
-            return (&route.name, Err(denial.with_header("allow", allow).into()));
+            Err((&route.name, denial.with_header("allow", allow)))
         }
-        Selection::None => return (NO_ROUTE, Err(Denial::new(DenialKind::NoPolicy, "no_rule").into())),
-    };
-    let mut policies = route.policies.iter();
-    let outcome = policies.try_for_each(|policy| policy.on_request(request, world));
-    if outcome.is_ok() {
-        request.effects.push(Effect::Count(Rc::clone(&route.passed)));
+        Selection::None => Err((NO_ROUTE, Denial::new(DenialKind::NoPolicy, "no_rule"))),
     }
-    (&route.name, outcome)
+}
+
+/// Runs the route's policies, from the one that has waited on; which of them stops the request, and why. Who has waited
+/// does not wait again.
+fn run(
+    route: &Route,
+    resumed: Option<usize>,
+    may_wait: bool,
+    request: &mut Request<'_>,
+    world: &dyn World,
+) -> Option<(usize, Stop)> {
+    let policies = route.policies.iter().enumerate().skip(resumed.unwrap_or_default());
+    for (place, policy) in policies {
+        request.may_wait = may_wait && resumed != Some(place);
+        if let Err(stop) = policy.on_request(request, world) {
+            return Some((place, stop));
+        }
+    }
+    None
 }
 
 /// A refused request reaches no upstream, but access logs read it: what it forged is taken out all the same, and so are

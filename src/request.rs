@@ -27,8 +27,6 @@ pub struct Request<'a> {
     pub route_name: Option<&'a str>,
     /// Whether it may be held until keys arrive.
     pub may_wait: bool,
-    /// Whether it was held, and has been counted before.
-    pub is_resumed: bool,
     /// What is left to the client, of the limit of which the least is.
     pub quota: Option<Quota>,
     /// Who it is from; set by the authenticate stage alone.
@@ -38,6 +36,14 @@ pub struct Request<'a> {
     headers: &'a Headers,
     managed: &'a ManagedNames,
     address: OnceCell<Option<IpAddr>>,
+}
+
+/// What policies have made of a request, apart from the request.
+#[derive(Debug)]
+pub struct Progress {
+    quota: Option<Quota>,
+    identity: Option<Identity>,
+    effects: Vec<Effect>,
 }
 
 impl<'a> Request<'a> {
@@ -62,7 +68,6 @@ impl<'a> Request<'a> {
             query,
             route_name,
             may_wait: false,
-            is_resumed: false,
             quota: None,
             identity: None,
             effects: Vec::new(),
@@ -70,6 +75,25 @@ impl<'a> Request<'a> {
             managed,
             address: OnceCell::new(),
         })
+    }
+
+    /// What policies have made of it so far, to be held.
+    pub fn suspend(self) -> Progress {
+        Progress {
+            quota: self.quota,
+            identity: self.identity,
+            effects: self.effects,
+        }
+    }
+
+    /// Goes on from there.
+    pub fn resume(&mut self, progress: Progress) {
+        let Progress {
+            quota,
+            identity,
+            effects,
+        } = progress;
+        (self.quota, self.identity, self.effects) = (quota, identity, effects);
     }
 
     /// Where it comes from, asked for once.

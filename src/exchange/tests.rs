@@ -141,14 +141,15 @@ fn the_route_name_is_asked_for_only_where_a_rule_needs_it() {
 }
 
 #[test]
-fn a_request_waits_for_keys_once() {
+fn a_request_waits_for_keys_once_and_is_counted_once() {
     let config = json!({
         "version": 1,
         "jwt": {"issuers": [{
             "name": "main", "issuer": "i", "audiences": ["a"], "algorithms": ["ES256"],
             "jwks": {"remote": {"cluster": "c", "url": "https://i/keys"}},
         }]},
-        "defaults": {"auth": {"any": ["jwt"]}},
+        "rate_limits": [{"name": "ip", "key": ["ip"], "limit": 5, "window": "1m", "entries": 8}],
+        "defaults": {"auth": {"any": ["jwt"]}, "rate_limits": ["ip"]},
     });
     let plan = Rc::new(Plan::compile(&decode(config.to_string().as_bytes()).unwrap(), &Environment::new()).unwrap());
     let keys = Rc::clone(plan.remotes.first().unwrap());
@@ -169,7 +170,8 @@ fn a_request_waits_for_keys_once() {
         route_name: None,
         may_wait: true,
     };
-    assert_eq!(exchange.on(event(), &Simulated::default()), [Effect::Wait]);
+    let world = Simulated::default();
+    assert_eq!(exchange.on(event(), &world), [Effect::Wait]);
     let store = Memory::default();
     assert!(!exchange.is_ready(&store));
 
@@ -184,9 +186,16 @@ fn a_request_waits_for_keys_once() {
     };
     keys.answer(&call, Some(&answer), 0, &store);
     assert!(exchange.is_ready(&store));
-    let effects = exchange.on(event(), &Simulated::default());
+    let effects = exchange.on(event(), &world);
+    let Some(Effect::Reply(reply)) = effects.last() else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(reply.status, 401);
     assert!(
-        matches!(effects.last(), Some(Effect::Reply(reply)) if reply.status == 401),
-        "{effects:?}"
+        reply.headers.contains(&("ratelimit", "\"ip\";r=4;t=120".into())),
+        "{reply:?}"
     );
+    let counted = Effect::Count("tollgate_rate_limit_total;limit=ip;outcome=allowed;".into());
+    assert_eq!(effects.iter().filter(|effect| **effect == counted).count(), 1);
+    assert!(effects.contains(&Effect::RemoveHeader(b"x-user-id".to_vec())));
 }

@@ -66,29 +66,30 @@ impl WaitingRoom {
             // What a request does may end others: nothing is borrowed meanwhile.
             let place = self.0.borrow_mut().remove(&id);
             if let Some(place) = place {
-                resume(id, place.held);
+                self.resume(id, place.held);
             }
         }
     }
-}
 
-fn resume(id: u32, mut held: Held) {
-    // A request that has ended has left; whatever else the host says, there is nobody to answer.
-    if abi::set_effective_context(id).is_err() {
-        return;
-    }
-    let event = Event::RequestHeaders {
-        headers: &held.headers,
-        route_name: held.route_name.as_deref(),
-        may_wait: false,
-    };
-    match apply(held.exchange.on(event, &Envoy), &held.headers, &held.response) {
-        Applied::Continue => {
-            // An error says that the request has ended meanwhile.
-            let _ = abi::continue_request();
+    fn resume(&self, id: u32, mut held: Held) {
+        // A request that has ended has left; whatever else the host says, there is nobody to answer.
+        if abi::set_effective_context(id).is_err() {
+            return;
         }
-        // It may not wait, so it does not.
-        Applied::Replied | Applied::Wait => {}
+        let event = Event::RequestHeaders {
+            headers: &held.headers,
+            route_name: held.route_name.as_deref(),
+            may_wait: self.has_room(),
+        };
+        match apply(held.exchange.on(event, &Envoy), &held.headers, &held.response) {
+            Applied::Continue => {
+                // An error says that the request has ended meanwhile.
+                let _ = abi::continue_request();
+            }
+            // For something else, which a later policy needs.
+            Applied::Wait => self.hold(id, held),
+            Applied::Replied => {}
+        }
     }
 }
 

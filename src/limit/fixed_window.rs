@@ -4,11 +4,11 @@ use super::{Rate, Taken, Verdict};
 use crate::slots::Entry;
 use crate::store::{encode, numbers};
 
-/// The beginning of the present window, and what is used of it.
+/// The beginning of the present window, and what is used of it. Another worker may already be in the next one.
 fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> (u64, u64) {
     let start = start(rate, now);
     match state.and_then(|entry| numbers(&entry.value)) {
-        Some([began, used]) if began == start => (start, used),
+        Some([began, used]) if began >= start => (began, used),
         _ => (start, 0),
     }
 }

@@ -14,7 +14,14 @@ impl State {
     fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> Self {
         let start = now.saturating_sub(now.checked_rem(rate.window).unwrap_or_default());
         let (used, before) = match state.and_then(|entry| numbers(&entry.value)) {
-            Some([began, used, before]) if began == start => (used, before),
+            // Another worker may already be in the next one.
+            Some([began, used, before]) if began >= start => {
+                return Self {
+                    start: began,
+                    used,
+                    before,
+                };
+            }
             Some([began, used, _]) if began.saturating_add(rate.window) == start => (0, used),
             _ => (0, 0),
         };
@@ -28,15 +35,23 @@ impl State {
         }
     }
 
+    /// Until the present window ends.
+    fn left(&self, rate: &Rate, now: u64) -> u64 {
+        self.start
+            .saturating_add(rate.window)
+            .saturating_sub(now)
+            .min(rate.window)
+    }
+
     /// What counts of the last `window`, rounded up.
     fn weighted(&self, rate: &Rate, now: u64) -> u64 {
-        let left = self.start.saturating_add(rate.window).saturating_sub(now);
+        let left = self.left(rate, now);
         self.used.saturating_add(scaled_up(self.before, left, rate.window))
     }
 
     /// Milliseconds until `cost` fits, if nothing more comes.
     fn wait(&self, rate: &Rate, cost: u64, now: u64) -> u64 {
-        let left = self.start.saturating_add(rate.window).saturating_sub(now);
+        let left = self.left(rate, now);
         let room = rate.limit.saturating_sub(cost);
         if cost > rate.limit {
             return rate.window;
@@ -58,7 +73,7 @@ impl State {
 pub(super) fn take(rate: &Rate, state: Option<&Entry>, cost: u64, now: u64) -> Taken {
     let mut state = State::read(rate, state, now);
     let weighted = state.weighted(rate, now);
-    let left = state.start.saturating_add(rate.window).saturating_sub(now);
+    let left = state.left(rate, now);
     let reset = |state: &State| match (state.used, state.before) {
         (0, 0) => 0,
         (0, _) => left,

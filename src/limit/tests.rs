@@ -95,6 +95,28 @@ fn what_costs_more_uses_more() {
 }
 
 #[test]
+fn a_state_whose_time_is_over_is_an_empty_one() {
+    for algorithm in ALL {
+        let mut client = Client::new(algorithm, 10, 1000, 10);
+        (0..10).for_each(|_| assert!(client.ask(5000, 1).allowed));
+        let (verdict, _) = algorithm.take(&client.rate, client.state.as_ref(), 1, 9000);
+        assert_eq!((verdict.allowed, verdict.remaining), (true, 9), "{algorithm:?}");
+    }
+}
+
+/// Workers look at the clock at different moments of their work.
+#[test]
+fn a_worker_that_is_late_does_not_undo_the_next_window() {
+    for algorithm in ALL {
+        let mut client = Client::new(algorithm, 10, 1000, 10);
+        (0..6).for_each(|_| assert!(client.ask(5000, 1).allowed));
+        let late = (0..9).filter(|_| client.ask(4999, 1).allowed).count();
+        let after = (0..9).filter(|_| client.ask(5000, 1).allowed).count();
+        assert_eq!((6 + late + after, late >= 3), (10, true), "{algorithm:?}");
+    }
+}
+
+#[test]
 fn very_large_limits_do_not_overflow() {
     for algorithm in [Algorithm::SlidingWindow, Algorithm::TokenBucket, Algorithm::FixedWindow] {
         for limit in [3_000_000_000, u64::MAX / 2, u64::MAX] {

@@ -7,9 +7,9 @@ use crate::store::{encode, numbers};
 /// Nanoseconds in a millisecond: tokens may come faster than one in a millisecond.
 const FINE: u64 = 1_000_000;
 
-/// Nanoseconds in which so many tokens come; at least one, so that nothing is for free.
+/// Nanoseconds in which so many tokens come, rounded up: nothing is for free.
 fn span(rate: &Rate, tokens: u64) -> u64 {
-    scaled_up(tokens, rate.window.saturating_mul(FINE), rate.limit).max(tokens.min(1))
+    scaled_up(tokens, rate.window.saturating_mul(FINE), rate.limit)
 }
 
 fn write(full_at: u64) -> Entry {

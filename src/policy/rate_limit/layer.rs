@@ -136,60 +136,53 @@ impl Layer {
             .unwrap_or_default()
     }
 
-    /// What is counted for a request, hashed. Every part is written with its kind and length, so no two keys look alike.
+    /// What is counted for a request, hashed.
     fn name(&self, request: &Request<'_>, world: &dyn World) -> Result<Option<Name>, Denial> {
         let limit = &*self.limit;
         let mut hasher = SipHasher13::new_with_key(&limit.secret.get());
-        let mut write = |kind: u8, parts: &[&[u8]]| {
-            hasher.write_u8(kind);
-            for part in parts {
-                hasher.write_usize(part.len());
-                hasher.write(part);
-            }
-        };
         let identity = request.identity.as_ref();
+        let issuer = identity
+            .and_then(|identity| identity.issuer.as_deref())
+            .unwrap_or_default();
         for part in &limit.key {
-            let issuer = identity
-                .and_then(|identity| identity.issuer.as_deref())
-                .unwrap_or_default();
-            let own =
-                |value: Option<&str>| value.map(|value| vec![issuer.as_bytes().to_vec(), value.as_bytes().to_vec()]);
-            let value = match part {
-                KeyPart::Ip => None,
-                KeyPart::User => own(identity.map(|identity| identity.user_id.as_str())),
-                KeyPart::Tenant => own(identity.and_then(|identity| identity.tenant_id.as_deref())),
-                KeyPart::Plan => own(identity.and_then(|identity| identity.plan.as_deref())),
-                KeyPart::ApiKey => identity
-                    .and_then(|identity| identity.key_id.as_ref())
-                    .map(|id| vec![id.clone().into_bytes()]),
-                KeyPart::Route => Some(vec![self.route.clone().into_bytes()]),
-                KeyPart::Header(name) => {
-                    let values: Vec<_> = request.header(name.as_str()).map(<[u8]>::to_vec).collect();
-                    (!values.is_empty()).then_some(values)
-                }
-                KeyPart::Claim(name) => identity
-                    .and_then(|identity| identity.attributes.iter().find(|(own, _)| own == name))
-                    .map(|(_, values)| {
-                        values
-                            .iter()
-                            .map(|value| value.clone().into_bytes())
-                            .collect::<Vec<_>>()
-                    })
-                    .filter(|values| !values.is_empty()),
+            let mut one = |value: Option<&str>| {
+                value.map(|value| write(&mut hasher, part, &[issuer.as_bytes(), value.as_bytes()]))
             };
-            match (part, value, limit.on_missing) {
-                (_, Some(values), _) => {
-                    let values: Vec<_> = values.iter().map(Vec::as_slice).collect();
-                    write(kind(part), &values);
+            let written = match part {
+                KeyPart::Ip => None,
+                KeyPart::User => one(identity.map(|identity| identity.user_id.as_str())),
+                KeyPart::Tenant => one(identity.and_then(|identity| identity.tenant_id.as_deref())),
+                KeyPart::Plan => one(identity.and_then(|identity| identity.plan.as_deref())),
+                KeyPart::ApiKey => one(identity.and_then(|identity| identity.key_id.as_deref())),
+                KeyPart::Route => one(Some(&self.route)),
+                KeyPart::Header(name) => {
+                    let values: Vec<_> = request.header(name.as_str()).collect();
+                    (!values.is_empty()).then(|| write(&mut hasher, part, &values))
                 }
-                (KeyPart::Ip, None, _) | (_, None, OnMissing::Ip) => {
-                    write(
-                        kind(&KeyPart::Ip),
-                        &[&Origin::from(request.client_address(world)).bytes()],
-                    );
+                KeyPart::Claim(name) => {
+                    let attributes = identity
+                        .map(|identity| identity.attributes.as_slice())
+                        .unwrap_or_default();
+                    let values = attributes
+                        .iter()
+                        .filter(|(own, _)| own == name)
+                        .flat_map(|(_, values)| values);
+                    let values: Vec<_> = [issuer]
+                        .into_iter()
+                        .chain(values.map(String::as_str))
+                        .map(str::as_bytes)
+                        .collect();
+                    (values.len() > 1).then(|| write(&mut hasher, part, &values))
                 }
-                (_, None, OnMissing::Skip) => return Ok(None),
-                (_, None, OnMissing::Deny) => return Err(Denial::new(DenialKind::Forbidden, "limit_key_missing")),
+            };
+            match (written, part, limit.on_missing) {
+                (Some(()), ..) => {}
+                (None, KeyPart::Ip, _) | (None, _, OnMissing::Ip) => {
+                    let address = Origin::from(request.client_address(world)).bytes();
+                    write(&mut hasher, &KeyPart::Ip, &[&address]);
+                }
+                (None, _, OnMissing::Skip) => return Ok(None),
+                (None, _, OnMissing::Deny) => return Err(Denial::new(DenialKind::Forbidden, "limit_key_missing")),
             }
         }
         let hash = hasher.finish128().as_bytes();
@@ -198,6 +191,16 @@ impl Layer {
             .zip(hash.iter().chain(&hash))
             .for_each(|(byte, &hashed)| *byte = hashed);
         Ok(Some(name))
+    }
+}
+
+/// With its kind, its number and its lengths: no two keys look alike.
+fn write(hasher: &mut SipHasher13, part: &KeyPart, values: &[&[u8]]) {
+    hasher.write_u8(kind(part));
+    hasher.write_usize(values.len());
+    for value in values {
+        hasher.write_usize(value.len());
+        hasher.write(value);
     }
 }
 

@@ -63,10 +63,6 @@ fn compile(route: &RouteContext<'_>, before: bool, report: &mut Report) -> Optio
 
 impl Policy for RateLimit {
     fn on_request(&self, request: &mut Request<'_>, world: &dyn World) -> Result<(), Stop> {
-        if self.before && request.is_resumed {
-            // Counted when it came.
-            return Ok(());
-        }
         let mut taken: Vec<(&Layer, Taken)> = Vec::new();
         for layer in &self.layers {
             match layer.take(request, world) {

@@ -1,0 +1,179 @@
+use super::*;
+use crate::store::memory::Memory;
+use proptest::prelude::*;
+
+fn name(number: u8) -> Name {
+    [number; 32]
+}
+
+fn entry(until: u64, value: &str) -> Entry {
+    Entry {
+        until,
+        value: value.into(),
+    }
+}
+
+fn table(entries: u32) -> (Slots, Memory) {
+    let (slots, store) = (Slots::new("t".into(), entries, 4, 100), Memory::default());
+    slots.prepare(&store);
+    (slots, store)
+}
+
+#[test]
+fn an_entry_is_found_until_its_time_is_over() {
+    let (slots, store) = table(8);
+    slots.put(&name(1), &entry(100, "a"), 0, &store);
+    slots.put(&name(2), &entry(200, ""), 0, &store);
+    assert_eq!(slots.find(&name(1), 99, &store), Some(entry(100, "a")));
+    assert_eq!(slots.find(&name(1), 100, &store), None);
+    assert_eq!(slots.find(&name(2), 199, &store), Some(entry(200, "")));
+    slots.put(&name(1), &entry(300, "b"), 0, &store);
+    assert_eq!(slots.find(&name(1), 0, &store), Some(entry(300, "b")));
+    slots.remove(&name(1), 0, &store);
+    assert_eq!(slots.find(&name(1), 0, &store), None);
+    assert!(slots.find(&name(2), 0, &store).is_some());
+}
+
+#[test]
+fn a_full_slot_loses_what_ends_first() {
+    let (slots, store) = table(1);
+    for number in 1..=4 {
+        slots.put(&name(number), &entry(1000 - u64::from(number), "x"), 0, &store);
+    }
+    slots.put(&name(5), &entry(10, "x"), 0, &store);
+    let found = |now| {
+        (1..=5)
+            .filter(|&number| slots.find(&name(number), now, &store).is_some())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found(0), [1, 2, 3, 5]);
+    slots.put(&name(6), &entry(2000, "x"), 500, &store);
+    assert_eq!(found(500), [1, 2, 3], "what is over went first");
+    assert!(slots.find(&name(6), 500, &store).is_some());
+}
+
+#[test]
+fn it_never_grows() {
+    let (slots, store) = table(64);
+    for number in 0..10_000_u32 {
+        let mut name = [0; 32];
+        name[..4].copy_from_slice(&number.to_le_bytes());
+        name[28..].copy_from_slice(&number.wrapping_mul(2_654_435_761).to_le_bytes());
+        slots.put(&name, &entry(u64::from(number) + 1, &"v".repeat(100)), 0, &store);
+    }
+    let sizes: Vec<_> = (0..16)
+        .map(|slot| store.read(&format!("t.{slot}")).unwrap().0.len())
+        .collect();
+    assert!(sizes.iter().all(|&size| size == 4 * (16 + 8 + 2 + 100)), "{sizes:?}");
+    assert!(store.read("t.16").is_none());
+    slots.put(&name(1), &entry(u64::MAX, &"v".repeat(101)), 0, &store);
+    assert_eq!(slots.find(&name(1), 0, &store), None, "too large");
+}
+
+#[test]
+fn a_change_sees_what_is_there_and_may_leave_it() {
+    let (slots, store) = table(4);
+    let count = |limit: u8| {
+        slots.change(&name(1), 0, &store, |found| {
+            let count = found.map_or(0, |entry| entry.value[0]);
+            if count >= limit {
+                return Err(count);
+            }
+            Ok((
+                Some(Entry {
+                    until: 100,
+                    value: vec![count + 1],
+                }),
+                count + 1,
+            ))
+        })
+    };
+    assert_eq!([count(2), count(2), count(2)], [Some(1), Some(2), Some(2)]);
+}
+
+/// Counts a name's uses; what it is told after this one.
+fn used(slots: &Slots, store: &Memory, name: Name, now: u64) -> u8 {
+    let usage = |entry: &Entry| entry.value[0].into();
+    let count = slots.share(&name, now, store, usage, |found| {
+        let count = found.map_or(0, |entry| entry.value[0]) + 1;
+        let entry = Entry {
+            until: 100,
+            value: vec![count],
+        };
+        (Some(entry), count)
+    });
+    count.unwrap()
+}
+
+#[test]
+fn in_a_full_slot_names_share_the_least_used_entry_and_nobody_is_forgotten() {
+    let (slots, store) = table(1);
+    for number in 1..=4 {
+        for _ in 0..=number {
+            used(&slots, &store, name(number), 0);
+        }
+    }
+    assert_eq!(used(&slots, &store, name(9), 0), 3, "what 1 has used counts for 9 too");
+    assert_eq!(used(&slots, &store, name(8), 0), 4);
+    assert_eq!(used(&slots, &store, name(1), 0), 5, "and the other way");
+    assert_eq!(used(&slots, &store, name(4), 0), 6, "the others are their own");
+    assert_eq!(used(&slots, &store, name(9), 100), 1, "until its time is over");
+}
+
+#[test]
+fn who_has_shared_gets_no_fresh_entry_while_that_one_lives() {
+    let (slots, store) = table(1);
+    let usage = |entry: &Entry| entry.value[0].into();
+    let put = |number: u8, until: u64| {
+        let value = vec![number];
+        slots.share(&name(number), 0, &store, usage, |_| {
+            (
+                Some(Entry {
+                    until,
+                    value: value.clone(),
+                }),
+                (),
+            )
+        })
+    };
+    for number in 1..=4 {
+        put(number, if number == 4 { 10 } else { 1000 });
+    }
+    assert_eq!(used(&slots, &store, name(9), 0), 2);
+    assert_eq!(
+        used(&slots, &store, name(9), 50),
+        3,
+        "although the fourth entry has ended"
+    );
+}
+
+#[test]
+fn clearing_takes_what_it_is_told_to() {
+    let (slots, store) = table(64);
+    for number in 0..20 {
+        slots.put(
+            &name(number),
+            &entry(1000, if number % 2 == 0 { "even" } else { "odd" }),
+            0,
+            &store,
+        );
+    }
+    slots.clear(|entry| entry.value == b"odd", &store);
+    let left: Vec<_> = (0..20)
+        .filter(|&number| slots.find(&name(number), 0, &store).is_some())
+        .collect();
+    assert!(
+        !left.is_empty() && left.iter().all(|number| number % 2 == 0),
+        "{left:?}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let (slots, store) = table(1);
+        store.write("t.0", &bytes, 0);
+        slots.put(&name(1), &entry(u64::MAX, "x"), 0, &store);
+        prop_assert!(slots.find(&name(1), 0, &store).is_some());
+    }
+}
