@@ -54,10 +54,11 @@ fn main() -> ExitCode {
 }
 
 /// What can be measured, by name.
-const GROUPS: [(&str, Group); 3] = [
+const GROUPS: [(&str, Group); 4] = [
     ("jwt", jwt::run),
     ("apikey", apikey::run),
     ("ratelimit", ratelimit::run),
+    ("chain", ratelimit::whole_chain),
 ];
 
 type Group = fn() -> Vec<Row>;

@@ -35,18 +35,24 @@ pub(crate) fn host_calls(envoy: &Envoy, message: &[u8]) -> Vec<String> {
     calls_of_a_request(&envoy.log()[before..])
 }
 
-/// Those between the beginning and the end of the callback: a tick may come in between requests.
+/// Those made in the callbacks of a request and its response: a tick may come in between.
 fn calls_of_a_request(log: &str) -> Vec<String> {
-    let lines = log
-        .lines()
-        .skip_while(|line| !line.contains("proxy_on_request_headers"));
-    lines
-        .skip(1)
-        .take_while(|line| !line.contains("proxy_on_request_headers"))
-        .filter_map(|line| line.split_once("[vm->host] ").map(|(_, call)| call))
-        .filter(|call| !call.contains("return"))
-        .map(|call| call.split('(').next().unwrap_or_default().to_owned())
-        .collect()
+    let (mut calls, mut is_ours) = (Vec::new(), false);
+    for line in log.lines() {
+        if let Some((_, callback)) = line.split_once("[host->vm] ") {
+            // Whatever a host call returns is put where the plugin says.
+            if callback.starts_with("proxy_on_memory_allocate") {
+                continue;
+            }
+            is_ours = callback.starts_with("proxy_on_request_") || callback.starts_with("proxy_on_response_");
+        } else if let Some((_, call)) = line.split_once("[vm->host] ")
+            && is_ours
+            && !call.contains("return")
+        {
+            calls.push(call.split('(').next().unwrap_or_default().to_owned());
+        }
+    }
+    calls
 }
 
 /// Microseconds of processor time per request, every message sent once.

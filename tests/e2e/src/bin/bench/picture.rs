@@ -48,6 +48,7 @@ pub(crate) fn draw(lines: &[Line], window: u64, limit: u64) {
             y + 4.0
         );
     }
+    let mut labels: Vec<f64> = Vec::new();
     for (line, colour) in lines.iter().zip(COLOURS) {
         let mut points = format!("{:.1},{:.1}", x(0), y(0.0));
         for (place, &at) in line.admitted.iter().enumerate() {
@@ -62,12 +63,17 @@ pub(crate) fn draw(lines: &[Line], window: u64, limit: u64) {
         }
         let last = line.admitted.len() as f64;
         let _ = write!(points, " {:.1},{:.1}", x(end), y(last));
+        let mut label = y(last) + 4.0;
+        while labels.iter().any(|other| (other - label).abs() < 14.0) {
+            label += 14.0;
+        }
+        labels.push(label);
         let _ = writeln!(
             svg,
             "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
              <text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{}</text>",
             x(end) + 6.0,
-            y(last) + 4.0,
+            label,
             line.name
         );
     }
