@@ -56,7 +56,7 @@ pub(super) fn give_back(state: &Entry, cost: u64, taken: u64) -> Option<Entry> {
             value.splice(0..0, word.iter().copied());
         }
     }
-    (left < cost).then(|| Entry {
+    (left < cost).then_some(Entry {
         until: state.until,
         value,
     })

@@ -27,8 +27,9 @@ pub(super) fn take(rate: &Rate, state: Option<&Entry>, cost: u64, now: u64) -> T
     let capacity = span(rate, rate.burst);
     let left = |full_at: u64| {
         let room = u128::from(capacity.saturating_sub(full_at.saturating_sub(now)));
-        let tokens = room.saturating_mul(rate.limit.into()) / u128::from(rate.window.saturating_mul(FINE)).max(1);
-        u64::try_from(tokens).unwrap_or(u64::MAX)
+        let window = u128::from(rate.window.saturating_mul(FINE));
+        let tokens = room.saturating_mul(rate.limit.into()).checked_div(window);
+        tokens.and_then(|tokens| u64::try_from(tokens).ok()).unwrap_or(u64::MAX)
     };
     let reset = |full_at: u64| full_at.saturating_sub(now).div_ceil(FINE);
     let after = full_at.saturating_add(span(rate, cost));
