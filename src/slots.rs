@@ -23,7 +23,7 @@ pub type Name = [u8; 32];
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Milliseconds since the epoch: from then on it may be displaced first, and is not found.
+    /// Milliseconds of the clock that callers go by: from then on it is not found, and makes room.
     pub until: u64,
     /// Whatever it holds.
     pub value: Vec<u8>,
@@ -68,23 +68,24 @@ impl Slots {
         store: &dyn Store,
         change: impl Fn(Option<Entry>) -> Result<(Option<Entry>, T), T>,
     ) -> Option<T> {
-        let unchanged = Cell::new(None);
-        let changed = update(store, &self.key(self.slot(name)), |bytes| {
-            let bytes = bytes.unwrap_or_default();
-            let live = || Entries(bytes).filter(|(_, entry)| entry.until > now);
-            let own = live().find(|(own, _)| *own == fingerprint(name));
-            match change(own.map(|(_, entry)| entry.to_entry())) {
-                Ok((new, result)) => {
-                    let others: Vec<_> = live().filter(|(own, _)| *own != fingerprint(name)).collect();
-                    Some((self.encode(others, name, new.as_ref()), result))
-                }
-                Err(result) => {
-                    unchanged.set(Some(result));
-                    None
+        self.rewrite(self.slot(name), now, store, |mut live| {
+            let place = live.iter().position(|(own, _)| *own == fingerprint(name));
+            let own = place.map(|place| live.swap_remove(place).1.to_entry());
+            let (new, result) = change(own)?;
+            let new = new.filter(|entry| entry.value.len() <= self.max_value);
+            let Some(new) = &new else {
+                return Ok((encode(live), result));
+            };
+            let mut live: Vec<Named<'_>> = live;
+            if live.len() >= self.ways {
+                let first = live.iter().enumerate().min_by_key(|(_, (_, entry))| entry.until);
+                if let Some((place, _)) = first {
+                    live.swap_remove(place);
                 }
             }
-        });
-        changed.or_else(|| unchanged.take())
+            live.push((fingerprint(name), new.into()));
+            Ok((encode(live), result))
+        })
     }
 
     /// Changes the entry of this name, and forgets none whose time is not over: in a full slot, names without an entry
@@ -98,35 +99,26 @@ impl Slots {
         usage: impl Fn(&Entry) -> u64,
         change: impl Fn(Option<&Entry>) -> (Option<Entry>, T),
     ) -> Option<T> {
-        let unchanged = Cell::new(None);
-        let changed = update(store, &self.key(self.slot(name)), |bytes| {
-            let mut live: Vec<_> = Entries(bytes.unwrap_or_default())
-                .map(|(own, entry)| (own, entry.to_entry()))
-                .filter(|(_, entry)| entry.until > now)
-                .collect();
-            let place = |own: [u8; FINGERPRINT]| live.iter().position(|(other, _)| *other == own);
+        self.rewrite(self.slot(name), now, store, |live| {
+            let place = |own: Fingerprint| live.iter().position(|(other, _)| *other == own);
             let place = place(fingerprint(name)).or_else(|| place(SHARED)).or_else(|| {
+                let usage = |entry: &Borrowed<'_>| usage(&entry.to_entry());
                 let least = live.iter().enumerate().min_by_key(|(_, (_, entry))| usage(entry));
                 least.map(|(place, _)| place).filter(|_| live.len() >= self.ways)
             });
             let found = place.and_then(|place| live.get(place));
-            let (new, result) = change(found.map(|(_, entry)| entry));
-            let Some(new) = new else {
-                unchanged.set(Some(result));
-                return None;
+            let (new, result) = change(found.map(|(_, entry)| entry.to_entry()).as_ref());
+            let Some(new) = &new else {
+                return Err(result);
             };
+            let mut live: Vec<Named<'_>> = live;
             match place.and_then(|place| live.get_mut(place)) {
-                Some((own, entry)) if *own == fingerprint(name) => *entry = new,
-                Some(shared) => *shared = (SHARED, new),
-                None => live.push((fingerprint(name), new)),
+                Some((own, entry)) if *own == fingerprint(name) => *entry = new.into(),
+                Some(shared) => *shared = (SHARED, new.into()),
+                None => live.push((fingerprint(name), new.into())),
             }
-            let mut bytes = Vec::new();
-            for (own, entry) in &live {
-                append(&mut bytes, *own, entry.until, &entry.value);
-            }
-            Some((bytes, result))
-        });
-        changed.or_else(|| unchanged.take())
+            Ok((encode(live), result))
+        })
     }
 
     /// Makes this the entry of this name.
@@ -145,36 +137,34 @@ impl Slots {
     /// Removes every entry that this names.
     pub fn clear(&self, goes: impl Fn(&Entry) -> bool, store: &dyn Store) {
         for slot in 0..self.count {
-            update(store, &self.key(slot), |bytes| {
-                let bytes = bytes.unwrap_or_default();
-                if bytes.is_empty() {
-                    return None;
+            self.rewrite(slot, 0, store, |mut live| {
+                let before = live.len();
+                live.retain(|(_, entry)| !goes(&entry.to_entry()));
+                if live.len() == before {
+                    return Err(());
                 }
-                let mut kept = Vec::new();
-                for (own, entry) in Entries(bytes).filter(|(_, entry)| !goes(&entry.to_entry())) {
-                    append(&mut kept, own, entry.until, entry.value);
-                }
-                Some((kept, ()))
+                Ok((encode(live), ()))
             });
         }
     }
 
-    fn encode(&self, mut others: Vec<([u8; FINGERPRINT], Borrowed<'_>)>, name: &Name, new: Option<&Entry>) -> Vec<u8> {
-        let new = new.filter(|entry| entry.value.len() <= self.max_value);
-        if new.is_some() && others.len() >= self.ways {
-            let first = others.iter().enumerate().min_by_key(|(_, (_, entry))| entry.until);
-            if let Some((at, _)) = first {
-                others.swap_remove(at);
-            }
-        }
-        let mut bytes = Vec::new();
-        if let Some(entry) = new {
-            append(&mut bytes, fingerprint(name), entry.until, &entry.value);
-        }
-        for (own, entry) in others {
-            append(&mut bytes, own, entry.until, entry.value);
-        }
-        bytes
+    /// Reads a slot's entries whose time is not over, and writes what `edit` makes of them; `Err` leaves the slot as it is.
+    /// `None` where the race for it was lost too often.
+    fn rewrite<T>(
+        &self,
+        slot: u32,
+        now: u64,
+        store: &dyn Store,
+        edit: impl Fn(Vec<Named<'_>>) -> Result<(Vec<u8>, T), T>,
+    ) -> Option<T> {
+        let unchanged = Cell::new(None);
+        let changed = update(store, &self.key(slot), |bytes| {
+            let entries = Entries(bytes.unwrap_or_default());
+            edit(entries.filter(|(_, entry)| entry.until > now).collect())
+                .map_err(|result| unchanged.set(Some(result)))
+                .ok()
+        });
+        changed.or_else(|| unchanged.take())
     }
 
     fn slot(&self, name: &Name) -> u32 {
@@ -192,6 +182,11 @@ impl Slots {
 /// The entries of a slot. Bytes that are none end it.
 struct Entries<'a>(&'a [u8]);
 
+/// An entry and what it keeps of its name.
+type Named<'a> = (Fingerprint, Borrowed<'a>);
+
+type Fingerprint = [u8; 16];
+
 #[derive(Clone, Copy)]
 struct Borrowed<'a> {
     until: u64,
@@ -207,8 +202,17 @@ impl Borrowed<'_> {
     }
 }
 
+impl<'a> From<&'a Entry> for Borrowed<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        Self {
+            until: entry.until,
+            value: &entry.value,
+        }
+    }
+}
+
 impl<'a> Iterator for Entries<'a> {
-    type Item = ([u8; FINGERPRINT], Borrowed<'a>);
+    type Item = Named<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (own, rest) = self.0.split_first_chunk()?;
@@ -221,25 +225,28 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-fn append(bytes: &mut Vec<u8>, own: [u8; FINGERPRINT], until: u64, value: &[u8]) {
-    let Ok(length) = u16::try_from(value.len()) else {
-        return;
-    };
-    bytes.extend(own);
-    bytes.extend(until.to_le_bytes());
-    bytes.extend(length.to_le_bytes());
-    bytes.extend_from_slice(value);
+/// What [`Entries`] reads. A value has at most [`u16::MAX`] bytes.
+fn encode(entries: Vec<Named<'_>>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (own, Borrowed { until, value }) in entries {
+        let Ok(length) = u16::try_from(value.len()) else {
+            continue;
+        };
+        bytes.extend(own);
+        bytes.extend(until.to_le_bytes());
+        bytes.extend(length.to_le_bytes());
+        bytes.extend_from_slice(value);
+    }
+    bytes
 }
 
 /// What an entry keeps of its name: nobody finds another name with the same 16 bytes.
-fn fingerprint(name: &Name) -> [u8; FINGERPRINT] {
+fn fingerprint(name: &Name) -> Fingerprint {
     name.first_chunk().copied().unwrap_or_default()
 }
 
-const FINGERPRINT: usize = 16;
-
 /// The entry that several names share.
-const SHARED: [u8; FINGERPRINT] = [0; FINGERPRINT];
+const SHARED: Fingerprint = [0; 16];
 
 #[cfg(test)]
 mod tests;
