@@ -6,15 +6,11 @@ use crate::store::{encode, numbers};
 
 /// The beginning of the present window, and what is used of it. Another worker may already be in the next one.
 fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> (u64, u64) {
-    let start = start(rate, now);
+    let start = rate.window_start(now);
     match state.and_then(|entry| numbers(&entry.value)) {
         Some([began, used]) if began >= start => (began, used),
         _ => (start, 0),
     }
-}
-
-fn start(rate: &Rate, now: u64) -> u64 {
-    now.saturating_sub(now.checked_rem(rate.window).unwrap_or_default())
 }
 
 fn write(rate: &Rate, start: u64, used: u64) -> Entry {

@@ -40,6 +40,13 @@ pub struct Rate {
     pub burst: u64,
 }
 
+impl Rate {
+    /// When the window began that `now` is in.
+    fn window_start(&self, now: u64) -> u64 {
+        now.saturating_sub(now.checked_rem(self.window).unwrap_or_default())
+    }
+}
+
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {

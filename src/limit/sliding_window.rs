@@ -12,7 +12,7 @@ struct State {
 
 impl State {
     fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> Self {
-        let start = now.saturating_sub(now.checked_rem(rate.window).unwrap_or_default());
+        let start = rate.window_start(now);
         let (used, before) = match state.and_then(|entry| numbers(&entry.value)) {
             // Another worker may already be in the next one.
             Some([began, used, before]) if began >= start => {

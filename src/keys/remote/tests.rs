@@ -29,15 +29,8 @@ fn key_set(kid: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn answer(status: &str, body: &[u8]) -> Answer {
-    Answer {
-        headers: [(":status", status)].into_iter().collect(),
-        body: body.to_vec(),
-    }
-}
-
 fn ok(body: &[u8]) -> Answer {
-    answer("200", body)
+    Answer::new("200", body)
 }
 
 /// `:authority` and `:path`.
@@ -154,7 +147,7 @@ fn old_keys_stay_until_they_are_too_old() {
     ] {
         let now = keys.known.borrow().schedule.refresh_at;
         let fetch = keys.begin(now, &store).unwrap();
-        let ended = keys.end(fetch.topic, now, &answer(status, body), &store);
+        let ended = keys.end(fetch.topic, now, &Answer::new(status, body), &store);
         assert_eq!(ended, Fetched::Failed(reason));
         assert!(has(&keys, now / 1000, "a"), "after {reason}");
     }

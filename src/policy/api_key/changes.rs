@@ -155,10 +155,11 @@ impl Changes {
 impl Remote for Changes {
     /// A new configuration asks anew: whoever held the lease may be gone.
     fn prepare(&self, store: &dyn Store) {
+        let feed = Feed::read(&self.service, store);
         let feed = Feed {
             lease_until: 0,
-            term: Feed::read(&self.service, store).term.saturating_add(1),
-            ..Feed::read(&self.service, store)
+            term: feed.term.saturating_add(1),
+            ..feed
         };
         store.write(&key(&self.service), &feed.encode(), 0);
     }
