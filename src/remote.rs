@@ -36,6 +36,17 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+#[cfg(test)]
+impl Answer {
+    /// With nothing but a status and a body.
+    pub(crate) fn new(status: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            headers: [(":status", status)].into_iter().collect(),
+            body: body.into(),
+        }
+    }
+}
+
 /// What an answer led to.
 #[derive(Debug, Default)]
 pub struct Outcome {

@@ -180,10 +180,7 @@ fn a_request_waits_for_keys_once_and_is_counted_once() {
         "kty": "EC", "crv": "P-256", "kid": "a", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
         "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
     }]});
-    let answer = Answer {
-        headers: [(":status", "200")].into_iter().collect(),
-        body: body.to_string().into_bytes(),
-    };
+    let answer = Answer::new("200", body.to_string());
     keys.answer(&call, Some(&answer), 0, &store);
     assert!(exchange.is_ready(&store));
     let effects = exchange.on(event(), &world);

@@ -32,7 +32,7 @@ impl Bundled {
         let environment: Vec<(String, String)> = environment(&database)
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
-        let keys = KeyService::start(&environment_of(&environment), &[]);
+        let keys = KeyService::start(&environment, &[]);
         let mut upstreams: BTreeMap<_, _> = SERVICES.map(|name| (name, Echo::start(name).address)).into();
         upstreams.insert("key-service", keys.address());
         let mut bootstrap = bootstrap(&upstreams);
@@ -41,7 +41,7 @@ impl Bundled {
             environment: environment.iter().cloned().collect(),
             ..Options::default()
         };
-        let envoy = Envoy::try_start(&bootstrap, &options).unwrap_or_else(|refused| panic!("{}", refused.log));
+        let envoy = Envoy::start_with(&bootstrap, &options);
         Self {
             envoy,
             environment,
@@ -72,13 +72,6 @@ pub fn environment(database: &str) -> [(&str, &str); 4] {
         ("TOLLGATE_KEYS_ADMIN_TOKEN", ADMIN),
         ("TOLLGATE_KEYS_LOOKUP_TOKEN", "a-lookup-token-of-the-bundled-gateway"),
     ]
-}
-
-fn environment_of(environment: &[(String, String)]) -> Vec<(&str, &str)> {
-    environment
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect()
 }
 
 /// `envoy/envoy.yaml` with ports that the system chooses, its clusters at `upstreams`, and the issuer's keys.

@@ -53,8 +53,21 @@ impl Default for Options {
 impl Envoy {
     /// Starts Envoy and waits until it is ready; panics where it is not.
     pub fn start(bootstrap: &Value) -> Self {
-        Self::try_start(bootstrap, &Options::default())
-            .unwrap_or_else(|refused| panic!("Envoy did not start:\n{}", refused.log))
+        Self::start_with(bootstrap, &Options::default())
+    }
+
+    /// The same with so many workers.
+    pub fn with_workers(concurrency: u32, bootstrap: &Value) -> Self {
+        let options = Options {
+            concurrency,
+            ..Options::default()
+        };
+        Self::start_with(bootstrap, &options)
+    }
+
+    /// The same with these settings.
+    pub fn start_with(bootstrap: &Value, options: &Options) -> Self {
+        Self::try_start(bootstrap, options).unwrap_or_else(|refused| panic!("Envoy did not start:\n{}", refused.log))
     }
 
     /// Starts Envoy and waits until it is ready or has ended.

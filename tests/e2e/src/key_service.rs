@@ -1,6 +1,7 @@
 //! The real `tollgate` program: its commands, and its key service as a process.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ pub struct KeyService {
 
 impl KeyService {
     /// Starts `tollgate keys serve` with a port of its own, and waits until it accepts connections.
-    pub fn start(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+    pub fn start(environment: &[(impl AsRef<OsStr>, impl AsRef<OsStr>)], arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = File::create(folder.path().join("log")).expect("a file");
         let child = tollgate(environment)
@@ -111,11 +112,11 @@ impl Drop for KeyService {
 }
 
 /// The program, with nothing but this in its environment.
-pub fn tollgate(environment: &[(&str, &str)]) -> Command {
+pub fn tollgate(environment: &[(impl AsRef<OsStr>, impl AsRef<OsStr>)]) -> Command {
     let mut command = Command::new(program());
     command
         .env_clear()
-        .envs(environment.iter().copied())
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null());
     command
 }

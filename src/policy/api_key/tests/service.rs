@@ -46,22 +46,15 @@ impl Worker {
     }
 
     fn answered(&self, call: &Call, status: &str, body: &Value, world: &Simulated) -> Outcome {
-        let answer = answer(status, body);
+        let answer = Answer::new(status, body.to_string());
         self.lookups.answer(call, Some(&answer), world.now.get(), &world.store)
     }
 
     fn changed(&self, call: &Call, body: &Value, world: &Simulated) -> Option<Call> {
-        let answer = answer("200", body);
+        let answer = Answer::new("200", body.to_string());
         self.changes
             .answer(call, Some(&answer), world.now.get(), &world.store)
             .next
-    }
-}
-
-fn answer(status: &str, body: &Value) -> Answer {
-    Answer {
-        headers: [(":status", status)].into_iter().collect(),
-        body: body.to_string().into_bytes(),
     }
 }
 

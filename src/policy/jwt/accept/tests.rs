@@ -183,10 +183,7 @@ fn key_set(kid: &str) -> Vec<u8> {
 
 fn publish(keys: &RemoteKeys, kid: &str, now: u64, store: &Memory) {
     let call = keys.call(now * 1000, store).unwrap();
-    let answer = Answer {
-        headers: [(":status", "200")].into_iter().collect(),
-        body: key_set(kid),
-    };
+    let answer = Answer::new("200", key_set(kid));
     keys.answer(&call, Some(&answer), now * 1000, store);
 }
 

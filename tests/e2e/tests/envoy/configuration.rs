@@ -86,11 +86,7 @@ fn an_update_reaches_every_worker_and_a_bad_one_changes_nothing() {
     let path = folder.path().join("tollgate.json");
     let mut gateway = gateway(config(), Form::Discovered(path.display().to_string()));
     replace(&path, &gateway.discovery_file());
-    let options = Options {
-        concurrency: 4,
-        ..Options::default()
-    };
-    let envoy = Envoy::try_start(&gateway.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log));
+    let envoy = Envoy::with_workers(4, &gateway.bootstrap());
     assert_eq!(status(envoy.address(), "/public"), 200);
 
     gateway.config["routes"][0] = json!({"match": {"path_prefix": "/public"}, "auth": {"any": ["jwt"]}});

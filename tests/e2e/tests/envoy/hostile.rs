@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tollgate_e2e::bootstrap::{Bare, one_issuer};
 use tollgate_e2e::echo::Echo;
-use tollgate_e2e::envoy::{Envoy, Options};
+use tollgate_e2e::envoy::Envoy;
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 use tollgate_e2e::raw::request;
 
@@ -21,11 +21,7 @@ fn start() -> Envoy {
     issuer["algorithms"] = json!(["RS256", "ES256", "EdDSA", "PS256"]);
     issuer["from"] = json!([{"header": {"name": "authorization"}}, {"cookie": "session"}, {"query": "access_token"}]);
     let bootstrap = Bare::new(config, &Echo::start("upstream")).bootstrap();
-    let options = Options {
-        concurrency: 1,
-        ..Options::default()
-    };
-    Envoy::try_start(&bootstrap, &options).unwrap_or_else(|refused| panic!("{}", refused.log))
+    Envoy::with_workers(1, &bootstrap)
 }
 
 /// Sends a bad request, expects one of these statuses, then sends a good one.

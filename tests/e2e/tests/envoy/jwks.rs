@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tollgate_e2e::bootstrap::{Bare, Form, one_issuer};
 use tollgate_e2e::echo::Echo;
-use tollgate_e2e::envoy::{Envoy, Options, eventually};
+use tollgate_e2e::envoy::{Envoy, eventually};
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 use tollgate_e2e::publisher::{Answer, Publisher};
 use tollgate_e2e::raw::{self, Response, request};
@@ -35,12 +35,8 @@ fn gateway(remote: Value, publisher: SocketAddr) -> Bare {
 }
 
 fn start(remote: Value, publisher: &Publisher) -> Envoy {
-    let options = Options {
-        concurrency: WORKERS,
-        ..Options::default()
-    };
     let bootstrap = gateway(remote, publisher.address).bootstrap();
-    Envoy::try_start(&bootstrap, &options).unwrap_or_else(|refused| panic!("{}", refused.log))
+    Envoy::with_workers(WORKERS, &bootstrap)
 }
 
 /// The issuer's key set with some of its keys only.
@@ -196,12 +192,7 @@ fn without_keys_the_gateway_is_closed_until_the_issuer_is_there() {
     let reserved = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = reserved.local_addr().expect("an address");
     drop(reserved);
-    let options = Options {
-        concurrency: 2,
-        ..Options::default()
-    };
-    let envoy = Envoy::try_start(&gateway(json!({}), address).bootstrap(), &options)
-        .unwrap_or_else(|refused| panic!("{}", refused.log));
+    let envoy = Envoy::with_workers(2, &gateway(json!({}), address).bootstrap());
     let response = ask(envoy.address(), &token("p256"));
     assert_eq!(
         (response.status, response.json()["code"].as_str()),
@@ -339,11 +330,7 @@ fn a_reload_keeps_the_keys() {
     let mut bare = gateway(json!({}), publisher.address);
     bare.form = Form::Discovered(path.display().to_string());
     std::fs::write(&path, bare.discovery_file()).expect("a file");
-    let options = Options {
-        concurrency: WORKERS,
-        ..Options::default()
-    };
-    let envoy = Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log));
+    let envoy = Envoy::with_workers(WORKERS, &bare.bootstrap());
     assert!(all(&envoy, &token("p256"), 200));
     publisher.answer(Answer::Silence);
     bare.config["routes"] =

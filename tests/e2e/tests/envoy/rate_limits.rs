@@ -9,7 +9,7 @@ use std::{fs, thread};
 use serde_json::{Value, json};
 use tollgate_e2e::bootstrap::{Bare, Form, one_issuer};
 use tollgate_e2e::echo::Echo;
-use tollgate_e2e::envoy::{Envoy, Options, eventually};
+use tollgate_e2e::envoy::{Envoy, eventually};
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 use tollgate_e2e::raw::{self, Response, request};
 
@@ -25,11 +25,7 @@ fn config(limits: &[Value]) -> Value {
 }
 
 fn start(bare: &Bare) -> Envoy {
-    let options = Options {
-        concurrency: WORKERS,
-        ..Options::default()
-    };
-    Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log))
+    Envoy::with_workers(WORKERS, &bare.bootstrap())
 }
 
 fn ask(gateway: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Response {

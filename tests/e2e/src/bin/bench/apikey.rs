@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tollgate::api_key::Minted;
 use tollgate_e2e::bootstrap::{Bare, api_key_auth, direct, listener};
 use tollgate_e2e::echo::Echo;
-use tollgate_e2e::envoy::{Envoy, Options};
+use tollgate_e2e::envoy::Envoy;
 use tollgate_e2e::key_service::KeyService;
 use tollgate_e2e::keys::{SECRET, config, mint, record};
 use tollgate_e2e::postgres::Postgres;
@@ -244,11 +244,7 @@ fn import(service: &KeyService, minted: &Minted) -> String {
 }
 
 fn start(bare: &Bare) -> Envoy {
-    let options = Options {
-        concurrency: 1,
-        ..Options::default()
-    };
-    Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log))
+    Envoy::with_workers(1, &bare.bootstrap())
 }
 
 fn memory(few: &Envoy, many: &Envoy) -> Row {

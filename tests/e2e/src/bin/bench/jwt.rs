@@ -3,7 +3,7 @@
 use serde_json::json;
 use tollgate_e2e::bootstrap::{Bare, direct, jwt_authn, listener, one_issuer};
 use tollgate_e2e::echo::Echo;
-use tollgate_e2e::envoy::{Envoy, Options};
+use tollgate_e2e::envoy::Envoy;
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 
 use crate::measure::{ROUNDS, cost, host_calls, median, message};
@@ -40,11 +40,7 @@ pub(crate) fn run() -> Vec<Row> {
         ),
         calibration(CALLS),
     ];
-    let options = Options {
-        concurrency: 1,
-        ..Options::default()
-    };
-    let envoy = Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log));
+    let envoy = Envoy::with_workers(1, &bare.bootstrap());
     let mut rows = known_token(&envoy);
     for (key, algorithm, bar) in [
         ("rsa", "RS256", Some(1.05)),
@@ -115,11 +111,7 @@ fn calls() -> Vec<Row> {
     let config = one_issuer(json!([{"name": "all", "match": {"path_prefix": "/"}, "auth": {"any": ["jwt"]}}]));
     let mut bare = Bare::new(config, &Echo::start("upstream"));
     bare.routes = Some(vec![direct()]);
-    let options = Options {
-        concurrency: 1,
-        ..Options::default()
-    };
-    let envoy = Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log));
+    let envoy = Envoy::with_workers(1, &bare.bootstrap());
     let whole = json!({"tenant_id": "t", "roles": ["a"], "scope": "s", "plan": "p"});
     [("the user alone", json!({})), ("every claim", whole)]
         .into_iter()

@@ -55,7 +55,7 @@ fn start(limits: Value, routes: Value, listeners: Vec<Value>, concurrency: u32) 
         concurrency,
         ..Options::default()
     };
-    Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log))
+    Envoy::start_with(&bare.bootstrap(), &options)
 }
 
 /// Beside Envoy's own filter and an empty plugin.
@@ -211,11 +211,7 @@ pub(crate) fn whole_chain() -> Vec<Row> {
     ]);
     let mut bare = Bare::new(config, &Echo::start("upstream"));
     bare.routes = Some(vec![direct()]);
-    let options = Options {
-        concurrency: 1,
-        ..Options::default()
-    };
-    let envoy = Envoy::try_start(&bare.bootstrap(), &options).unwrap_or_else(|refused| panic!("{}", refused.log));
+    let envoy = Envoy::with_workers(1, &bare.bootstrap());
     let authorization = format!("Bearer {}", Issuer::shared().good_token());
     let calls = host_calls(&envoy, &message_to("/", &[("authorization", &authorization)]));
     let mut row = Row::calls(

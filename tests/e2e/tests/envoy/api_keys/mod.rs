@@ -70,22 +70,12 @@ impl Keys {
     }
 
     fn serve(&self, arguments: &[&str]) -> KeyService {
-        let environment = self.environment();
-        let environment: Vec<_> = environment
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        KeyService::start(&environment, arguments)
+        KeyService::start(&self.environment(), arguments)
     }
 
     /// Runs `tollgate keys`; what it printed.
     fn run(&self, arguments: &[&str]) -> String {
-        let environment = self.environment();
-        let environment: Vec<_> = environment
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        let output = tollgate(&environment)
+        let output = tollgate(&self.environment())
             .arg("keys")
             .args(arguments)
             .output()
@@ -118,12 +108,8 @@ impl Keys {
     }
 
     fn gateway_of(&self, workers: u32, service: SocketAddr, change: Value) -> Envoy {
-        let options = Options {
-            concurrency: workers,
-            ..Options::default()
-        };
         let bootstrap = self.bare(service, change).bootstrap();
-        Envoy::try_start(&bootstrap, &options).unwrap_or_else(|refused| panic!("{}", refused.log))
+        Envoy::with_workers(workers, &bootstrap)
     }
 
     fn bare(&self, service: SocketAddr, change: Value) -> Bare {

@@ -42,15 +42,8 @@ fn known_keys_serve_while_the_service_is_down_and_changes_are_caught_up_with() {
     );
     refused(&gateway, &other.key);
     keys.run(&["revoke", &known.id]);
-    let again = {
-        let environment = keys.environment();
-        let environment: Vec<_> = environment
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        // At once, although connections to the old one are not yet forgotten.
-        KeyService::start(&environment, &["--listen", &place])
-    };
+    // At once, although connections to the old one are not yet forgotten.
+    let again = keys.serve(&["--listen", &place]);
     eventually("the other key is looked up", || status(&gateway, &other.key) == 200);
     eventually("the revocation is caught up with", || {
         every_worker_says(&gateway, &known.key, 401)
