@@ -19,6 +19,7 @@
 )]
 
 pub mod api_key;
+pub mod breaker;
 pub mod config;
 pub mod credential;
 pub mod denial;

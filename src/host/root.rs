@@ -127,6 +127,7 @@ impl RootContext for Root {
         }
         let is_awaited = !self.waiting_room.is_empty() || remotes.iter().any(|remote| remote.is_awaited(now));
         abi::set_tick_period(if is_awaited { FAST_TICK } else { SLOW_TICK });
+        self.waiting_room.ticked();
         self.waiting_room.release();
         metrics::flush();
     }

@@ -1,6 +1,6 @@
 //! Requests that are held until what decides about them arrives.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,14 @@ use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::headers::Headers;
 
-/// The held requests of one root context, by context id.
+/// The held requests of one root context.
 #[derive(Default)]
-pub(super) struct WaitingRoom(RefCell<BTreeMap<u32, Place>>);
+pub(super) struct WaitingRoom {
+    /// By context id.
+    places: RefCell<BTreeMap<u32, Place>>,
+    /// Whether the timer is set to run at once. Setting it again would put it off.
+    tick_is_near: Cell<bool>,
+}
 
 /// A request with all that it takes to look at it again.
 pub(super) struct Held {
@@ -32,31 +37,38 @@ struct Place {
 impl WaitingRoom {
     /// Whether another request may be held.
     pub(super) fn has_room(&self) -> bool {
-        self.0.borrow().len() < MOST_HELD
+        self.places.borrow().len() < MOST_HELD
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.places.borrow().is_empty()
     }
 
     /// Holds a request, and has the timer run at once: what it waits for may have to be asked for first.
     pub(super) fn hold(&self, id: u32, held: Held) {
         let now = Instant::now();
         let until = now.checked_add(LONGEST_WAIT).unwrap_or(now);
-        self.0.borrow_mut().insert(id, Place { held, until });
-        abi::set_tick_period(NEXT_TICK);
+        self.places.borrow_mut().insert(id, Place { held, until });
+        if !self.tick_is_near.replace(true) {
+            abi::set_tick_period(NEXT_TICK);
+        }
+    }
+
+    /// The timer has run, and is set anew by whoever runs it.
+    pub(super) fn ticked(&self) {
+        self.tick_is_near.set(false);
     }
 
     /// Forgets a request.
     pub(super) fn leave(&self, id: u32) {
-        self.0.borrow_mut().remove(&id);
+        self.places.borrow_mut().remove(&id);
     }
 
     /// Looks again at every request that has what it waits for, or whose time is up. Leaves another context effective.
     pub(super) fn release(&self) {
         let now = Instant::now();
         let ready: Vec<u32> = {
-            let places = self.0.borrow();
+            let places = self.places.borrow();
             let ready = places
                 .iter()
                 .filter(|(_, place)| place.until <= now || place.held.exchange.is_ready(&Envoy));
@@ -64,7 +76,7 @@ impl WaitingRoom {
         };
         for id in ready {
             // What a request does may end others: nothing is borrowed meanwhile.
-            let place = self.0.borrow_mut().remove(&id);
+            let place = self.places.borrow_mut().remove(&id);
             if let Some(place) = place {
                 self.resume(id, place.held);
             }

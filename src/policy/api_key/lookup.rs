@@ -119,7 +119,7 @@ impl Lookups {
             Some(_) if hashes.iter().skip(1).all(|hash| unsettled(hash).is_some()) => return Found::Unknown,
             _ => {}
         }
-        if let Some(seconds) = self.service.closed_for(now, store) {
+        if let Some(seconds) = self.service.breaker.open_for(now, store) {
             return may_be_old(stale, seconds);
         }
         if !request.may_wait {
@@ -282,7 +282,7 @@ impl Remote for Lookups {
         let mut outcome = Outcome::default();
         match read(&question, answer, call.max_body) {
             Ok((answer, record)) => {
-                self.service.succeeded(store);
+                self.service.breaker.succeeded(store);
                 if !self.remember(&question, &answer, &record, now, store) {
                     // It was overtaken by a change. Asking again ends that, unless changes come faster than answers.
                     question.tries = question.tries.saturating_add(1);
@@ -301,7 +301,7 @@ impl Remote for Lookups {
                     .push(count(if answer.key.is_some() { "known" } else { "unknown" }, "ok"));
             }
             Err(reason) => {
-                self.service.failed(now, store);
+                self.service.breaker.failed(now, store);
                 self.settle(&question, None, now, store);
                 let message = format!("an API key could not be looked up ({reason}); known keys serve on");
                 outcome.effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];

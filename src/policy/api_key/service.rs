@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::config::LookupConfig;
+use crate::breaker::Breaker;
 use crate::config::{Environment, Report};
 use crate::remote::Call;
 use crate::slots::Slots;
-use crate::store::{self, Store, update};
 
 /// One key service. Times are milliseconds, moments since the epoch.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub(super) struct Service {
     /// The beginning of its keys in the store. It tells services apart.
     pub(super) prefix: String,
     pub(super) timeout: u64,
+    pub(super) breaker: Breaker,
     /// Known keys, by digest.
     pub(super) known: Slots,
     /// Unknown keys and those that are being looked up, by digest: apart, so that made-up keys displace no good one.
@@ -77,6 +78,7 @@ impl Service {
         let entries = config.entries.min(MOST_ENTRIES);
         Self {
             timeout: config.timeout.as_millis(),
+            breaker: Breaker::new(&prefix),
             known: Slots::new(format!("{prefix}.known"), entries, WAYS, MAX_RECORD),
             unsettled: Slots::new(format!("{prefix}.unsettled"), entries.div_ceil(4), WAYS, 1),
             cluster: config.cluster.clone(),
@@ -117,46 +119,6 @@ impl Service {
             topic: 0,
         }
     }
-
-    /// The seconds for which it is not to be asked, after failures in a row.
-    pub(super) fn closed_for(&self, now: u64, store: &dyn Store) -> Option<u64> {
-        let [_, closed_until] = self.health(store);
-        let left = closed_until.saturating_sub(now).min(LONGEST_PAUSE);
-        (left > 0).then(|| left.div_ceil(1000))
-    }
-
-    /// It has answered.
-    pub(super) fn succeeded(&self, store: &dyn Store) {
-        if self.health(store) != [0, 0] {
-            store.write(&self.health_key(), &store::encode(&[0, 0]), 0);
-        }
-    }
-
-    /// It has not. After a few times it is left alone for a while: requests do not wait for what will not come.
-    pub(super) fn failed(&self, now: u64, store: &dyn Store) {
-        update(store, &self.health_key(), |bytes| {
-            let [failures, _] = bytes.and_then(store::numbers).unwrap_or_default();
-            let failures = failures.saturating_add(1);
-            let pause = match failures.checked_sub(TOLERATED) {
-                None => 0,
-                Some(more) => FIRST_PAUSE
-                    .saturating_mul(1 << more.min(MAX_DOUBLINGS))
-                    .min(LONGEST_PAUSE),
-            };
-            Some((store::encode(&[failures, now.saturating_add(pause)]), ()))
-        });
-    }
-
-    fn health(&self, store: &dyn Store) -> [u64; 2] {
-        store
-            .read(&self.health_key())
-            .and_then(|(bytes, _)| store::numbers(&bytes))
-            .unwrap_or_default()
-    }
-
-    fn health_key(&self) -> String {
-        format!("{}.health", self.prefix)
-    }
 }
 
 impl fmt::Debug for Authorization {
@@ -175,10 +137,3 @@ const MAX_BODY: usize = 64 * 1024;
 const WAYS: u16 = 4;
 
 const MOST_ENTRIES: u32 = 1 << 20;
-
-/// Failures in a row after which the service is left alone.
-const TOLERATED: u64 = 3;
-
-const FIRST_PAUSE: u64 = 1000;
-const MAX_DOUBLINGS: u64 = 3;
-const LONGEST_PAUSE: u64 = 8000;

@@ -1,0 +1,105 @@
+//! Leaves a service alone for a while that does not answer: requests do not wait for what will not come.
+
+use crate::store::{self, Store, update};
+
+/// How a service fares, as all workers see it together. Times are milliseconds of one clock.
+#[derive(Debug)]
+pub struct Breaker {
+    key: String,
+}
+
+impl Breaker {
+    /// One that keeps its state under `PREFIX.health`.
+    pub fn new(prefix: &str) -> Self {
+        Self {
+            key: format!("{prefix}.health"),
+        }
+    }
+
+    /// The seconds for which the service is not to be asked, after failures in a row.
+    pub fn open_for(&self, now: u64, store: &dyn Store) -> Option<u64> {
+        let [_, until] = self.state(store);
+        left(until, now).map(|left| left.div_ceil(1000))
+    }
+
+    /// The service has answered.
+    pub fn succeeded(&self, store: &dyn Store) {
+        if self.state(store) != [0, 0] {
+            store.write(&self.key, &store::encode(&[0, 0]), 0);
+        }
+    }
+
+    /// It has not. After a few times in a row it is left alone, then for twice as long. What fails meanwhile was asked
+    /// before, and says nothing new.
+    pub fn failed(&self, now: u64, store: &dyn Store) {
+        update(store, &self.key, |bytes| {
+            let [failures, until] = bytes.and_then(store::numbers).unwrap_or_default();
+            if left(until, now).is_some() {
+                return None;
+            }
+            let failures = failures.saturating_add(1);
+            let pause = match failures.checked_sub(TOLERATED) {
+                None => 0,
+                Some(more) => FIRST_PAUSE
+                    .saturating_mul(1 << more.min(MAX_DOUBLINGS))
+                    .min(LONGEST_PAUSE),
+            };
+            Some((store::encode(&[failures, now.saturating_add(pause)]), ()))
+        });
+    }
+
+    fn state(&self, store: &dyn Store) -> [u64; 2] {
+        store
+            .read(&self.key)
+            .and_then(|(bytes, _)| store::numbers(&bytes))
+            .unwrap_or_default()
+    }
+}
+
+/// How much of a pause is left. One that is longer than any was made by a clock that was set back since.
+fn left(until: u64, now: u64) -> Option<u64> {
+    Some(until.saturating_sub(now)).filter(|left| (1..=LONGEST_PAUSE).contains(left))
+}
+
+/// Failures in a row after which the service is left alone.
+const TOLERATED: u64 = 3;
+
+const FIRST_PAUSE: u64 = 1000;
+const MAX_DOUBLINGS: u64 = 3;
+const LONGEST_PAUSE: u64 = 8000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::Memory;
+
+    #[test]
+    fn a_service_that_fails_is_left_alone_for_longer_and_longer() {
+        let (breaker, store) = (Breaker::new("p"), Memory::default());
+        for now in 0..2 {
+            breaker.failed(now, &store);
+            assert_eq!(breaker.open_for(now, &store), None);
+        }
+        let mut now = 2;
+        for seconds in [1, 2, 4, 8, 8] {
+            // The second was under way already.
+            breaker.failed(now, &store);
+            breaker.failed(now + 10, &store);
+            assert_eq!(breaker.open_for(now, &store), Some(seconds));
+            now += seconds * 1000;
+            assert_eq!(breaker.open_for(now - 1, &store), Some(1));
+            assert_eq!(breaker.open_for(now, &store), None, "it is tried again");
+        }
+        breaker.succeeded(&store);
+        breaker.failed(now, &store);
+        assert_eq!(breaker.open_for(now, &store), None, "the count begins anew");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nothing_closed() {
+        let (breaker, store) = (Breaker::new("p"), Memory::default());
+        (0..3).for_each(|_| breaker.failed(1_000_000, &store));
+        assert_eq!(breaker.open_for(1_000_000, &store), Some(1));
+        assert_eq!(breaker.open_for(500_000, &store), None);
+    }
+}
