@@ -40,9 +40,7 @@ impl Breaker {
             let failures = failures.saturating_add(1);
             let pause = match failures.checked_sub(TOLERATED) {
                 None => 0,
-                Some(more) => FIRST_PAUSE
-                    .saturating_mul(1 << more.min(MAX_DOUBLINGS))
-                    .min(LONGEST_PAUSE),
+                Some(more) => FIRST_PAUSE.saturating_mul(1 << more.min(MAX_DOUBLINGS)),
             };
             Some((store::encode(&[failures, now.saturating_add(pause)]), ()))
         });
@@ -66,7 +64,7 @@ const TOLERATED: u64 = 3;
 
 const FIRST_PAUSE: u64 = 1000;
 const MAX_DOUBLINGS: u64 = 3;
-const LONGEST_PAUSE: u64 = 8000;
+const LONGEST_PAUSE: u64 = FIRST_PAUSE << MAX_DOUBLINGS;
 
 #[cfg(test)]
 mod tests {
