@@ -40,6 +40,8 @@ pub enum DenialKind {
     TooManyAttempts,
     /// The keys that would decide cannot be had.
     KeysUnavailable,
+    /// The service that counts cannot be asked.
+    LimitsUnavailable,
     /// The gateway cannot decide, so it refuses.
     Unavailable,
 }
@@ -59,7 +61,7 @@ pub struct Refusal {
 
 impl DenialKind {
     /// Every kind, for the tests that hold the documentation to this table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::InvalidRequest,
         Self::MultipleCredentials,
         Self::MissingCredentials,
@@ -72,6 +74,7 @@ impl DenialKind {
         Self::RateLimited,
         Self::TooManyAttempts,
         Self::KeysUnavailable,
+        Self::LimitsUnavailable,
         Self::Unavailable,
     ];
 
@@ -90,6 +93,7 @@ impl DenialKind {
             Self::RateLimited => refusal(429, "Too Many Requests", "rate_limited", 8),
             Self::TooManyAttempts => refusal(429, "Too Many Requests", "too_many_attempts", 8),
             Self::KeysUnavailable => refusal(503, "Service Unavailable", "keys_unavailable", 14),
+            Self::LimitsUnavailable => refusal(503, "Service Unavailable", "limits_unavailable", 14),
             Self::Unavailable => refusal(503, "Service Unavailable", "unavailable", 14),
         }
     }

@@ -26,6 +26,7 @@ pub mod denial;
 pub mod effect;
 pub mod event;
 pub mod exchange;
+pub mod grpc;
 pub mod headers;
 pub mod identity;
 pub mod jose;

@@ -1,5 +1,6 @@
 //! Where requests come from that are counted together.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// An IPv4 address, a /64 of IPv6, or whatever has no address.
@@ -10,6 +11,17 @@ impl Origin {
     /// As bytes, which no two of them share.
     pub fn bytes(self) -> Vec<u8> {
         self.0.map(|address| address.octets().to_vec()).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Origin {
+    /// `192.0.2.1`, `2001:db8:0:1::/64`, or `-`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.map(|address| IpAddr::V6(address).to_canonical()) {
+            Some(IpAddr::V4(address)) => write!(formatter, "{address}"),
+            Some(IpAddr::V6(address)) => write!(formatter, "{address}/64"),
+            None => formatter.write_str("-"),
+        }
     }
 }
 
@@ -40,5 +52,7 @@ mod tests {
         assert_eq!(origin("::ffff:192.0.2.1"), origin("192.0.2.1"));
         assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
         assert_ne!(Origin::from(None), origin("::1"));
+        let texts = ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8:0:1:2::1"].map(|address| origin(address).to_string());
+        assert_eq!(texts, ["192.0.2.1", "192.0.2.1", "2001:db8:0:1::/64"]);
     }
 }

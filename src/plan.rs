@@ -7,7 +7,7 @@ use crate::credential::Source;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::identity_headers::IdentityHeaders;
 use crate::policy::jwt::Issuers;
-use crate::policy::rate_limit::{KeyPart, Limits, QuotaHeaders};
+use crate::policy::rate_limit::{KeyPart, Limits, QuotaHeaders, RateLimitService};
 use crate::policy::{Definitions, Policy, REGISTRY, RouteContext, Stage};
 use crate::remote::Remote;
 use crate::request::Request;
@@ -83,7 +83,14 @@ impl Plan {
                 Rc::new(ApiKeys::compile(keys, environment, report))
             })
         });
-        let limits = report.within("rate_limits", |report| Limits::compile(&config.rate_limits, report));
+        let counting = config.rate_limit_service.as_ref().map(|service| {
+            report.within("rate_limit_service", |report| {
+                Rc::new(RateLimitService::compile(service, report))
+            })
+        });
+        let limits = report.within("rate_limits", |report| {
+            Limits::compile(&config.rate_limits, counting.as_ref(), report)
+        });
         let limits = Rc::new(limits);
         let definitions = Definitions {
             identity: Rc::clone(&identity),
@@ -105,7 +112,10 @@ impl Plan {
         let published = published.map(|keys| Rc::clone(keys) as Rc<dyn Remote>);
         let services = definitions.api_keys.iter().flat_map(|keys| keys.remotes());
         Ok(Self {
-            remotes: published.chain(services).collect(),
+            remotes: published
+                .chain(services)
+                .chain(counting.map(|service| service as Rc<dyn Remote>))
+                .collect(),
             api_keys: definitions.api_keys,
             limits,
             quota_headers: config.quota_headers,

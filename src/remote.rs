@@ -32,6 +32,8 @@ pub struct Call {
 pub struct Answer {
     /// `:status` among them: 504 is Envoy's timeout, 503 an upstream that could not be reached.
     pub headers: Headers,
+    /// Empty where there are none.
+    pub trailers: Headers,
     /// One byte more than [`Call::max_body`] where it was too large.
     pub body: Vec<u8>,
 }
@@ -42,6 +44,7 @@ impl Answer {
     pub(crate) fn new(status: &str, body: impl Into<Vec<u8>>) -> Self {
         Self {
             headers: [(":status", status)].into_iter().collect(),
+            trailers: Headers::default(),
             body: body.into(),
         }
     }
@@ -116,6 +119,7 @@ mod tests {
             document(
                 &Answer {
                     headers,
+                    trailers: Headers::default(),
                     body: body.to_vec(),
                 },
                 100,

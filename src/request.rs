@@ -9,7 +9,7 @@ use crate::effect::Effect;
 use crate::headers::Headers;
 use crate::identity::Identity;
 use crate::policy::identity_headers::ManagedNames;
-use crate::policy::rate_limit::Quota;
+use crate::policy::rate_limit::{Pending, Quota};
 use crate::world::World;
 
 /// One request on its way through the policies.
@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub may_wait: bool,
     /// What is left to the client, of the limit of which the least is.
     pub quota: Option<Quota>,
+    /// What the limits wait for that it is held by.
+    pub pending: Option<Pending>,
     /// Who it is from; set by the authenticate stage alone.
     pub identity: Option<Identity>,
     /// What is to be done to it, in order.
@@ -42,6 +44,7 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub struct Progress {
     quota: Option<Quota>,
+    pending: Option<Pending>,
     identity: Option<Identity>,
     effects: Vec<Effect>,
 }
@@ -69,6 +72,7 @@ impl<'a> Request<'a> {
             route_name,
             may_wait: false,
             quota: None,
+            pending: None,
             identity: None,
             effects: Vec::new(),
             headers,
@@ -81,6 +85,7 @@ impl<'a> Request<'a> {
     pub fn suspend(self) -> Progress {
         Progress {
             quota: self.quota,
+            pending: self.pending,
             identity: self.identity,
             effects: self.effects,
         }
@@ -88,12 +93,17 @@ impl<'a> Request<'a> {
 
     /// Goes on from there.
     pub fn resume(&mut self, progress: Progress) {
-        let Progress {
-            quota,
-            identity,
-            effects,
-        } = progress;
-        (self.quota, self.identity, self.effects) = (quota, identity, effects);
+        (self.quota, self.pending) = (progress.quota, progress.pending);
+        (self.identity, self.effects) = (progress.identity, progress.effects);
+    }
+
+    /// The headers that tell its trace, to be sent along with what is asked for it.
+    pub fn trace(&self) -> Vec<(&'static str, String)> {
+        let header = |name| {
+            let value = self.header(name).next()?;
+            Some((name, std::str::from_utf8(value).ok()?.to_owned()))
+        };
+        TRACE.into_iter().filter_map(header).collect()
     }
 
     /// Where it comes from, asked for once.
@@ -161,6 +171,9 @@ fn host_of(authority: &str) -> Result<String, Denial> {
 const fn invalid(reason: &'static str) -> Denial {
     Denial::new(DenialKind::InvalidRequest, reason)
 }
+
+/// What tells the trace of a request.
+const TRACE: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
 
 /// TRACE would echo credentials; CONNECT would make a tunnel of an API.
 const REFUSED_METHODS: [&str; 2] = ["TRACE", "CONNECT"];

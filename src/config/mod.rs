@@ -14,7 +14,7 @@ use crate::policy::authenticate::AuthConfig;
 use crate::policy::authorize::RequireConfig;
 use crate::policy::identity_headers::IdentityConfig;
 use crate::policy::jwt::JwtConfig;
-use crate::policy::rate_limit::{LimitRef, QuotaHeaders, RateLimitConfig};
+use crate::policy::rate_limit::{LimitRef, QuotaHeaders, RateLimitConfig, RateLimitServiceConfig};
 use crate::route::MatchConfig;
 
 pub use decode::decode;
@@ -40,6 +40,9 @@ pub struct Config {
     /// Limits, which routes name.
     #[serde(default)]
     pub rate_limits: Vec<RateLimitConfig>,
+    /// Who counts limits of `backend: rls`.
+    #[serde(default, deserialize_with = "values::present")]
+    pub rate_limit_service: Option<RateLimitServiceConfig>,
     /// How responses tell what is left: `ratelimit` (default), `x_ratelimit` or `none`.
     #[serde(default)]
     pub quota_headers: QuotaHeaders,

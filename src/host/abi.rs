@@ -18,6 +18,7 @@ pub(super) enum Map {
     RequestTrailers = 1,
     ResponseHeaders = 2,
     CallResponseHeaders = 6,
+    CallResponseTrailers = 7,
 }
 
 #[link(wasm_import_module = "env")]

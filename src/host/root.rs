@@ -64,18 +64,23 @@ impl Root {
 }
 
 impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, _trailers: usize) {
+    fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, trailers: usize) {
         begin_callback();
         let Some((remote, call)) = self.calls.remove(&token) else {
             return;
         };
-        let headers = abi::header_map(Map::CallResponseHeaders)
-            .ok()
-            .and_then(|bytes| Headers::decode(bytes).ok());
+        let read = |map| {
+            let bytes = abi::header_map(map).ok()?;
+            Headers::decode(bytes).ok()
+        };
         // One byte too many is enough to tell that it is too large.
         let body = abi::call_response_body(body_size.min(call.max_body.saturating_add(1))).unwrap_or_default();
         let answer = Answer {
-            headers: headers.unwrap_or_default(),
+            headers: read(Map::CallResponseHeaders).unwrap_or_default(),
+            trailers: (trailers > 0)
+                .then(|| read(Map::CallResponseTrailers))
+                .flatten()
+                .unwrap_or_default(),
             body,
         };
         self.take(&remote, &call, Some(&answer));

@@ -63,13 +63,9 @@ struct AwaitedKey {
 
 impl Question {
     fn new(hashes: &[KeyHash], request: &Request<'_>) -> Self {
-        let header = |name| {
-            let value = request.header(name).next()?;
-            Some((name, std::str::from_utf8(value).ok()?.to_owned()))
-        };
         Self {
             hashes: hashes.to_vec(),
-            trace: TRACE.into_iter().filter_map(header).collect(),
+            trace: request.trace(),
             tries: 0,
         }
     }
@@ -325,9 +321,6 @@ impl Awaited for AwaitedKey {
 /// What an unsettled entry holds.
 const PENDING: &[u8] = b"?";
 pub(super) const UNKNOWN: &[u8] = b"-";
-
-/// Passed on, so that a lookup can be told to a request.
-const TRACE: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
 
 /// Milliseconds beyond the timeout of a lookup, for its answer to be read.
 const LEASE_SLACK: u64 = 500;

@@ -47,6 +47,13 @@ pub struct RateLimitConfig {
     /// `shadow` counts and refuses nobody. Default `enforce`.
     #[serde(default)]
     pub mode: Mode,
+    /// Who counts: `local`, this Envoy alone (default); `rls`, the `rate_limit_service`, for all gateways together.
+    #[serde(default)]
+    pub backend: Backend,
+    /// What a request gets about which the service says nothing: `local`, this Envoy counts it (default); `allow`; `deny`,
+    /// 503. For `rls` alone.
+    #[serde(default, deserialize_with = "values::present")]
+    pub on_fault: Option<OnFault>,
     /// How many keys are counted apart at once; beyond, some are counted together. It bounds the memory. Default `65536`.
     #[serde(default = "default_entries", deserialize_with = "values::integer")]
     pub entries: u32,
@@ -54,6 +61,24 @@ pub struct RateLimitConfig {
     /// Default `0s`.
     #[serde(default)]
     pub retry_after_jitter: Duration,
+}
+
+/// A server of Envoy's Rate Limit Service protocol, such as envoyproxy/ratelimit or Limitador.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct RateLimitServiceConfig {
+    /// Envoy's cluster of it, with HTTP/2.
+    pub cluster: String,
+    /// The authority of calls. Default: the cluster's name.
+    #[serde(default, deserialize_with = "values::present")]
+    pub authority: Option<String>,
+    /// The domain, under which the server knows its limits. Default `tollgate`.
+    #[serde(default = "default_domain")]
+    pub domain: String,
+    /// How long a request waits for the answer, at most `1s`. Default `20ms`.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
 }
 
 /// The limit of one plan.
@@ -120,6 +145,32 @@ pub enum Mode {
     Enforce,
     /// It counts alone.
     Shadow,
+}
+
+/// Who counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum Backend {
+    /// This Envoy.
+    #[default]
+    Local,
+    /// The Rate Limit Service.
+    Rls,
+}
+
+/// What a request gets about which the Rate Limit Service says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum OnFault {
+    /// This Envoy counts it.
+    #[default]
+    Local,
+    /// It is allowed.
+    Allow,
+    /// It is refused.
+    Deny,
 }
 
 /// The headers that tell a client what is left.
@@ -227,6 +278,30 @@ impl<'de> Deserialize<'de> for Network {
             network.map_err(|_| D::Error::custom(format_args!("\"{text}\" is not a network such as `10.0.0.0/8`")))?;
         Ok(Self(network))
     }
+}
+
+impl fmt::Display for KeyPart {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip => formatter.write_str("ip"),
+            Self::User => formatter.write_str("user"),
+            Self::Tenant => formatter.write_str("tenant"),
+            Self::ApiKey => formatter.write_str("api_key"),
+            Self::Plan => formatter.write_str("plan"),
+            Self::Route => formatter.write_str("route"),
+            Self::Header(name) => write!(formatter, "header:{}", name.as_str()),
+            Self::Claim(name) => write!(formatter, "claim:{name}"),
+        }
+    }
+}
+
+fn default_domain() -> String {
+    "tollgate".into()
+}
+
+/// As in Envoy's own filter.
+fn default_timeout() -> Duration {
+    Duration::from_millis(20)
 }
 
 fn default_algorithm() -> Algorithm {

@@ -3,15 +3,19 @@
 use std::hash::Hasher as _;
 use std::rc::Rc;
 
-use siphasher::sip128::{Hasher128 as _, SipHasher13};
+use siphasher::sip128::SipHasher13;
 
-use super::config::{KeyPart, OnMissing};
-use super::limits::Limit;
+use super::config::OnFault;
+use super::descriptor::Descriptor;
+use super::global::Global;
+use super::key;
+use super::limits::{Limit, OTHER_PLAN};
+use super::protocol::Told;
 use super::quota::Quota;
+use super::service::Question;
 use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
-use crate::limit::Rate;
-use crate::origin::Origin;
+use crate::limit::{Rate, Verdict};
 use crate::request::Request;
 use crate::slots::Name;
 use crate::world::World;
@@ -24,13 +28,22 @@ pub(super) struct Layer {
     route: String,
 }
 
-/// What was counted, to be given back.
+/// What a request is counted for, and how much.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct Charge {
     name: Name,
     rate: Rate,
     cost: u64,
+    /// Milliseconds of the monotonic clock.
     at: u64,
+}
+
+/// A request that the Rate Limit Service counts.
+#[derive(Debug)]
+pub(super) struct Asked {
+    charge: Charge,
+    /// `Err` is the reason why it could not be asked.
+    pub(super) question: Result<Rc<Question>, &'static str>,
 }
 
 impl Layer {
@@ -42,8 +55,126 @@ impl Layer {
         }
     }
 
-    /// Counts a request, or refuses it. `None` where it is not counted here.
-    pub(super) fn take(&self, request: &mut Request<'_>, world: &dyn World) -> Result<Option<Taken>, Denial> {
+    /// Who counts; `None` where this Envoy does.
+    pub(super) fn global(&self) -> Option<&Global> {
+        self.limit.global.as_ref()
+    }
+
+    /// Counts a request here, or refuses it. `None` where nothing is to be given back.
+    pub(super) fn take(&self, request: &mut Request<'_>, world: &dyn World) -> Result<Option<Charge>, Denial> {
+        let Some((rate, cost, _)) = self.price(request, world) else {
+            return Ok(None);
+        };
+        let Some(values) = self.limit.key.values(&self.route, request, world)? else {
+            return Ok(None);
+        };
+        let charge = Charge {
+            name: values.name(&self.limit.secret.get()),
+            rate,
+            cost,
+            at: world.monotonic_millis(),
+        };
+        self.count(charge, request, world)
+    }
+
+    /// What to ask the Rate Limit Service, unless it is known already that a request is refused. `None` where it is not
+    /// counted.
+    pub(super) fn prepare(
+        &self,
+        global: &Global,
+        request: &mut Request<'_>,
+        world: &dyn World,
+    ) -> Result<Option<(Charge, Descriptor)>, Denial> {
+        let Some((rate, cost, plan)) = self.price(request, world) else {
+            return Ok(None);
+        };
+        let Some(values) = self.limit.key.values(&self.route, request, world)? else {
+            return Ok(None);
+        };
+        // To the protocol, a cost of 0 is one of 1.
+        if cost == 0 {
+            return Ok(None);
+        }
+        let descriptor = values.descriptor(&self.limit.name, plan);
+        let charge = Charge {
+            name: key::name(&descriptor, &self.limit.secret.get()),
+            rate,
+            cost,
+            at: world.monotonic_millis(),
+        };
+        if let Some(told) = global.refusal(&charge.name, cost, charge.at, world.store()) {
+            self.judge(&charge, told.rate.as_ref(), Some(told.verdict), request)?;
+        }
+        Ok(Some((charge, descriptor)))
+    }
+
+    pub(super) fn ask(
+        global: &Global,
+        charge: Charge,
+        descriptor: &Descriptor,
+        request: &Request<'_>,
+        world: &dyn World,
+    ) -> Asked {
+        let (rate, cost) = (&charge.rate, charge.cost);
+        let question = global
+            .service
+            .ask(descriptor, rate, cost, request, world.now_millis(), world.store());
+        Asked { charge, question }
+    }
+
+    /// Takes what the Rate Limit Service says. What it says nothing about may be counted here instead: see
+    /// [`take`](Self::take).
+    pub(super) fn settle(
+        &self,
+        global: &Global,
+        asked: Asked,
+        request: &mut Request<'_>,
+        world: &dyn World,
+    ) -> Result<Option<Charge>, Denial> {
+        let Asked { mut charge, question } = asked;
+        charge.at = world.monotonic_millis();
+        if let Ok(Told { verdict, rate }) = question.and_then(|question| question.told()) {
+            if !verdict.allowed {
+                global.remember(
+                    &charge.name,
+                    charge.cost,
+                    &Told { verdict, rate },
+                    charge.at,
+                    world.store(),
+                );
+            }
+            self.judge(&charge, rate.as_ref(), Some(verdict), request)?;
+            return Ok(None);
+        }
+        request.effects.push(Effect::Count(Rc::clone(&global.faults)));
+        match global.on_fault {
+            OnFault::Local => self.count(charge, request, world),
+            OnFault::Deny if !self.limit.is_shadow => {
+                let seconds = global.service.pause(world.now_millis(), world.store());
+                let denial = Denial::new(DenialKind::LimitsUnavailable, "limits_unavailable");
+                Err(denial.with_header("retry-after", seconds.to_string()))
+            }
+            OnFault::Deny | OnFault::Allow => Ok(None),
+        }
+    }
+
+    /// As if the request had not come.
+    pub(super) fn give_back(&self, charge: &Charge, world: &dyn World) {
+        let algorithm = self.limit.algorithm;
+        self.limit.table.share(
+            &charge.name,
+            charge.at,
+            world.store(),
+            |entry| algorithm.usage(entry),
+            |state| {
+                let state = state.and_then(|state| algorithm.give_back(&charge.rate, state, charge.cost, charge.at));
+                (state, ())
+            },
+        );
+    }
+
+    /// The rate, the cost, and the plan that the rate is of, where there are plans. `None` where the request is exempt.
+    fn price(&self, request: &Request<'_>, world: &dyn World) -> Option<(Rate, u64, Option<&str>)> {
         let limit = &*self.limit;
         let is_exempt = !limit.exempt.is_empty()
             && request.client_address(world).is_some_and(|address| {
@@ -53,31 +184,47 @@ impl Layer {
                     .any(|network| network.0.contains(&address.to_canonical()))
             });
         if is_exempt {
-            return Ok(None);
+            return None;
         }
-        let Some(name) = self.name(request, world)? else {
-            return Ok(None);
-        };
         let plan = request.identity.as_ref().and_then(|identity| identity.plan.as_deref());
-        let rate = plan.and_then(|plan| limit.plans.get(plan)).unwrap_or(&limit.rate);
+        let plan = plan.and_then(|plan| limit.plans.get_key_value(plan));
+        let rate = plan.map_or(&limit.rate, |(_, rate)| rate);
         let cost = limit
             .costs
             .get(request.method)
             .copied()
             .unwrap_or(1)
             .saturating_mul(self.factor);
-        let at = world.monotonic_millis();
+        let name = (!limit.plans.is_empty()).then(|| plan.map_or(OTHER_PLAN, |(name, _)| name));
+        Some((*rate, cost, name))
+    }
+
+    fn count(&self, charge: Charge, request: &mut Request<'_>, world: &dyn World) -> Result<Option<Charge>, Denial> {
+        let limit = &*self.limit;
         let verdict = limit.table.share(
-            &name,
-            at,
+            &charge.name,
+            charge.at,
             world.store(),
             |entry| limit.algorithm.usage(entry),
             |state| {
-                let (verdict, state) = limit.algorithm.take(rate, state, cost, at);
+                let (verdict, state) = limit.algorithm.take(&charge.rate, state, charge.cost, charge.at);
                 (state, verdict)
             },
         );
-        // Who loses the race for a slot too often is refused: nobody passes uncounted.
+        self.judge(&charge, Some(&charge.rate), verdict, request)?;
+        Ok((!limit.is_shadow).then_some(charge))
+    }
+
+    /// Refuses a request that is not allowed. `rate` is what the client is told of, if anything. Without a verdict the
+    /// race for a slot was lost too often, and the request is refused: nobody passes uncounted.
+    fn judge(
+        &self,
+        charge: &Charge,
+        rate: Option<&Rate>,
+        verdict: Option<Verdict>,
+        request: &mut Request<'_>,
+    ) -> Result<(), Denial> {
+        let limit = &*self.limit;
         let is_refused = verdict.is_none_or(|verdict| !verdict.allowed);
         let counters = &limit.counters;
         let counter = match verdict {
@@ -88,131 +235,33 @@ impl Layer {
         };
         request.effects.push(Effect::Count(Rc::clone(counter)));
         if limit.is_shadow {
-            return Ok(None);
+            return Ok(());
         }
-        if let Some(verdict) = &verdict {
-            let quota = Quota::new(&limit.name, rate, verdict);
-            // A refusal is about the limit that refuses.
-            let other = if is_refused { None } else { request.quota.take() };
-            request.quota = Some(quota.tighter(other));
-        }
+        let quota = rate.zip(verdict.as_ref());
+        let quota = quota.map(|(rate, verdict)| Quota::new(&limit.name, rate, verdict));
+        // A refusal is about the limit that refuses.
+        let other = if is_refused { None } else { request.quota.take() };
+        request.quota = match quota {
+            Some(quota) => Some(quota.tighter(other)),
+            None => other,
+        };
         if is_refused {
             let wait = verdict.map_or(0, |verdict| verdict.retry_after);
-            let seconds = wait.saturating_add(self.jitter(&name, at)).div_ceil(1000).max(1);
+            let seconds = wait.saturating_add(self.jitter(charge)).div_ceil(1000).max(1);
             let denial = Denial::new(DenialKind::RateLimited, "rate_limited");
             return Err(denial.with_header("retry-after", seconds.to_string()));
         }
-        Ok(Some(Taken {
-            name,
-            rate: *rate,
-            cost,
-            at,
-        }))
-    }
-
-    /// As if the request had not come.
-    pub(super) fn give_back(&self, taken: &Taken, world: &dyn World) {
-        let algorithm = self.limit.algorithm;
-        self.limit.table.share(
-            &taken.name,
-            taken.at,
-            world.store(),
-            |entry| algorithm.usage(entry),
-            |state| {
-                let state = state.and_then(|state| algorithm.give_back(&taken.rate, state, taken.cost, taken.at));
-                (state, ())
-            },
-        );
+        Ok(())
     }
 
     /// Milliseconds that differ from client to client and from time to time.
-    fn jitter(&self, name: &Name, at: u64) -> u64 {
+    fn jitter(&self, charge: &Charge) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.limit.secret.get());
-        hasher.write(name);
-        hasher.write_u64(at);
+        hasher.write(&charge.name);
+        hasher.write_u64(charge.at);
         hasher
             .finish()
             .checked_rem(self.limit.jitter.saturating_add(1))
             .unwrap_or_default()
-    }
-
-    /// What is counted for a request, hashed.
-    fn name(&self, request: &Request<'_>, world: &dyn World) -> Result<Option<Name>, Denial> {
-        let limit = &*self.limit;
-        let mut hasher = SipHasher13::new_with_key(&limit.secret.get());
-        let identity = request.identity.as_ref();
-        let issuer = identity
-            .and_then(|identity| identity.issuer.as_deref())
-            .unwrap_or_default();
-        for part in &limit.key {
-            let mut one = |value: Option<&str>| {
-                value.map(|value| write(&mut hasher, part, &[issuer.as_bytes(), value.as_bytes()]))
-            };
-            let written = match part {
-                KeyPart::Ip => None,
-                KeyPart::User => one(identity.map(|identity| identity.user_id.as_str())),
-                KeyPart::Tenant => one(identity.and_then(|identity| identity.tenant_id.as_deref())),
-                KeyPart::Plan => one(identity.and_then(|identity| identity.plan.as_deref())),
-                KeyPart::ApiKey => one(identity.and_then(|identity| identity.key_id.as_deref())),
-                KeyPart::Route => one(Some(&self.route)),
-                KeyPart::Header(name) => {
-                    let values: Vec<_> = request.header(name.as_str()).collect();
-                    (!values.is_empty()).then(|| write(&mut hasher, part, &values))
-                }
-                KeyPart::Claim(name) => {
-                    let attributes = identity
-                        .map(|identity| identity.attributes.as_slice())
-                        .unwrap_or_default();
-                    let values = attributes
-                        .iter()
-                        .filter(|(own, _)| own == name)
-                        .flat_map(|(_, values)| values);
-                    let values: Vec<_> = [issuer]
-                        .into_iter()
-                        .chain(values.map(String::as_str))
-                        .map(str::as_bytes)
-                        .collect();
-                    (values.len() > 1).then(|| write(&mut hasher, part, &values))
-                }
-            };
-            match (written, part, limit.on_missing) {
-                (Some(()), ..) => {}
-                (None, KeyPart::Ip, _) | (None, _, OnMissing::Ip) => {
-                    let address = Origin::from(request.client_address(world)).bytes();
-                    write(&mut hasher, &KeyPart::Ip, &[&address]);
-                }
-                (None, _, OnMissing::Skip) => return Ok(None),
-                (None, _, OnMissing::Deny) => return Err(Denial::new(DenialKind::Forbidden, "limit_key_missing")),
-            }
-        }
-        let hash = hasher.finish128().as_bytes();
-        let mut name = Name::default();
-        name.iter_mut()
-            .zip(hash.iter().chain(&hash))
-            .for_each(|(byte, &hashed)| *byte = hashed);
-        Ok(Some(name))
-    }
-}
-
-/// With its kind, its number and its lengths: no two keys look alike.
-fn write(hasher: &mut SipHasher13, part: &KeyPart, values: &[&[u8]]) {
-    hasher.write_u8(kind(part));
-    hasher.write_usize(values.len());
-    for value in values {
-        hasher.write_usize(value.len());
-        hasher.write(value);
-    }
-}
-
-fn kind(part: &KeyPart) -> u8 {
-    match part {
-        KeyPart::Ip => 0,
-        KeyPart::User => 1,
-        KeyPart::Tenant => 2,
-        KeyPart::ApiKey => 3,
-        KeyPart::Plan => 4,
-        KeyPart::Route => 5,
-        KeyPart::Header(_) => 6,
-        KeyPart::Claim(_) => 7,
     }
 }

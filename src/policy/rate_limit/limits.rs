@@ -4,7 +4,10 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::config::{KeyPart, Mode, Network, OnMissing, RateLimitConfig};
+use super::config::{Backend, KeyPart, Mode, Network, OnFault, RateLimitConfig};
+use super::global::{Global, REFUSAL_SIZE};
+use super::key::Key;
+use super::service::RateLimitService;
 use crate::config::Report;
 use crate::limit::{Algorithm, MOST_EXACT, Rate};
 use crate::slots::Slots;
@@ -18,17 +21,18 @@ pub struct Limits(Vec<Rc<Limit>>);
 #[derive(Debug)]
 pub(super) struct Limit {
     pub(super) name: Rc<str>,
-    pub(super) key: Vec<KeyPart>,
+    pub(super) key: Key,
     pub(super) algorithm: Algorithm,
     pub(super) rate: Rate,
     pub(super) plans: BTreeMap<String, Rate>,
     pub(super) costs: BTreeMap<String, u64>,
     pub(super) exempt: Vec<Network>,
-    pub(super) on_missing: OnMissing,
     pub(super) is_shadow: bool,
     /// Milliseconds.
     pub(super) jitter: u64,
     pub(super) table: Slots,
+    /// `None` where this Envoy counts.
+    pub(super) global: Option<Global>,
     /// Hashes keys, so that nobody can choose which of them meet in a slot. The same in all workers.
     pub(super) secret: Cell<[u8; 16]>,
     pub(super) counters: Counters,
@@ -44,15 +48,15 @@ pub(super) struct Counters {
 }
 
 impl Limits {
-    /// Checks a `rate_limits` section.
-    pub fn compile(config: &[RateLimitConfig], report: &mut Report) -> Self {
+    /// Checks a `rate_limits` section. `service` is the Rate Limit Service, where there is one.
+    pub fn compile(config: &[RateLimitConfig], service: Option<&Rc<RateLimitService>>, report: &mut Report) -> Self {
         let mut limits: Vec<Rc<Limit>> = Vec::new();
         for (index, limit) in config.iter().enumerate() {
             report.within(format!("[{index}]"), |report| {
                 if limits.iter().any(|earlier| *earlier.name == *limit.name) {
                     report.error_at("name", format!("\"{}\" is there twice", limit.name));
                 }
-                limits.push(Rc::new(Limit::compile(limit, report)));
+                limits.push(Rc::new(Limit::compile(limit, service, report)));
             });
         }
         Self(limits)
@@ -81,12 +85,15 @@ impl Limits {
         for limit in &self.0 {
             limit.secret.set(secret);
             limit.table.prepare(store);
+            if let Some(global) = &limit.global {
+                global.exhausted.prepare(store);
+            }
         }
     }
 }
 
 impl Limit {
-    fn compile(config: &RateLimitConfig, report: &mut Report) -> Self {
+    fn compile(config: &RateLimitConfig, service: Option<&Rc<RateLimitService>>, report: &mut Report) -> Self {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         if config.name.is_empty() || config.name.len() > 64 || !config.name.bytes().all(plain) {
             report.error_at("name", "must be 1 to 64 letters, digits, `-` or `_`");
@@ -141,9 +148,19 @@ impl Limit {
             config.name, config.algorithm, config.entries
         );
         let size = config.algorithm.state_size(highest);
+        let entries = config.entries.min(MOST_ENTRIES);
+        let global = compile_global(config, service, report).map(|(service, on_fault)| Global {
+            service: Rc::clone(service),
+            on_fault,
+            faults: format!("tollgate_rate_limit_faults_total;limit={};", config.name).into(),
+            exhausted: Slots::new(format!("{prefix}.exhausted"), entries, WAYS, REFUSAL_SIZE),
+        });
         Self {
             name: config.name.as_str().into(),
-            key: config.key.clone(),
+            key: Key {
+                parts: config.key.clone(),
+                on_missing: config.on_missing,
+            },
             algorithm: config.algorithm,
             rate: default,
             plans,
@@ -153,10 +170,10 @@ impl Limit {
                 .map(|(method, cost)| (method.clone(), cost.0))
                 .collect(),
             exempt: config.exempt.clone(),
-            on_missing: config.on_missing,
             is_shadow: config.mode == Mode::Shadow,
             jitter: config.retry_after_jitter.as_millis(),
-            table: Slots::new(prefix, config.entries.min(MOST_ENTRIES), WAYS, size),
+            table: Slots::new(prefix, entries, WAYS, size),
+            global,
             secret: Cell::default(),
             counters: Counters {
                 allowed: counter("allowed"),
@@ -169,10 +186,36 @@ impl Limit {
 
     /// Whether it can be asked only once it is known who a request is from.
     pub(super) fn needs_identity(&self) -> bool {
-        let needs = |part: &KeyPart| !matches!(part, KeyPart::Ip | KeyPart::Route | KeyPart::Header(_));
-        self.key.iter().any(needs) || !self.plans.is_empty()
+        self.key.is_of_identity() || !self.plans.is_empty()
     }
 }
+
+/// Who counts instead of this Envoy, and what happens where it does not.
+fn compile_global<'a>(
+    config: &RateLimitConfig,
+    service: Option<&'a Rc<RateLimitService>>,
+    report: &mut Report,
+) -> Option<(&'a Rc<RateLimitService>, OnFault)> {
+    if config.backend == Backend::Local {
+        if config.on_fault.is_some() {
+            report.error_at("on_fault", "is for `backend: rls` alone");
+        }
+        return None;
+    }
+    if config.plans.contains_key(OTHER_PLAN) && !config.key.contains(&KeyPart::Plan) {
+        report.error_at(
+            format!("plans.{OTHER_PLAN}"),
+            "is what the rate limit service is told of callers whose plan is not here; rename it",
+        );
+    }
+    if service.is_none() {
+        report.error_at("backend", "is `rls`, and there is no `rate_limit_service`");
+    }
+    Some((service?, config.on_fault.unwrap_or_default()))
+}
+
+/// What a Rate Limit Service is told of callers whose plan has no rate of its own.
+pub(super) const OTHER_PLAN: &str = "default";
 
 /// Where the secret lies.
 const SECRET: &str = "tollgate.limit.secret";

@@ -2,19 +2,28 @@
 //! looked at, the others once it is known who it is from.
 
 mod config;
+mod descriptor;
+mod global;
+mod key;
 mod layer;
 mod limits;
+mod protocol;
 mod quota;
+mod service;
 
 use super::{Policy, Registration, RouteContext, Stage, Stop};
 use crate::config::Report;
+use crate::denial::Denial;
+use crate::remote::Awaited as _;
 use crate::request::Request;
 use crate::world::World;
 
-pub use config::{KeyPart, LimitRef, QuotaHeaders, RateLimitConfig};
-use layer::{Layer, Taken};
+pub use config::{KeyPart, LimitRef, QuotaHeaders, RateLimitConfig, RateLimitServiceConfig};
+use layer::{Asked, Charge, Layer};
 pub use limits::Limits;
 pub use quota::Quota;
+use service::Answers;
+pub use service::RateLimitService;
 
 /// The line in the registry of the layers that need no identity.
 pub const BEFORE: Registration = Registration {
@@ -61,25 +70,88 @@ fn compile(route: &RouteContext<'_>, before: bool, report: &mut Report) -> Optio
     (!layers.is_empty()).then(|| Box::new(RateLimit { layers, before }) as Box<dyn Policy>)
 }
 
+/// How far the layers of one policy have come with a request, by their places.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// Counted by this Envoy.
+    counted: Vec<(usize, Charge)>,
+    /// To be counted by the Rate Limit Service, and not yet looked at.
+    asked: Vec<(usize, Asked)>,
+}
+
+impl Pending {
+    fn answers(&self) -> Answers {
+        let questions = self.asked.iter().filter_map(|(_, asked)| asked.question.clone().ok());
+        Answers(questions.collect())
+    }
+}
+
 impl Policy for RateLimit {
     fn on_request(&self, request: &mut Request<'_>, world: &dyn World) -> Result<(), Stop> {
-        let mut taken: Vec<(&Layer, Taken)> = Vec::new();
-        for layer in &self.layers {
-            match layer.take(request, world) {
-                Ok(Some(receipt)) => taken.push((layer, receipt)),
-                Ok(None) => {}
-                Err(denial) => {
-                    // Whoever only knocks is counted; who is refused by one layer spends nothing in the others.
-                    if !self.before {
-                        taken
-                            .iter()
-                            .for_each(|(layer, receipt)| layer.give_back(receipt, world));
-                    }
-                    return Err(denial.into());
-                }
+        let mut pending = match request.pending.take() {
+            Some(pending) => pending,
+            None => {
+                let mut pending = Pending::default();
+                self.begin(&mut pending, request, world)
+                    .map_err(|denial| self.refuse(denial, &pending, world))?;
+                pending
+            }
+        };
+        let answers = pending.answers();
+        if request.may_wait && !answers.is_settled(world.store()) {
+            request.pending = Some(pending);
+            return Err(Stop::Wait(Box::new(answers)));
+        }
+        self.finish(&mut pending, request, world)
+            .map_err(|denial| self.refuse(denial, &pending, world).into())
+    }
+}
+
+impl RateLimit {
+    /// Whoever is refused here costs no call, and whose key is known to be exhausted none for the others.
+    fn begin(&self, pending: &mut Pending, request: &mut Request<'_>, world: &dyn World) -> Result<(), Denial> {
+        let layers = || self.layers.iter().enumerate();
+        for (place, layer) in layers().filter(|(_, layer)| layer.global().is_none()) {
+            let charge = layer.take(request, world)?;
+            pending.counted.extend(charge.map(|charge| (place, charge)));
+        }
+        let mut questions = Vec::new();
+        for (place, layer) in layers() {
+            if let Some(global) = layer.global()
+                && let Some((charge, descriptor)) = layer.prepare(global, request, world)?
+            {
+                questions.push((place, global, charge, descriptor));
+            }
+        }
+        for (place, global, charge, descriptor) in questions {
+            let asked = Layer::ask(global, charge, &descriptor, request, world);
+            pending.asked.push((place, asked));
+        }
+        Ok(())
+    }
+
+    fn finish(&self, pending: &mut Pending, request: &mut Request<'_>, world: &dyn World) -> Result<(), Denial> {
+        for (place, asked) in std::mem::take(&mut pending.asked) {
+            if let Some(layer) = self.layers.get(place)
+                && let Some(global) = layer.global()
+            {
+                let charge = layer.settle(global, asked, request, world)?;
+                pending.counted.extend(charge.map(|charge| (place, charge)));
             }
         }
         Ok(())
+    }
+
+    /// Whoever only knocks is counted; who is refused by one of the later layers spends nothing in the others.
+    fn refuse(&self, denial: Denial, pending: &Pending, world: &dyn World) -> Denial {
+        for (place, charge) in &pending.counted {
+            if !self.before
+                && let Some(layer) = self.layers.get(*place)
+            {
+                layer.give_back(charge, world);
+            }
+        }
+        denial
     }
 }
 

@@ -1,4 +1,5 @@
 mod awkward;
+mod global;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -36,7 +37,11 @@ fn environment() -> Environment {
 
 /// Keys `a` and `b` are ada's, `c` is carl's on the plan `pro`; `/open` is public.
 fn compile(limits: Value, names: Value) -> Result<Rc<Plan>, String> {
-    let config = json!({
+    plan(&config(limits, names))
+}
+
+fn config(limits: Value, names: Value) -> Value {
+    json!({
         "version": 1,
         "api_keys": {
             "opaque": true,
@@ -49,7 +54,10 @@ fn compile(limits: Value, names: Value) -> Result<Rc<Plan>, String> {
             {"match": {"path_prefix": "/open"}, "public": true, "rate_limits": names},
             {"match": {"path_prefix": "/"}, "auth": {"any": ["api_key"]}, "rate_limits": names},
         ],
-    });
+    })
+}
+
+fn plan(config: &Value) -> Result<Rc<Plan>, String> {
     let plan = decode(config.to_string().as_bytes())
         .map_err(|error| vec![error])
         .and_then(|config| Plan::compile(&config, &environment()));
@@ -64,7 +72,14 @@ struct Gateway {
     world: Simulated,
 }
 
+/// A request on its way.
+struct Visit {
+    headers: Headers,
+    exchange: Exchange,
+}
+
 /// What became of a request.
+#[derive(Debug)]
 struct Seen {
     status: u16,
     headers: Vec<(&'static str, String)>,
@@ -82,7 +97,11 @@ impl Seen {
 
 impl Gateway {
     fn new(limits: Value, names: Value) -> Self {
-        let plan = compile(limits, names).unwrap();
+        Self::of(&config(limits, names))
+    }
+
+    fn of(config: &Value) -> Self {
+        let plan = plan(config).unwrap();
         let world = Simulated::default();
         world.now.set(1_000_000_000);
         plan.prepare([7; 16], &world.store);
@@ -90,23 +109,33 @@ impl Gateway {
     }
 
     fn send(&self, method: &str, path: &str, more: &[(&str, &str)]) -> Seen {
-        let headers: Headers = [(":method", method), (":authority", "h"), (":path", path)]
-            .iter()
-            .chain(more)
-            .copied()
-            .collect();
+        let mut visit = self.visit(method, path, more);
+        self.step(&mut visit, false).unwrap()
+    }
+
+    fn visit(&self, method: &str, path: &str, more: &[(&str, &str)]) -> Visit {
+        let target = [(":method", method), (":authority", "h"), (":path", path)];
+        Visit {
+            headers: target.iter().chain(more).copied().collect(),
+            exchange: Exchange::new(Rc::clone(&self.plan)),
+        }
+    }
+
+    /// `None` where the request waits.
+    fn step(&self, visit: &mut Visit, may_wait: bool) -> Option<Seen> {
         let event = Event::RequestHeaders {
-            headers: &headers,
+            headers: &visit.headers,
             route_name: None,
-            may_wait: false,
+            may_wait,
         };
         let mut seen = Seen {
             status: 200,
             headers: Vec::new(),
             counters: Vec::new(),
         };
-        for effect in Exchange::new(Rc::clone(&self.plan)).on(event, &self.world) {
+        for effect in visit.exchange.on(event, &self.world) {
             match effect {
+                Effect::Wait => return None,
                 Effect::SetResponseHeader(name, value) => seen.headers.push((name, value)),
                 Effect::Count(name) => seen.counters.push(name.to_string()),
                 Effect::Reply(Reply { status, headers, .. }) => {
@@ -116,7 +145,7 @@ impl Gateway {
                 _ => {}
             }
         }
-        seen
+        Some(seen)
     }
 
     fn ask(&self, letter: char) -> u16 {
