@@ -31,6 +31,11 @@ setup_packages() {
         # As root, setup_postgres installs it with care.
         missing+=(postgresql)
     fi
+    if [ "${1:-}" = tests ]; then
+        [ -n "${TOLLGATE_REDIS_BIN:-}" ] || find_redis || missing+=(redis-tools)
+        # Limitador's client of Redis is linked to OpenSSL.
+        { command -v pkg-config && pkg-config --exists openssl; } >/dev/null || missing+=(pkg-config libssl-dev)
+    fi
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
     command -v curl >/dev/null || missing+=(curl ca-certificates)
     if [ -z "${ENVOY_BIN:-}" ] && [ "${TOLLGATE_ENVOY:-wheel}" = wheel ]; then
@@ -157,6 +162,21 @@ setup_postgres() {
         find_postgres || fail "Debian's postgresql is installed, but has no initdb under /usr/lib/postgresql"
     fi
     export TOLLGATE_POSTGRES_BIN
+}
+
+# Redis' program for the tests, which start one of their own: exports TOLLGATE_REDIS_BIN.
+setup_redis() {
+    if [ -n "${TOLLGATE_REDIS_BIN:-}" ]; then
+        [ -x "$TOLLGATE_REDIS_BIN" ] || fail "TOLLGATE_REDIS_BIN=$TOLLGATE_REDIS_BIN is not an executable file"
+    else
+        find_redis || fail "there is no redis-server; Debian has it in redis-tools"
+    fi
+    export TOLLGATE_REDIS_BIN
+}
+
+# Debian's redis-tools has the server under another name, and does not start one, as its redis-server would.
+find_redis() {
+    TOLLGATE_REDIS_BIN=$(command -v redis-server || command -v redis-check-rdb)
 }
 
 find_postgres() {

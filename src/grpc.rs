@@ -40,8 +40,9 @@ pub fn message<M: Message + Default>(answer: &Answer, max_body: usize) -> Result
     let status = |headers: &crate::headers::Headers| headers.first("grpc-status").map(str::to_owned);
     match status(&answer.trailers).or_else(|| status(&answer.headers)).as_deref() {
         Some("0") => {}
-        // DEADLINE_EXCEEDED and UNAVAILABLE: the server, or what is between, says so itself.
-        Some("4") => return Err("timeout"),
+        // CANCELLED, DEADLINE_EXCEEDED and UNAVAILABLE: the server, or what is between, says so itself. Some cancel what has
+        // taken too long.
+        Some("1" | "4") => return Err("timeout"),
         Some("14") => return Err("unavailable"),
         Some(_) => return Err("grpc_status"),
         None => return Err("no_grpc_status"),
@@ -102,6 +103,7 @@ mod tests {
             (&[(":status", "200"), ("grpc-status", "12")], &[], &[], "grpc_status"),
             (ok, &trailers("14"), &framed, "unavailable"),
             (ok, &trailers("4"), &[], "timeout"),
+            (ok, &trailers("1"), &[], "timeout"),
             (ok, &trailers("2"), &framed, "grpc_status"),
             (ok, &trailers("00"), &framed, "grpc_status"),
             (ok, &trailers("0"), &[], "malformed"),

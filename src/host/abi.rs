@@ -44,6 +44,9 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, value_size: usize, cas: u32) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_register_shared_queue(name: *const u8, name_size: usize, queue: *mut u32) -> u32;
+    fn proxy_enqueue_shared_queue(queue: u32, value: *const u8, value_size: usize) -> u32;
+    fn proxy_dequeue_shared_queue(queue: u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
@@ -142,6 +145,26 @@ pub(super) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), H
 pub(super) fn set_tick_period(milliseconds: u32) {
     // SAFETY: a plain number. It has no way to fail.
     let _ = unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
+}
+
+/// Makes a queue, whose `on_queue_ready` is the root context's; the same one for everybody who names it.
+pub(super) fn register_queue(name: &str) -> Result<u32, HostError> {
+    let mut queue = 0;
+    // SAFETY: pointer and size are those of a live string; the last pointer is to a live local.
+    checked(unsafe { proxy_register_shared_queue(name.as_ptr(), name.len(), &raw mut queue) })?;
+    Ok(queue)
+}
+
+/// Appends an empty message.
+pub(super) fn enqueue(queue: u32) -> Result<(), HostError> {
+    // SAFETY: an empty message is not read.
+    checked(unsafe { proxy_enqueue_shared_queue(queue, [].as_ptr(), 0) })
+}
+
+/// Takes the first message; an error where there is none.
+pub(super) fn dequeue(queue: u32) -> Result<Vec<u8>, HostError> {
+    // SAFETY: both pointers are to live locals of `returned`.
+    returned(|data, size| unsafe { proxy_dequeue_shared_queue(queue, data, size) })
 }
 
 /// Makes the following calls act on another context. An error where it is gone.

@@ -47,6 +47,22 @@ impl Root {
         }
     }
 
+    /// Sends what is to be sent, and looks after those who wait.
+    fn attend(&mut self) {
+        let now = now_millis();
+        let remotes = self.remotes();
+        for remote in &remotes {
+            remote.synchronize(&Envoy);
+            while let Some(call) = remote.call(now, &Envoy) {
+                self.dispatch(remote, call);
+            }
+        }
+        self.waiting_room.heard();
+        let is_awaited = !self.waiting_room.is_empty() || remotes.iter().any(|remote| remote.is_awaited(now));
+        abi::set_tick_period(if is_awaited { FAST_TICK } else { SLOW_TICK });
+        self.waiting_room.release();
+    }
+
     fn take(&mut self, remote: &Rc<dyn Remote>, call: &Call, answer: Option<&Answer>) {
         let outcome = remote.answer(call, answer, now_millis(), &Envoy);
         for effect in outcome.effects {
@@ -122,19 +138,14 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         begin_callback();
         set_clock();
-        let now = now_millis();
-        let remotes = self.remotes();
-        for remote in &remotes {
-            remote.synchronize(&Envoy);
-            while let Some(call) = remote.call(now, &Envoy) {
-                self.dispatch(remote, call);
-            }
-        }
-        let is_awaited = !self.waiting_room.is_empty() || remotes.iter().any(|remote| remote.is_awaited(now));
-        abi::set_tick_period(if is_awaited { FAST_TICK } else { SLOW_TICK });
-        self.waiting_room.ticked();
-        self.waiting_room.release();
+        self.attend();
         metrics::flush();
+    }
+
+    /// Somebody has begun to wait.
+    fn on_queue_ready(&mut self, _: u32) {
+        begin_callback();
+        self.attend();
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {

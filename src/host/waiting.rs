@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use super::abi;
@@ -16,8 +17,9 @@ use crate::headers::Headers;
 pub(super) struct WaitingRoom {
     /// By context id.
     places: RefCell<BTreeMap<u32, Place>>,
-    /// Whether the timer is set to run at once. Setting it again would put it off.
-    tick_is_near: Cell<bool>,
+    /// By which the root context is called at once; made when the first request waits.
+    bell: Cell<Option<u32>>,
+    has_rung: Cell<bool>,
 }
 
 /// A request with all that it takes to look at it again.
@@ -44,19 +46,36 @@ impl WaitingRoom {
         self.places.borrow().is_empty()
     }
 
-    /// Holds a request, and has the timer run at once: what it waits for may have to be asked for first.
+    /// Holds a request, and has the root context called: what it waits for may have to be asked for first.
     pub(super) fn hold(&self, id: u32, held: Held) {
         let now = Instant::now();
         let until = now.checked_add(LONGEST_WAIT).unwrap_or(now);
         self.places.borrow_mut().insert(id, Place { held, until });
-        if !self.tick_is_near.replace(true) {
+        if !self.has_rung.replace(true) && self.ring().is_err() {
+            // The timer is all that is left, and later.
             abi::set_tick_period(NEXT_TICK);
         }
     }
 
-    /// The timer has run, and is set anew by whoever runs it.
-    pub(super) fn ticked(&self) {
-        self.tick_is_near.set(false);
+    /// Calls from a request's own context would end with the request; the timer takes a millisecond or more; a message to
+    /// oneself takes none.
+    fn ring(&self) -> Result<(), abi::HostError> {
+        let bell = match self.bell.get() {
+            Some(bell) => bell,
+            None => abi::register_queue(&bell_name())?,
+        };
+        self.bell.set(Some(bell));
+        abi::enqueue(bell)
+    }
+
+    /// The root context has been called, by whatever.
+    pub(super) fn heard(&self) {
+        if let Some(bell) = self.bell.get()
+            && self.has_rung.replace(false)
+        {
+            // An error says that somebody has heard it already.
+            let _ = abi::dequeue(bell);
+        }
     }
 
     /// Forgets a request.
@@ -103,6 +122,12 @@ impl WaitingRoom {
             Applied::Replied => {}
         }
     }
+}
+
+/// Nobody else's: every worker has its own.
+fn bell_name() -> String {
+    let number = RandomState::new().build_hasher().finish();
+    format!("tollgate.bell.{number:016x}")
 }
 
 /// Of one worker.

@@ -12,7 +12,7 @@ use wasm_encoder::{ExportKind, ExportSection, Module, RawSection};
 use wasmparser::{ExternalKind, Parser, Payload};
 
 /// What Envoy must find: the memory, the ABI's version, and the callbacks in use.
-const KEPT: [&str; 14] = [
+const KEPT: [&str; 15] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
@@ -20,6 +20,7 @@ const KEPT: [&str; 14] = [
     "proxy_on_vm_start",
     "proxy_on_configure",
     "proxy_on_tick",
+    "proxy_on_queue_ready",
     "proxy_on_context_create",
     "proxy_on_request_headers",
     "proxy_on_request_trailers",

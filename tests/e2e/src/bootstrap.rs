@@ -38,6 +38,8 @@ pub struct Bare {
     pub upstream: SocketAddr,
     /// Further clusters, for the plugin's own calls.
     pub clusters: Vec<(&'static str, SocketAddr)>,
+    /// The same for what speaks HTTP/2.
+    pub http2_clusters: Vec<(&'static str, SocketAddr)>,
     /// Further listeners, to compare with: [`listener`] makes them.
     pub listeners: Vec<Value>,
     /// Envoy's routes; to the upstream where absent.
@@ -73,6 +75,7 @@ impl Bare {
             route_names: Vec::new(),
             upstream: upstream.address,
             clusters: Vec::new(),
+            http2_clusters: Vec::new(),
             listeners: Vec::new(),
             routes: None,
             host_environment: Vec::new(),
@@ -107,6 +110,10 @@ impl Bare {
         listeners.extend(self.listeners.iter().cloned());
         let mut clusters = vec![self.upstream_cluster()];
         clusters.extend(self.clusters.iter().map(|(name, address)| cluster(name, *address)));
+        clusters.extend(self.http2_clusters.iter().map(|(name, address)| {
+            let explicit = json!({"explicit_http_config": {"http2_protocol_options": {}}});
+            with_protocol(cluster(name, *address), &explicit)
+        }));
         json!({
             // Envoy wants a name where it watches files.
             "node": {"id": "gateway", "cluster": "gateway"},
@@ -117,12 +124,10 @@ impl Bare {
 
     /// Speaks to the upstream as the client speaks to the gateway.
     fn upstream_cluster(&self) -> Value {
-        let mut upstream = cluster("upstream", self.upstream);
-        upstream["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        let same = json!({
             "use_downstream_protocol_config": {"http2_protocol_options": {}, "http_protocol_options": {"enable_trailers": true}},
-        }});
-        upstream
+        });
+        with_protocol(cluster("upstream", self.upstream), &same)
     }
 
     fn filter(&self) -> Value {
@@ -301,6 +306,15 @@ fn cluster(name: &str, upstream: SocketAddr) -> Value {
         "connect_timeout": "1s",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(upstream.port())}}]}]},
     })
+}
+
+/// A cluster that is spoken to as these `HttpProtocolOptions` have it.
+fn with_protocol(mut cluster: Value, options: &Value) -> Value {
+    let mut options = options.clone();
+    options["@type"] = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions".into();
+    cluster["typed_extension_protocol_options"] =
+        json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options});
+    cluster
 }
 
 pub(crate) fn address(port: u16) -> Value {

@@ -11,5 +11,7 @@ pub mod key_service;
 pub mod keys;
 pub mod native;
 pub mod postgres;
+pub mod program;
 pub mod publisher;
+pub mod rate_limit_service;
 pub mod raw;

@@ -9,6 +9,7 @@ mod hostile;
 mod http2;
 mod jwks;
 mod oidc;
+mod rate_limit_service;
 mod rate_limits;
 mod refusals;
 mod verification;
