@@ -70,8 +70,8 @@ impl WaitingRoom {
 
     /// The root context has been called, by whatever.
     pub(super) fn heard(&self) {
-        if let Some(bell) = self.bell.get()
-            && self.has_rung.replace(false)
+        if self.has_rung.replace(false)
+            && let Some(bell) = self.bell.get()
         {
             // An error says that somebody has heard it already.
             let _ = abi::dequeue(bell);
