@@ -279,13 +279,22 @@ pub fn api_key_auth(keys: &[&str]) -> Value {
 
 /// Any plugin, with a configuration as a `Struct`.
 pub fn wasm_filter(name: &str, file: &str, config: &Value) -> Value {
+    plugin_filter(name, file, &json!({"@type": STRUCT, "value": config}))
+}
+
+/// Any plugin, with a configuration as text.
+pub fn text_filter(name: &str, file: &str, text: &str) -> Value {
+    plugin_filter(name, file, &json!({"@type": STRING, "value": text}))
+}
+
+fn plugin_filter(name: &str, file: &str, configuration: &Value) -> Value {
     json!({
         "name": name,
         "typed_config": {
             "@type": WASM,
             "config": {
                 "name": name,
-                "configuration": {"@type": STRUCT, "value": config},
+                "configuration": configuration,
                 "vm_config": {"vm_id": name, "runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": file}}},
             },
         },
@@ -295,9 +304,7 @@ pub fn wasm_filter(name: &str, file: &str, config: &Value) -> Value {
 /// A plugin of the tests, `target/NAME.wasm`, with a configuration as text.
 pub fn scripted_filter(name: &str, text: &str) -> Value {
     let file = repository().join(format!("target/{name}.wasm")).display().to_string();
-    let mut filter = wasm_filter(name, &file, &json!({}));
-    filter["typed_config"]["config"]["configuration"] = json!({"@type": STRING, "value": text});
-    filter
+    text_filter(name, &file, text)
 }
 
 fn cluster(name: &str, upstream: SocketAddr) -> Value {

@@ -1,10 +1,11 @@
 //! Rate limits: what one layer and three cost, very many keys, many workers on one key, and a window's edge as a picture.
 
+use std::env;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tollgate_e2e::bootstrap::{Bare, direct, listener, local_ratelimit, one_issuer, scripted_filter};
+use tollgate_e2e::bootstrap::{Bare, direct, listener, local_ratelimit, one_issuer, scripted_filter, text_filter};
 use tollgate_e2e::echo::Echo;
 use tollgate_e2e::envoy::{Envoy, Options};
 use tollgate_e2e::issuer::Issuer;
@@ -25,6 +26,7 @@ const EMPTY: usize = 1;
 const NATIVE: usize = 2;
 const EMPTY_WASM: usize = 3;
 const CALIBRATION: usize = 4;
+const PEER: usize = 5;
 
 pub(crate) fn run() -> Vec<Row> {
     let mut rows = layers();
@@ -75,20 +77,25 @@ fn layers() -> Vec<Row> {
         listener("empty-wasm", vec![scripted_filter("calibration", "")], vec![direct()]),
         calibration(CALLS),
     ];
+    let peer = peer();
+    let listeners = listeners.into_iter().chain(peer.clone()).collect();
     let envoy = start(limits, routes, listeners, 1);
     let one = vec![message_to("/one", &[("x-client", "client-1")]); 10_000];
     let three = vec![message_to("/three", &[("x-client", "client-1"), ("x-other", "o")]); 10_000];
-    let mut rounds = Vec::new();
+    let (mut rounds, mut peers) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         eprintln!("  layers, round {} of {ROUNDS}", round + 1);
         let [ours, empty, native, wasm, calibration] =
             [0, EMPTY, NATIVE, EMPTY_WASM, CALIBRATION].map(|place| cost(&envoy, place, &one));
         rounds.push([ours, empty, native, wasm, calibration, cost(&envoy, 0, &three)]);
+        if peer.is_some() {
+            peers.push(cost(&envoy, PEER, &one));
+        }
     }
     let column = |place: usize| median(&rounds.iter().map(|round| round[place]).collect::<Vec<_>>());
     let pairs = |ratio: fn(&[f64; 6]) -> f64| rounds.iter().map(ratio).collect::<Vec<_>>();
     let row = |what, value| Row::new("ratelimit", what, value, "us/request");
-    vec![
+    let mut rows = vec![
         row("empty chain", column(1)),
         row("one layer, whole chain", column(0)).against(
             column(4),
@@ -113,7 +120,24 @@ fn layers() -> Vec<Row> {
             &pairs(|[ours, empty, _, _, _, three]| (three - empty) / (ours - empty)),
             Some(1.5),
         ),
-    ]
+    ];
+    if !peers.is_empty() {
+        let ratios: Vec<_> = rounds.iter().zip(&peers).map(|(round, peer)| round[0] / peer).collect();
+        rows.push(row("one layer, whole chain, against a peer", column(0)).against(median(&peers), &ratios, None));
+    }
+    rows
+}
+
+/// A chain of another plugin that limits rates by the header `x-client`: TOLLGATE_PEER is its file, TOLLGATE_PEER_CONFIG its
+/// configuration.
+fn peer() -> Option<Value> {
+    let file = env::var("TOLLGATE_PEER").ok()?;
+    let config = env::var("TOLLGATE_PEER_CONFIG").unwrap_or_default();
+    Some(listener(
+        "peer",
+        vec![text_filter("peer", &file, &config)],
+        vec![direct()],
+    ))
 }
 
 /// A million clients, each once, beside one that comes as often.
