@@ -1,6 +1,7 @@
 //! Limits that a Rate Limit Service counts. The server of these tests says what it is told to say; a real one is asked
 //! by the tests through Envoy.
 
+use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
@@ -448,5 +449,39 @@ fn each_mistake_says_where_it_is() {
     ] {
         let found = wrong(service, more);
         assert!(found.contains(expected), "\n  expected: {expected}\n  found: {found}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_answer_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        let gateway = Gateway::with_service(vec![limit("user", json!(["user"]), 5, json!({}))], json!(["user"]));
+        let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+        let answer = Answer { body: [&[0], &length[..], &bytes].concat(), ..says(OK, vec![]) };
+        let seen = gateway.ask_with('a', Some(&answer));
+        prop_assert!([200, 429].contains(&seen.status));
+    }
+
+    #[test]
+    fn no_number_makes_it_panic(
+        code in 0..3,
+        limit_remaining: u32,
+        requests_per_unit: u32,
+        unit in -1..9,
+        seconds: i64,
+        nanos: i32,
+        cost: u64,
+    ) {
+        let limits = vec![limit("user", json!(["user"]), 5, json!({"costs": {"GET": cost}, "retry_after_jitter": "9s"}))];
+        let gateway = Gateway::with_service(limits, json!([{"limit": "user", "cost": cost}]));
+        let status = Status {
+            current_limit: Some(Limit { requests_per_unit, unit }),
+            limit_remaining,
+            duration_until_reset: Some(prost_types::Duration { seconds, nanos }),
+        };
+        for _ in 0..2 {
+            let seen = gateway.ask_with('a', Some(&says(code, vec![status.clone()])));
+            prop_assert!([200, 429].contains(&seen.status));
+        }
     }
 }
