@@ -2,6 +2,9 @@
 
 use std::rc::Rc;
 
+use crate::fields::Values;
+use crate::policy::transform::ResponseChange;
+
 /// One change to a request, or its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -9,6 +12,10 @@ pub enum Effect {
     RemoveHeader(Vec<u8>),
     /// Make this the one value of a request header.
     SetHeader(String, Vec<u8>),
+    /// Make these the values of a request header, each of its own line; none removes it.
+    SetHeaders(String, Values),
+    /// Change the headers of the response, whoever makes it.
+    ChangeResponse(ResponseChange),
     /// Make this the one value of a header of the response, whoever makes it.
     SetResponseHeader(&'static str, String),
     /// Remove every value of a request trailer.

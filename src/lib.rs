@@ -26,6 +26,7 @@ pub mod denial;
 pub mod effect;
 pub mod event;
 pub mod exchange;
+pub mod fields;
 pub mod grpc;
 pub mod headers;
 pub mod identity;
@@ -40,6 +41,7 @@ pub mod request;
 pub mod route;
 pub mod slots;
 pub mod store;
+pub mod template;
 pub mod world;
 
 #[cfg(target_arch = "wasm32")]

@@ -251,6 +251,9 @@ fn compile_rule(
             auth,
             require,
             rate_limits: route.rate_limits.as_ref().unwrap_or(&defaults.rate_limits),
+            request: route.request.as_ref().or(defaults.request.as_ref()),
+            response: route.response.as_ref().or(defaults.response.as_ref()),
+            matches_route_name: matcher.needs_route_name(),
             definitions,
         },
         report,
@@ -268,6 +271,9 @@ fn compile_fallback(defaults: &DefaultsConfig, definitions: &Definitions, report
         auth: Some(auth),
         require: defaults.require.as_ref(),
         rate_limits: &defaults.rate_limits,
+        request: defaults.request.as_ref(),
+        response: defaults.response.as_ref(),
+        matches_route_name: false,
         definitions,
     };
     let policies = compile_policies(&route, report);

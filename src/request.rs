@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
+use crate::fields::Values;
 use crate::headers::Headers;
 use crate::identity::Identity;
 use crate::policy::identity_headers::ManagedNames;
@@ -109,6 +110,17 @@ impl<'a> Request<'a> {
     /// Where it comes from, asked for once.
     pub fn client_address(&self, world: &dyn World) -> Option<IpAddr> {
         *self.address.get_or_init(|| world.client_address())
+    }
+
+    /// A header's values as the upstream would get them now.
+    pub fn now(&self, name: &str) -> Values {
+        let last = self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::RemoveHeader(own) if own == name.as_bytes() => Some(Values::new()),
+            Effect::SetHeader(own, value) if own == name => Some(vec![value.clone()]),
+            Effect::SetHeaders(own, values) if own == name => Some(values.clone()),
+            _ => None,
+        });
+        last.unwrap_or_else(|| self.headers.all(name).map(<[u8]>::to_vec).collect())
     }
 
     /// Every value of a header that the client may set; managed names look absent.

@@ -15,6 +15,7 @@ use crate::policy::authorize::RequireConfig;
 use crate::policy::identity_headers::IdentityConfig;
 use crate::policy::jwt::JwtConfig;
 use crate::policy::rate_limit::{LimitRef, QuotaHeaders, RateLimitConfig, RateLimitServiceConfig};
+use crate::policy::transform::{RequestConfig, ResponseConfig};
 use crate::route::MatchConfig;
 
 pub use decode::decode;
@@ -67,6 +68,12 @@ pub struct DefaultsConfig {
     pub require: Option<RequireConfig>,
     /// The limits that a request must be within, by name, or as `{ limit: NAME, cost: 5 }`.
     pub rate_limits: Vec<LimitRef>,
+    /// What changes of requests.
+    #[serde(deserialize_with = "values::present")]
+    pub request: Option<RequestConfig>,
+    /// What changes of responses.
+    #[serde(deserialize_with = "values::present")]
+    pub response: Option<ResponseConfig>,
 }
 
 /// One rule: which requests, and what they need.
@@ -92,6 +99,12 @@ pub struct RouteConfig {
     /// absent, `[]` for none.
     #[serde(default, deserialize_with = "values::present")]
     pub rate_limits: Option<Vec<LimitRef>>,
+    /// What changes of requests; inherited from `defaults` where absent, `{}` for nothing.
+    #[serde(default, deserialize_with = "values::present")]
+    pub request: Option<RequestConfig>,
+    /// What changes of responses; inherited from `defaults` where absent, `{}` for nothing.
+    #[serde(default, deserialize_with = "values::present")]
+    pub response: Option<ResponseConfig>,
 }
 
 /// Named values of the environment: secrets, which never stand in the configuration itself.

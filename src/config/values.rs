@@ -19,6 +19,10 @@ pub struct Timestamp(pub u64);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HeaderName(String);
 
+/// A header name that may be changed: a lower-case token (RFC 9110 section 5.6.2) that does not frame the message.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FieldName(String);
+
 // === impl Duration ===
 
 impl Duration {
@@ -137,6 +141,36 @@ impl<'de> Deserialize<'de> for HeaderName {
     }
 }
 
+// === impl FieldName ===
+
+impl FieldName {
+    /// Reads a name; `None` where it is not one, or one that frames the message.
+    pub fn parse(text: &str) -> Option<Self> {
+        let name = text.to_ascii_lowercase();
+        let is_name = !name.is_empty() && name.bytes().all(is_token) && !FRAMING.contains(&name.as_str());
+        is_name.then_some(Self(name))
+    }
+
+    /// The name, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for FieldName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for FieldName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let expected = "a header name that is not one of HTTP's framing";
+        Self::parse(&text).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &expected))
+    }
+}
+
 /// 9999-12-31T23:59:59Z, the last moment that RFC 3339 can write.
 const LATEST: i64 = 253_402_300_799;
 
@@ -158,6 +192,20 @@ const RESERVED: [&str; 11] = [
     "transfer-encoding",
     "upgrade",
     "x-request-id",
+];
+
+/// Headers that say where a message ends, or what becomes of its connection.
+const FRAMING: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 const RESERVED_PREFIXES: [&str; 3] = ["x-envoy-", "x-forwarded-", "proxy-"];
@@ -271,6 +319,20 @@ mod schema {
 
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
             json_schema!({"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"})
+        }
+    }
+
+    impl JsonSchema for super::FieldName {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "FieldName".into()
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            super::HeaderName::json_schema(generator)
         }
     }
 }

@@ -1,49 +1,51 @@
-//! Changes of a request's headers, gathered to cost few host calls.
+//! Changes of headers, gathered to cost few host calls.
 
 use super::abi::{self, HostError, Map};
+use crate::fields::Values;
 use crate::headers::Headers;
 
-/// Headers to remove and to set; the last word on a name wins.
-#[derive(Default)]
-pub(super) struct Edits(Vec<(Vec<u8>, Option<Vec<u8>>)>);
+/// Values of headers, none for one to remove; the last word on a name wins.
+pub(super) struct Edits {
+    map: Map,
+    changes: Vec<(Vec<u8>, Values)>,
+}
 
 impl Edits {
-    pub(super) fn remove(&mut self, name: Vec<u8>) {
-        self.put(name, None);
+    pub(super) fn new(map: Map) -> Self {
+        Self {
+            map,
+            changes: Vec::new(),
+        }
     }
 
-    pub(super) fn set(&mut self, name: Vec<u8>, value: Vec<u8>) {
-        self.put(name, Some(value));
-    }
-
-    fn put(&mut self, name: Vec<u8>, value: Option<Vec<u8>>) {
-        match self.0.iter_mut().find(|(own, _)| *own == name) {
-            Some(edit) => edit.1 = value,
-            None => self.0.push((name, value)),
+    pub(super) fn set(&mut self, name: Vec<u8>, values: Values) {
+        match self.changes.iter_mut().find(|(own, _)| *own == name) {
+            Some(change) => change.1 = values,
+            None => self.changes.push((name, values)),
         }
     }
 
     /// One call for each of a few changes, one call for the whole map where there are more.
     pub(super) fn carry_out(&self, headers: &Headers) -> Result<(), HostError> {
-        if self.0.len() > FEW {
+        let Self { map, changes } = self;
+        if changes.len() > FEW || changes.iter().any(|(_, values)| values.len() > 1) {
             let kept = headers
                 .iter()
-                .filter(|(name, _)| !self.0.iter().any(|(own, _)| own == name));
-            let set = self
-                .0
+                .filter(|(name, _)| !changes.iter().any(|(own, _)| own == name));
+            let set = changes
                 .iter()
-                .filter_map(|(name, value)| Some((name.as_slice(), value.as_deref()?)));
-            return abi::set_header_map(Map::RequestHeaders, &kept.chain(set).collect::<Vec<_>>());
+                .flat_map(|(name, values)| values.iter().map(|value| (name.as_slice(), value.as_slice())));
+            return abi::set_header_map(*map, &kept.chain(set).collect::<Vec<_>>());
         }
-        self.0.iter().try_for_each(|(name, value)| match value {
+        changes.iter().try_for_each(|(name, values)| match values.first() {
             Some(value) => {
                 // So that nothing hangs on how the host replaces several values by one.
                 if headers.all_bytes(name).nth(1).is_some() {
-                    abi::remove_header(Map::RequestHeaders, name)?;
+                    abi::remove_header(*map, name)?;
                 }
-                abi::set_header(Map::RequestHeaders, name, value)
+                abi::set_header(*map, name, value)
             }
-            None => abi::remove_header(Map::RequestHeaders, name),
+            None => abi::remove_header(*map, name),
         })
     }
 }

@@ -15,19 +15,28 @@ use crate::denial::{Denial, DenialKind};
 use crate::effect::{Effect, Reply};
 use crate::event::Event;
 use crate::exchange::Exchange;
+use crate::fields::Values;
 use crate::headers::Headers;
 use crate::plan::Plan;
+use crate::policy::transform::ResponseChange;
 
 /// One request.
 pub(super) struct Http {
     id: u32,
-    response: ResponseEdits,
+    response: Response,
     plan: Option<Rc<Plan>>,
     waiting_room: Rc<WaitingRoom>,
 }
 
-/// Headers that the response gets, whoever makes it. Shared with the waiting room, where a request may be decided about.
-pub(super) type ResponseEdits = Rc<RefCell<Vec<(&'static str, String)>>>;
+/// What becomes of the response, whoever makes it. Shared with the waiting room, where a request may be decided about.
+pub(super) type Response = Rc<RefCell<ResponseEdits>>;
+
+#[derive(Default)]
+pub(super) struct ResponseEdits {
+    /// Last, over whatever else changes.
+    set: Vec<(&'static str, String)>,
+    change: Option<ResponseChange>,
+}
 
 /// What became of effects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +54,7 @@ impl Http {
     pub(super) fn new(id: u32, plan: Option<Rc<Plan>>, waiting_room: Rc<WaitingRoom>) -> Self {
         Self {
             id,
-            response: ResponseEdits::default(),
+            response: Response::default(),
             plan,
             waiting_room,
         }
@@ -109,13 +118,35 @@ impl HttpContext for Http {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        for (name, value) in self.response.take() {
-            // What is left is for the client to know; nothing hangs on it.
-            if abi::set_header(Map::ResponseHeaders, name.as_bytes(), value.as_bytes()).is_err() {
-                log::warn!("`{name}` could not be set on a response");
+        let ResponseEdits { set, change } = self.response.take();
+        let Some(change) = change else {
+            for (name, value) in set {
+                // What is left is for the client to know; nothing hangs on it.
+                if abi::set_header(Map::ResponseHeaders, name.as_bytes(), value.as_bytes()).is_err() {
+                    log::warn!("`{name}` could not be set on a response");
+                }
+            }
+            return Action::Continue;
+        };
+        // What the rules keep from clients must not pass.
+        let Some(headers) = read(Map::ResponseHeaders) else {
+            refuse("response_unreadable");
+            return Action::Pause;
+        };
+        let mut edits = Edits::new(Map::ResponseHeaders);
+        for (name, values) in change.apply(&headers) {
+            edits.set(name.into_bytes(), values);
+        }
+        for (name, value) in set {
+            edits.set(name.into(), vec![value.into_bytes()]);
+        }
+        match edits.carry_out(&headers) {
+            Ok(()) => Action::Continue,
+            Err(error) => {
+                failed(error);
+                Action::Pause
             }
         }
-        Action::Continue
     }
 }
 
@@ -132,20 +163,28 @@ fn read(map: Map) -> Option<Headers> {
 
 /// Carries effects out on a request whose headers are these. If one fails, the request is in a state that nobody
 /// decided about: it is refused.
-pub(super) fn apply(effects: Vec<Effect>, headers: &Headers, response: &ResponseEdits) -> Applied {
-    let mut edits = Edits::default();
+pub(super) fn apply(effects: Vec<Effect>, headers: &Headers, response: &Response) -> Applied {
+    let mut edits = Edits::new(Map::RequestHeaders);
     for effect in effects {
         let done = match effect {
             Effect::RemoveHeader(name) => {
-                edits.remove(name);
+                edits.set(name, Values::new());
                 Ok(())
             }
             Effect::SetHeader(name, value) => {
-                edits.set(name.into_bytes(), value);
+                edits.set(name.into_bytes(), vec![value]);
+                Ok(())
+            }
+            Effect::SetHeaders(name, values) => {
+                edits.set(name.into_bytes(), values);
+                Ok(())
+            }
+            Effect::ChangeResponse(change) => {
+                response.borrow_mut().change = Some(change);
                 Ok(())
             }
             Effect::SetResponseHeader(name, value) => {
-                response.borrow_mut().push((name, value));
+                response.borrow_mut().set.push((name, value));
                 Ok(())
             }
             Effect::RemoveTrailer(name) => abi::remove_header(Map::RequestTrailers, &name),

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use super::abi;
-use super::http::{Applied, ResponseEdits, apply};
+use super::http::{Applied, Response, apply};
 use super::world::Envoy;
 use crate::event::Event;
 use crate::exchange::Exchange;
@@ -27,7 +27,7 @@ pub(super) struct Held {
     pub(super) exchange: Exchange,
     pub(super) headers: Headers,
     pub(super) route_name: Option<String>,
-    pub(super) response: ResponseEdits,
+    pub(super) response: Response,
 }
 
 struct Place {

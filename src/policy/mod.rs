@@ -6,6 +6,7 @@ pub mod authorize;
 pub mod identity_headers;
 pub mod jwt;
 pub mod rate_limit;
+pub mod transform;
 
 use std::fmt;
 use std::rc::Rc;
@@ -22,6 +23,7 @@ use authorize::RequireConfig;
 use identity_headers::IdentityHeaders;
 use jwt::Issuers;
 use rate_limit::{LimitRef, Limits};
+use transform::{RequestConfig, ResponseConfig};
 
 /// One step that a request must pass. This is the one extension point.
 pub trait Policy: fmt::Debug {
@@ -55,8 +57,10 @@ pub enum Stage {
     Authorize,
     /// Too many of theirs?
     LimitIdentity,
-    /// What the upstream sees.
+    /// Who it is from, for the upstream.
     Forward,
+    /// What else changes, there and back.
+    Transform,
 }
 
 /// How a policy enters the plan of a route.
@@ -78,6 +82,12 @@ pub struct RouteContext<'a> {
     pub require: Option<&'a RequireConfig>,
     /// The limits that a request must be within.
     pub rate_limits: &'a [LimitRef],
+    /// What changes of the request.
+    pub request: Option<&'a RequestConfig>,
+    /// What changes of the response.
+    pub response: Option<&'a ResponseConfig>,
+    /// Whether the rule looks at Envoy's route name.
+    pub matches_route_name: bool,
     /// What the configuration defines once for all routes.
     pub definitions: &'a Definitions,
 }
@@ -102,4 +112,5 @@ pub const REGISTRY: &[Registration] = &[
     authorize::REGISTRATION,
     rate_limit::AFTER,
     identity_headers::REGISTRATION,
+    transform::REGISTRATION,
 ];

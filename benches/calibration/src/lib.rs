@@ -2,7 +2,8 @@
 //! else. What Tollgate costs beyond the calls that it makes is Tollgate's own.
 //!
 //! The configuration is text, a call a line: `headers`, `clock`, `property PATH`, `shared KEY`, `update KEY`,
-//! `remove NAME`, `set NAME VALUE`, `respond NAME VALUE` for a header of the response, and `replace`, which reads nothing but replaces the whole header map by what `headers` has read.
+//! `remove NAME`, `set NAME VALUE`, `respond NAME VALUE` for a header of the response, `foreign NAME ARGUMENTS` with the
+//! arguments in hexadecimal, and `replace`, which reads nothing but replaces the whole header map by what `headers` has read.
 #![cfg(target_arch = "wasm32")]
 
 use std::ptr::null_mut;
@@ -36,6 +37,14 @@ unsafe extern "C" {
         size: *mut usize,
         cas: *mut u32,
     ) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        arguments: *const u8,
+        arguments_size: usize,
+        results: *mut *mut u8,
+        results_size: *mut usize,
+    ) -> u32;
     fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, value_size: usize, cas: u32) -> u32;
 }
 
@@ -46,6 +55,7 @@ enum Call {
     Shared(String),
     Update(String),
     Respond(String, String),
+    Foreign(String, Vec<u8>),
     Remove(String),
     Set(String, String),
     Replace,
@@ -103,6 +113,14 @@ fn read(line: &str) -> Option<Call> {
             let (name, value) = rest.split_once(' ')?;
             Call::Respond(name.to_owned(), value.to_owned())
         }
+        "foreign" => {
+            let (name, arguments) = rest.split_once(' ')?;
+            let bytes = (0..arguments.len()).step_by(2);
+            let bytes: Option<_> = bytes
+                .map(|at| u8::from_str_radix(arguments.get(at..at + 2)?, 16).ok())
+                .collect();
+            Call::Foreign(name.to_owned(), bytes?)
+        }
         "remove" => Call::Remove(rest.to_owned()),
         "set" => {
             let (name, value) = rest.split_once(' ')?;
@@ -143,6 +161,17 @@ impl HttpContext for Http {
                         proxy_get_shared_data(key.as_ptr(), key.len(), &raw mut data, &raw mut size, &raw mut cas);
                         let value = taken(data, size);
                         proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas);
+                    }
+                    Call::Foreign(name, arguments) => {
+                        proxy_call_foreign_function(
+                            name.as_ptr(),
+                            name.len(),
+                            arguments.as_ptr(),
+                            arguments.len(),
+                            &raw mut data,
+                            &raw mut size,
+                        );
+                        std::hint::black_box(taken(data, size));
                     }
                     Call::Respond(..) => {}
                     Call::Remove(name) => {

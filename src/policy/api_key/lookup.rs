@@ -146,8 +146,8 @@ impl Lookups {
         let (fetched_at, record) = entry.value.split_first_chunk()?;
         let fetched_at = u64::from_le_bytes(*fetched_at);
         let record: Box<KeyRecord> = serde_json::from_slice(record).ok()?;
-        // A clock that was set back must not make anything last longer.
-        let trusted = record.hash == *hash && fetched_at <= now;
+        // A clock that was set back must not make anything last longer; another worker's may be a little ahead.
+        let trusted = record.hash == *hash && fetched_at <= now.saturating_add(SKEW);
         trusted.then(|| (record, now < fetched_at.saturating_add(self.cache)))
     }
 
@@ -321,6 +321,9 @@ impl Awaited for AwaitedKey {
 /// What an unsettled entry holds.
 const PENDING: &[u8] = b"?";
 pub(super) const UNKNOWN: &[u8] = b"-";
+
+/// Milliseconds by which one worker may be ahead of another: each looks at the clock when it is called.
+const SKEW: u64 = 1000;
 
 /// Milliseconds beyond the timeout of a lookup, for its answer to be read.
 const LEASE_SLACK: u64 = 500;

@@ -42,6 +42,9 @@ pub struct Case {
     /// Further headers in order, as `name: value`, in the same encoding.
     #[serde(default)]
     pub headers: Vec<String>,
+    /// What the upstream answers with besides its own, as `name: value` or `:status: 404`.
+    #[serde(default)]
+    pub respond: Vec<String>,
     /// A token. It goes into `Authorization: Bearer` unless `{token}` stands elsewhere.
     #[serde(default)]
     pub token: Option<TokenSpec>,
@@ -53,7 +56,7 @@ pub struct Case {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
-    /// The status; 200 comes from the upstream.
+    /// The status; that of the upstream where there is no `code`.
     pub status: u16,
     /// The stable code of a refusal.
     #[serde(default)]
@@ -61,15 +64,18 @@ pub struct Expect {
     /// The reason that the operator is told. Checked natively; through Envoy only the code is seen.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Response headers, exactly; `null` is an absent one.
+    /// Response headers, exactly, several values joined by ` | `; `null` is an absent one.
     #[serde(default)]
     pub headers: BTreeMap<String, Option<String>>,
-    /// Request headers at the upstream, exactly one value; `null` is an absent one.
+    /// Request headers at the upstream, exactly, several values joined by ` | `; `null` is an absent one.
     #[serde(default)]
     pub upstream: BTreeMap<String, Option<String>>,
     /// The path at the upstream.
     #[serde(default)]
     pub upstream_path: Option<String>,
+    /// The method at the upstream.
+    #[serde(default)]
+    pub upstream_method: Option<String>,
     /// Why Envoy itself answers before the plugin is asked; the status then holds through Envoy only.
     #[serde(default)]
     pub by_envoy: Option<String>,
@@ -142,6 +148,8 @@ impl Case {
         if let (Some(token), false) = (&token, placed) {
             headers.push(("authorization".into(), format!("Bearer {token}")));
         }
+        let respond = self.respond.iter();
+        headers.extend(respond.map(|line| (RESPOND.to_owned(), line.clone())));
         Prepared {
             method: self.method.clone(),
             host: self.host.clone(),
@@ -149,6 +157,15 @@ impl Case {
             headers,
         }
     }
+}
+
+/// Tells the upstream what to answer with.
+pub const RESPOND: &str = "x-respond";
+
+/// A field that the upstream answers with, and its value.
+pub fn responded(line: &str) -> (&str, &str) {
+    let at = line.get(1..).and_then(|rest| rest.find(": ")).expect("`name: value`");
+    (&line[..at + 1], &line[at + 3..])
 }
 
 /// Puts the issuer's keys where a document says `$keys`.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use crate::case::{RESPOND, responded};
 use crate::raw::from_latin1;
 
 /// A server on a port of its own, until the process ends.
@@ -96,8 +97,18 @@ async fn answer(State(echo): State<Echo>, request: Request) -> Response {
         body_size: body.map(|body| body.to_bytes().len()).unwrap_or_default(),
     };
     let text = serde_json::to_string(&seen).expect("JSON");
+    let mut response = ([(http::header::CONTENT_TYPE, "application/json")], text).into_response();
+    for line in seen.all(RESPOND) {
+        match responded(line) {
+            (":status", status) => *response.status_mut() = status.parse().expect("a status"),
+            (name, value) => {
+                let name: http::HeaderName = name.parse().expect("a name");
+                response.headers_mut().append(name, value.parse().expect("a value"));
+            }
+        }
+    }
     echo.seen.lock().expect("not poisoned").push(seen);
-    ([(http::header::CONTENT_TYPE, "application/json")], text).into_response()
+    response
 }
 
 /// The one runtime of this process.

@@ -10,9 +10,9 @@ use tollgate::headers::Headers;
 use tollgate::plan::Plan;
 use tollgate::world::simulated::Simulated;
 
-use crate::case::{Case, CaseFile};
+use crate::case::{Case, CaseFile, responded};
 use crate::issuer::now;
-use crate::raw::{from_latin1, latin1};
+use crate::raw::{from_latin1, joined, latin1};
 
 /// The plan of a case file.
 pub fn plan(file: &CaseFile) -> Rc<Plan> {
@@ -98,43 +98,70 @@ fn refused(case: &Case, reply: &Reply, effects: &[Effect]) -> Vec<String> {
 
 fn passed(case: &Case, mut headers: Vec<(String, Vec<u8>)>, effects: &[Effect]) -> Vec<String> {
     let mut differences = Vec::new();
-    if case.expect.status != 200 {
+    if case.expect.code.is_some() {
         return vec![format!("passes instead of {}", case.expect.status)];
     }
+    let answer = case.respond.iter().map(|line| responded(line));
+    let answer = answer.map(|(name, value)| (name.to_owned(), latin1(value)));
+    let mut answer: Vec<_> = [(":status".to_owned(), b"200".to_vec())]
+        .into_iter()
+        .chain(answer)
+        .collect();
+    if answer.iter().filter(|(name, _)| name == ":status").count() > 1 {
+        answer.remove(0);
+    }
+    let set = |fields: &mut Vec<(String, Vec<u8>)>, name: &str, values: &[Vec<u8>]| {
+        fields.retain(|(key, _)| key != name);
+        fields.extend(values.iter().map(|value| (name.to_owned(), value.clone())));
+    };
+    let told = answer.iter().map(|(name, value)| (name, value)).collect();
     for effect in effects {
         match effect {
             Effect::RemoveHeader(name) => headers.retain(|(key, _)| key.as_bytes() != name),
-            Effect::SetHeader(name, value) => {
-                headers.retain(|(key, _)| key != name);
-                headers.push((name.clone(), value.clone()));
+            Effect::SetHeader(name, value) => set(&mut headers, name, std::slice::from_ref(value)),
+            Effect::SetHeaders(name, values) => set(&mut headers, name, values),
+            Effect::ChangeResponse(change) => {
+                for (name, values) in change.apply(&told) {
+                    set(&mut answer, &name, &values);
+                }
             }
+            Effect::SetResponseHeader(name, value) => set(&mut answer, name, &[value.clone().into_bytes()]),
             _ => {}
         }
     }
-    let values = |name: &str| -> Vec<String> {
-        let matching = headers.iter().filter(|(key, _)| key == name);
-        matching.map(|(_, value)| from_latin1(value)).collect()
+    let all = |fields: &[(String, Vec<u8>)], name: &str| {
+        let matching = fields.iter().filter(|(key, _)| key == name);
+        let texts: Vec<_> = matching.map(|(_, value)| from_latin1(value)).collect();
+        joined(texts.iter().map(String::as_str))
     };
     for (name, expected) in &case.expect.upstream {
-        let found = values(name);
-        if found != expected.iter().cloned().collect::<Vec<_>>() {
+        let found = all(&headers, name);
+        if found != *expected {
             differences.push(format!("the upstream's {name} is {found:?} instead of {expected:?}"));
         }
     }
     for (name, expected) in &case.expect.headers {
-        let found = effects.iter().find_map(|effect| match effect {
-            Effect::SetResponseHeader(own, value) if own == name => Some(value.as_str()),
-            _ => None,
-        });
-        let expected = expected.as_deref();
-        if found != expected {
+        let found = all(&answer, name);
+        if found != *expected {
             differences.push(format!("the response's {name} is {found:?} instead of {expected:?}"));
         }
     }
-    if let Some(expected) = &case.expect.upstream_path {
-        let found = values(":path");
-        if found != [expected.clone()] {
-            differences.push(format!("the upstream's path is {found:?} instead of {expected:?}"));
+    let status = case.expect.status.to_string();
+    for (what, expected, found) in [
+        (
+            "the upstream's path",
+            &case.expect.upstream_path,
+            all(&headers, ":path"),
+        ),
+        (
+            "the upstream's method",
+            &case.expect.upstream_method,
+            all(&headers, ":method"),
+        ),
+        ("the status", &Some(status), all(&answer, ":status")),
+    ] {
+        if expected.is_some() && found != *expected {
+            differences.push(format!("{what} is {found:?} instead of {expected:?}"));
         }
     }
     differences

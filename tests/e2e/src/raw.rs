@@ -26,6 +26,12 @@ impl Response {
         value
     }
 
+    /// Every value of a header, joined as case files have them.
+    pub fn joined(&self, name: &str) -> Option<String> {
+        let values = self.headers.iter().filter(|(key, _)| key == name);
+        joined(values.map(|(_, value)| value.as_str()))
+    }
+
     /// The body as JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
@@ -35,6 +41,12 @@ impl Response {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
+}
+
+/// Several values as case files have them; `None` for none.
+pub fn joined<'a>(values: impl Iterator<Item = &'a str>) -> Option<String> {
+    let values: Vec<_> = values.collect();
+    (!values.is_empty()).then(|| values.join(" | "))
 }
 
 /// Sends bytes on a new connection and reads one response.

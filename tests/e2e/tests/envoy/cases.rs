@@ -4,7 +4,7 @@ use tollgate_e2e::bootstrap::Bare;
 use tollgate_e2e::case::{Case, CaseFile};
 use tollgate_e2e::echo::{Echo, Seen};
 use tollgate_e2e::envoy::Envoy;
-use tollgate_e2e::raw::{Response, request};
+use tollgate_e2e::raw::{Response, joined, request};
 
 #[test]
 fn every_case_holds_through_envoy() {
@@ -67,8 +67,8 @@ fn run(envoy: &Envoy, echo: &Echo, case: &Case) -> Vec<String> {
         )];
     }
     for (name, expected) in &expect.headers {
-        let found = response.header(name);
-        if found != expected.as_deref() {
+        let found = response.joined(name);
+        if found != *expected {
             differences.push(format!("{name} is {found:?} instead of {expected:?}"));
         }
     }
@@ -77,7 +77,7 @@ fn run(envoy: &Envoy, echo: &Echo, case: &Case) -> Vec<String> {
         if !seen.is_empty() {
             differences.push("a refused request reached the upstream".into());
         }
-    } else if expect.status == 200 {
+    } else if expect.by_envoy.is_none() {
         assert_eq!(seen.len(), 1, "{}: the upstream saw {seen:?}", case.name);
         differences.extend(arrival(case, &seen[0]));
     }
@@ -99,8 +99,8 @@ fn refusal(code: &str, response: &Response) -> Option<String> {
 fn arrival(case: &Case, seen: &Seen) -> Vec<String> {
     let mut differences = Vec::new();
     for (name, expected) in &case.expect.upstream {
-        let found = seen.all(name);
-        if found != expected.iter().collect::<Vec<_>>() {
+        let found = joined(seen.all(name).into_iter());
+        if found != *expected {
             differences.push(format!("the upstream's {name} is {found:?} instead of {expected:?}"));
         }
     }
@@ -108,6 +108,11 @@ fn arrival(case: &Case, seen: &Seen) -> Vec<String> {
         && *path != seen.path
     {
         differences.push(format!("the upstream's path is {:?} instead of {path:?}", seen.path));
+    }
+    if let Some(method) = &case.expect.upstream_method
+        && *method != seen.method
+    {
+        differences.push(format!("the upstream's method is {} instead of {method}", seen.method));
     }
     differences
 }

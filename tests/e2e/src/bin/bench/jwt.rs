@@ -7,7 +7,7 @@ use tollgate_e2e::envoy::Envoy;
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 
 use crate::measure::{ROUNDS, cost, host_calls, median, message};
-use crate::{Row, calibration};
+use crate::{Row, calibration, floor};
 
 /// What Tollgate asks of Envoy for a known token that names its user alone.
 const CALLS: &str = "headers
@@ -18,6 +18,7 @@ const EMPTY: usize = 1;
 const NATIVE: usize = 2;
 const NATIVE_CACHED: usize = 3;
 const CALIBRATION: usize = 4;
+const FLOORS: usize = 5;
 
 pub(crate) fn run() -> Vec<Row> {
     let mut config = one_issuer(json!([{"name": "all", "match": {"path_prefix": "/"}, "auth": {"any": ["jwt"]}}]));
@@ -40,15 +41,17 @@ pub(crate) fn run() -> Vec<Row> {
         ),
         calibration(CALLS),
     ];
+    bare.listeners.extend(VERIFIED_BY_ENVOY.map(|(key, algorithm)| {
+        let token = Issuer::shared().token(&claims(key, algorithm, 0));
+        calibration(&floor::calls(&bare.config, &token))
+    }));
     let envoy = Envoy::with_workers(1, &bare.bootstrap());
     let mut rows = known_token(&envoy);
-    for (key, algorithm, bar) in [
-        ("rsa", "RS256", Some(1.05)),
-        ("p256", "ES256", Some(1.05)),
-        ("rsa", "PS256", None),
-        ("ed25519", "EdDSA", None),
-    ] {
-        rows.push(first_seen(&envoy, key, algorithm, bar));
+    for (place, (key, algorithm)) in VERIFIED_BY_ENVOY.into_iter().enumerate() {
+        rows.extend(first_seen(&envoy, key, algorithm, Some(FLOORS + place)));
+    }
+    for (key, algorithm) in [("rsa", "PS256"), ("ed25519", "EdDSA")] {
+        rows.extend(first_seen(&envoy, key, algorithm, None));
     }
     rows.extend(calls());
     rows
@@ -87,8 +90,9 @@ fn known_token(envoy: &Envoy) -> Vec<Row> {
     ]
 }
 
-/// Tokens that nobody has seen, the same for both filters.
-fn first_seen(envoy: &Envoy, key: &str, algorithm: &str, bar: Option<f64>) -> Row {
+/// Tokens that nobody has seen, the same for both filters, and for the least that a plugin must do where `floor` is its
+/// listener.
+fn first_seen(envoy: &Envoy, key: &str, algorithm: &str, floor: Option<usize>) -> Vec<Row> {
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
         eprintln!("  first-seen {algorithm}, round {} of {ROUNDS}", round + 1);
@@ -99,12 +103,34 @@ fn first_seen(envoy: &Envoy, key: &str, algorithm: &str, bar: Option<f64>) -> Ro
             })
             .collect();
         let ours = cost(envoy, 0, &messages);
-        rounds.push((ours, cost(envoy, NATIVE, &messages)));
+        let native = cost(envoy, NATIVE, &messages);
+        rounds.push([ours, native, floor.map_or(0.0, |floor| cost(envoy, floor, &messages))]);
     }
-    let (ours, native): (Vec<_>, Vec<_>) = rounds.iter().copied().unzip();
-    let pairs: Vec<_> = rounds.iter().map(|(ours, native)| ours / native).collect();
-    let what = format!("first-seen {algorithm}, each token once, against jwt_authn");
-    Row::new("jwt", what, median(&ours), "us/request").against(median(&native), &pairs, bar)
+    let column = |place: usize| median(&rounds.iter().map(|round| round[place]).collect::<Vec<_>>());
+    let pairs = |ratio: fn(&[f64; 3]) -> f64| rounds.iter().map(ratio).collect::<Vec<_>>();
+    let row = |what: &str, value| Row::new("jwt", format!("first-seen {algorithm}, {what}"), value, "us/request");
+    let mut rows = vec![row("each token once, against jwt_authn", column(0)).against(
+        column(1),
+        &pairs(|[ours, native, _]| ours / native),
+        floor.map(|_| 1.05),
+    )];
+    if floor.is_some() {
+        rows.push(
+            row(
+                "nothing but the calls that a plugin needs, against jwt_authn",
+                column(2),
+            )
+            .against(column(1), &pairs(|[_, native, floor]| floor / native), None),
+        );
+        rows.push(
+            row("each token once, against nothing but the calls", column(0)).against(
+                column(2),
+                &pairs(|[ours, _, floor]| ours / floor),
+                Some(1.25),
+            ),
+        );
+    }
+    rows
 }
 
 fn calls() -> Vec<Row> {
@@ -139,3 +165,5 @@ fn claims(key: &str, algorithm: &str, number: usize) -> TokenSpec {
 }
 
 const FIRST_SEEN: usize = 1000;
+
+const VERIFIED_BY_ENVOY: [(&str, &str); 2] = [("rsa", "RS256"), ("p256", "ES256")];

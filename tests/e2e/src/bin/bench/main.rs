@@ -2,6 +2,7 @@
 //! request, in interleaved rounds, medians and ratios. `scripts/bench` builds what it needs.
 
 mod apikey;
+mod floor;
 mod jwt;
 mod measure;
 mod picture;

@@ -1,0 +1,148 @@
+//! What operators write about changes of requests and responses.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::config::values::{self, FieldName};
+use crate::template::Template;
+
+/// Changes of requests.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct RequestConfig {
+    /// Changes of headers.
+    pub headers: Rules<FieldName>,
+    /// Changes of query parameters. What no rule names stays as it was sent, byte for byte.
+    pub query: Rules<String>,
+    /// Changes of the path.
+    pub path: PathConfig,
+    /// Another method.
+    #[serde(deserialize_with = "values::present")]
+    pub method: Option<String>,
+    /// Envoy chooses the route again when a request changes. A rule that changes path or method must say that this is meant,
+    /// and cannot match by `route`.
+    pub reroute: bool,
+}
+
+/// Changes of responses.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct ResponseConfig {
+    /// Changes of headers. Their values are made from the request.
+    pub headers: Rules<FieldName>,
+    /// Other statuses: `404: 410`, or for a whole class `5xx: 502`. The most exact one counts.
+    pub status: BTreeMap<StatusPattern, u16>,
+}
+
+/// Changes, in this order.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default, bound = "Name: Ord + Deserialize<'de>")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Rules<Name: Ord> {
+    /// Names of which nothing is left.
+    pub remove: Vec<Name>,
+    /// Old name to new name; what the new one had is lost.
+    pub rename: BTreeMap<Name, Name>,
+    /// Other values for what is there.
+    pub replace: BTreeMap<Name, Template>,
+    /// Values, whether or not they were there.
+    pub set: BTreeMap<Name, Template>,
+    /// Values for what is not there.
+    pub add: BTreeMap<Name, Template>,
+    /// Further values.
+    pub append: BTreeMap<Name, Template>,
+}
+
+/// Changes of the path.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct PathConfig {
+    /// Names parts of the path for `{path.NAME}`: `/users/{id}` a segment, `/files/{rest*}` all that follows. A path that it
+    /// does not match is not rewritten.
+    #[serde(deserialize_with = "values::present")]
+    pub r#match: Option<String>,
+    /// The new path, without query: `/v2/people/{path.id}`.
+    #[serde(deserialize_with = "values::present")]
+    pub rewrite: Option<Template>,
+    /// The beginning that the path loses.
+    #[serde(deserialize_with = "values::present")]
+    pub strip_prefix: Option<String>,
+}
+
+/// A status, or a class of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StatusPattern {
+    /// This one.
+    Exactly(u16),
+    /// All that begin with this digit.
+    Class(u16),
+}
+
+impl<Name: Ord> Default for Rules<Name> {
+    fn default() -> Self {
+        Self {
+            remove: Vec::new(),
+            rename: BTreeMap::new(),
+            replace: BTreeMap::new(),
+            set: BTreeMap::new(),
+            add: BTreeMap::new(),
+            append: BTreeMap::new(),
+        }
+    }
+}
+
+impl StatusPattern {
+    /// Whether it means this status.
+    pub fn matches(self, status: u16) -> bool {
+        match self {
+            Self::Exactly(own) => own == status,
+            Self::Class(own) => own == status / 100,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let pattern = match text.strip_suffix("xx") {
+            Some(class) => Self::Class(class.parse().ok().filter(|class| (2..=5).contains(class))?),
+            None => Self::Exactly(text.parse().ok().filter(|status| (200..=599).contains(status))?),
+        };
+        Some(pattern)
+    }
+}
+
+impl fmt::Display for StatusPattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(status) => write!(formatter, "{status}"),
+            Self::Class(class) => write!(formatter, "{class}xx"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text)
+            .ok_or_else(|| D::Error::custom(format_args!("\"{text}\" is not a status such as `404` or `5xx`")))
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl schemars::JsonSchema for StatusPattern {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "StatusPattern".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^([2-5]xx|[2-5][0-9][0-9])$"})
+    }
+}

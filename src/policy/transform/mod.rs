@@ -1,0 +1,339 @@
+//! Changes of requests and responses, by rule. It runs last: what it makes of a request is what the upstream gets.
+
+mod config;
+mod target;
+
+use std::rc::Rc;
+
+use super::{Policy, Registration, RouteContext, Stage, Stop};
+use crate::config::Report;
+use crate::config::values::FieldName;
+use crate::denial::{Denial, DenialKind};
+use crate::effect::Effect;
+use crate::fields::{self, Edit, Values};
+use crate::headers::Headers;
+use crate::request::{Request, check_path};
+use crate::template::{Place, Scope, Source, Template};
+use crate::world::World;
+
+pub use config::{RequestConfig, ResponseConfig, Rules, StatusPattern};
+use target::{PathPattern, edit_query, strip_prefix};
+
+/// The policy's line in the registry.
+pub const REGISTRATION: Registration = Registration {
+    stage: Stage::Transform,
+    compile,
+};
+
+#[derive(Debug)]
+struct Transform {
+    route: String,
+    request: RequestConfig,
+    pattern: Option<PathPattern>,
+    response: ResponseConfig,
+    statuses: Rc<[(StatusPattern, u16)]>,
+}
+
+/// Changes of a response, ready before it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponseChange {
+    edits: Vec<Edit>,
+    /// The most exact ones first.
+    statuses: Rc<[(StatusPattern, u16)]>,
+}
+
+impl ResponseChange {
+    /// The fields that change, pseudo-headers first.
+    pub fn apply(&self, headers: &Headers) -> Vec<(String, Values)> {
+        let status = headers.first(":status").and_then(|status| status.parse().ok());
+        let new = status.and_then(|status| {
+            let mut statuses = self.statuses.iter();
+            statuses.find(|(pattern, _)| pattern.matches(status))
+        });
+        let status = new.map(|(_, status)| (":status".to_owned(), vec![status.to_string().into_bytes()]));
+        let changed = fields::apply(&self.edits, |name| headers.all(name).map(<[u8]>::to_vec).collect());
+        status.into_iter().chain(changed).collect()
+    }
+}
+
+impl<Name: Ord + AsRef<str>> Rules<Name> {
+    fn is_empty(&self) -> bool {
+        let Self { remove, rename, .. } = self;
+        remove.is_empty() && rename.is_empty() && self.templates().next().is_none()
+    }
+
+    fn templates(&self) -> impl Iterator<Item = (&'static str, &Name, &Template)> {
+        let kinds = [
+            ("replace", &self.replace),
+            ("set", &self.set),
+            ("add", &self.add),
+            ("append", &self.append),
+        ];
+        kinds
+            .into_iter()
+            .flat_map(|(kind, map)| map.iter().map(move |(name, template)| (kind, name, template)))
+    }
+
+    /// The names that change, with where they are written.
+    fn names(&self) -> impl Iterator<Item = (String, &Name)> {
+        let removed = self.remove.iter().enumerate();
+        let removed = removed.map(|(index, name)| (format!("remove[{index}]"), name));
+        let renamed = self.rename.iter().flat_map(|(from, to)| {
+            let path = format!("rename.{}", from.as_ref());
+            [(path.clone(), from), (path, to)]
+        });
+        let made = self.templates();
+        let made = made.map(|(kind, name, _)| (format!("{kind}.{}", name.as_ref()), name));
+        removed.chain(renamed).chain(made)
+    }
+
+    /// A change whose value is missing is left out.
+    fn edits(&self, place: Place, scope: Scope<'_>) -> Vec<Edit> {
+        let name = |name: &Name| name.as_ref().to_owned();
+        let removed = self.remove.iter().map(|own| Edit::Remove(name(own)));
+        let renamed = self.rename.iter().map(|(from, to)| Edit::Rename(name(from), name(to)));
+        let made = self.templates().filter_map(|(kind, own, template)| {
+            let value = template.render(place, scope)?;
+            Some(match kind {
+                "replace" => Edit::Replace(name(own), value),
+                "set" => Edit::Set(name(own), value),
+                "add" => Edit::Add(name(own), value),
+                _ => Edit::Append(name(own), value),
+            })
+        });
+        removed.chain(renamed).chain(made).collect()
+    }
+}
+
+fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
+    let request = route.request.cloned().unwrap_or_default();
+    let response = route.response.cloned().unwrap_or_default();
+    let mut pattern = None;
+    report.within("request", |report| {
+        pattern = check_request(&request, route, report);
+        check_rules("headers", &request.headers, route, pattern.as_ref(), report);
+        check_templates("query", &request.query, route, pattern.as_ref(), report);
+    });
+    report.within("response", |report| {
+        check_rules("headers", &response.headers, route, pattern.as_ref(), report);
+        for (from, to) in &response.status {
+            if !(200..=599).contains(to) || BODILESS.contains(to) {
+                report.error_at(
+                    format!("status.{from}"),
+                    format!("{to} is not a status from 200 to 599 that may have a body"),
+                );
+            }
+        }
+    });
+    let path = &request.path;
+    let is_empty = request.headers.is_empty()
+        && request.query.is_empty()
+        && request.method.is_none()
+        && path.rewrite.is_none()
+        && path.strip_prefix.is_none()
+        && response.headers.is_empty()
+        && response.status.is_empty();
+    (!is_empty).then(|| {
+        // An exact status stands before a class in the map's own order.
+        let statuses = response.status.iter().map(|(from, to)| (*from, *to)).collect();
+        Box::new(Transform {
+            route: route.name.to_owned(),
+            request,
+            pattern,
+            response,
+            statuses,
+        }) as Box<dyn Policy>
+    })
+}
+
+/// What is said of the path and the method; the pattern of the path.
+fn check_request(request: &RequestConfig, route: &RouteContext<'_>, report: &mut Report) -> Option<PathPattern> {
+    let path = &request.path;
+    let pattern = path.r#match.as_ref().and_then(|text| {
+        let pattern = PathPattern::parse(text);
+        pattern
+            .map_err(|error| report.error_at("path.match", format!("\"{text}\" {error}")))
+            .ok()
+    });
+    if let Some(rewrite) = &path.rewrite {
+        if path.r#match.is_none() {
+            report.error_at("path.rewrite", "needs `path.match`, which says what is rewritten");
+        }
+        check_template("path.rewrite", rewrite, route, pattern.as_ref(), report);
+        let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\\".contains(&byte);
+        if !rewrite.texts().all(|text| text.bytes().all(plain))
+            || !rewrite.texts().next().is_some_and(|text| text.starts_with('/'))
+        {
+            report.error_at("path.rewrite", "is not a path, which begins with `/` and has no `?`");
+        }
+        if path.strip_prefix.is_some() {
+            report.error_at("path.strip_prefix", "beside `rewrite`; keep one");
+        }
+    }
+    if let Some(prefix) = &path.strip_prefix
+        && check_path(prefix).is_err()
+    {
+        report.error_at(
+            "path.strip_prefix",
+            format!("\"{prefix}\" is not the beginning of a path"),
+        );
+    }
+    if let Some(method) = &request.method
+        && !["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&method.as_str())
+    {
+        report.error_at("method", format!("\"{method}\" is not a method such as GET"));
+    }
+    let rewrites = path.rewrite.is_some() || path.strip_prefix.is_some() || request.method.is_some();
+    if rewrites && !request.reroute {
+        report.error_at(
+            "reroute",
+            "must be true where path or method change: Envoy chooses the route again, by the new ones. Its own \
+             `prefix_rewrite` and `regex_rewrite` leave the route as it is",
+        );
+    }
+    if request.reroute && route.matches_route_name {
+        report.error_at(
+            "reroute",
+            "with `match.route`: the route may be another one afterwards; match by host, path and methods",
+        );
+    }
+    pattern
+}
+
+/// Rules of headers: what the gateway manages is not theirs.
+fn check_rules(
+    key: &str,
+    rules: &Rules<FieldName>,
+    route: &RouteContext<'_>,
+    pattern: Option<&PathPattern>,
+    report: &mut Report,
+) {
+    report.within(key, |report| {
+        for (path, name) in rules.names() {
+            if route.definitions.identity.managed.contains(name.as_str().as_bytes()) {
+                report.error_at(
+                    path,
+                    format!("`{}` is an identity header, which only the gateway sets", name.as_str()),
+                );
+            }
+        }
+    });
+    check_templates(key, rules, route, pattern, report);
+}
+
+fn check_templates<Name: Ord + AsRef<str>>(
+    key: &str,
+    rules: &Rules<Name>,
+    route: &RouteContext<'_>,
+    pattern: Option<&PathPattern>,
+    report: &mut Report,
+) {
+    report.within(key, |report| {
+        for (kind, name, template) in rules.templates() {
+            check_template(format!("{kind}.{}", name.as_ref()), template, route, pattern, report);
+        }
+    });
+}
+
+/// What a template names must be there.
+fn check_template(
+    key: impl Into<String>,
+    template: &Template,
+    route: &RouteContext<'_>,
+    pattern: Option<&PathPattern>,
+    report: &mut Report,
+) {
+    let key = key.into();
+    for source in template.sources() {
+        match source {
+            Source::Claim(name) if !route.definitions.identity.has_attribute(name) => report.error_at(
+                key.clone(),
+                format!("nothing defines \"{name}\"; name its header in `identity.headers.attributes`"),
+            ),
+            Source::Path(name) if !pattern.iter().any(|pattern| pattern.names().any(|own| own == name)) => report
+                .error_at(
+                    key.clone(),
+                    format!("nothing names \"{name}\"; name it in `request.path.match`"),
+                ),
+            _ => {}
+        }
+    }
+}
+
+impl Policy for Transform {
+    fn on_request(&self, request: &mut Request<'_>, _: &dyn World) -> Result<(), Stop> {
+        let captures = self.pattern.as_ref().and_then(|pattern| pattern.captures(request.path));
+        let scope = Scope {
+            request,
+            route: &self.route,
+            captures: captures.as_deref().unwrap_or_default(),
+        };
+        let headers = self.request.headers.edits(Place::Header, scope);
+        let query = self.request.query.edits(Place::Query, scope);
+        let path = self.path(captures.is_some(), scope)?;
+        let response = ResponseChange {
+            edits: self.response.headers.edits(Place::Header, scope),
+            statuses: Rc::clone(&self.statuses),
+        };
+        for (name, values) in fields::apply(&headers, |name| request.now(name)) {
+            request.effects.push(Effect::SetHeaders(name, values));
+        }
+        if path.is_some() || !query.is_empty() {
+            retarget(path, &query, request);
+        }
+        if let Some(method) = &self.request.method {
+            request
+                .effects
+                .push(Effect::SetHeader(":method".into(), method.clone().into_bytes()));
+        }
+        if !response.edits.is_empty() || !response.statuses.is_empty() {
+            request.effects.push(Effect::ChangeResponse(response));
+        }
+        Ok(())
+    }
+}
+
+impl Transform {
+    /// The new path, if there is one.
+    fn path(&self, matches: bool, scope: Scope<'_>) -> Result<Option<String>, Denial> {
+        let config = &self.request.path;
+        let path = match (&config.rewrite, &config.strip_prefix) {
+            (Some(template), _) if matches => template.render(Place::Path, scope),
+            (None, Some(prefix)) => strip_prefix(scope.request.path, prefix).map(|path| path.as_bytes().to_vec()),
+            _ => None,
+        };
+        let Some(path) = path else {
+            return Ok(None);
+        };
+        // What comes of a value must have one meaning, as what came had.
+        let path = String::from_utf8(path).ok().filter(|path| check_path(path).is_ok());
+        let path = path.ok_or(Denial::new(DenialKind::InvalidRequest, "path_rewritten"))?;
+        Ok(Some(path))
+    }
+}
+
+/// Changes path and query, of which a credential may have been taken out already.
+fn retarget(path: Option<String>, query: &[Edit], request: &mut Request<'_>) {
+    let now = request.now(":path").into_iter().next().unwrap_or_default();
+    let now = String::from_utf8_lossy(&now);
+    let (own, own_query) = match now.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (&*now, None),
+    };
+    let path = path.unwrap_or_else(|| own.to_owned());
+    let target = match edit_query(own_query, query) {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    if target != now {
+        request
+            .effects
+            .push(Effect::SetHeader(":path".into(), target.into_bytes()));
+    }
+}
+
+/// Statuses of responses without a body.
+const BODILESS: [u16; 3] = [204, 205, 304];
+
+#[cfg(test)]
+mod tests;

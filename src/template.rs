@@ -1,0 +1,331 @@
+//! Values made from a request: `{identity.user_id}`, `{headers.x-country|none}`.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode, percent_encode, utf8_percent_encode};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use crate::config::values::FieldName;
+use crate::policy::identity_headers::encode;
+use crate::request::Request;
+
+/// Text with places to be filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template(Vec<Piece>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Value { source: Source, default: Option<String> },
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The first value of a request header as it was sent; identity headers look absent.
+    Header(FieldName),
+    /// The first value of a query parameter as it was sent.
+    Query(String),
+    /// A part of the path, which `path.rewrite.from` names.
+    Path(String),
+    /// What is known of the caller.
+    Identity(Field),
+    /// A claim, by its attribute name.
+    Claim(String),
+    /// The name of the rule.
+    Route,
+    /// `x-request-id`.
+    RequestId,
+    /// The request's method.
+    Method,
+    /// The request's host.
+    Host,
+}
+
+/// What is known of a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The user.
+    UserId,
+    /// The tenant.
+    TenantId,
+    /// The plan.
+    Plan,
+    /// Who vouches for it.
+    Issuer,
+    /// The API key's id.
+    KeyId,
+    /// `jwt` or `api_key`.
+    Auth,
+    /// The roles.
+    Roles,
+    /// The scopes.
+    Scopes,
+}
+
+/// What a template becomes a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A header's value.
+    Header,
+    /// A query parameter's value.
+    Query,
+    /// A segment of a path.
+    Path,
+}
+
+/// What values are taken from.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// The request.
+    pub request: &'a Request<'a>,
+    /// The rule's name.
+    pub route: &'a str,
+    /// Parts of the path, by name.
+    pub captures: &'a [(&'a str, &'a str)],
+}
+
+/// A value, and how it is written.
+enum Value<'a> {
+    /// As a header has it.
+    Bytes(&'a [u8]),
+    /// Percent-encoded, as this place of a request target has it.
+    Target(Place, &'a str),
+    /// Of the caller.
+    Texts(Vec<&'a str>),
+}
+
+impl Template {
+    /// Reads a template. `Err` says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at_checked(at).unwrap_or((rest, ""));
+            literal.push_str(before);
+            if let Some(after) = from.strip_prefix("{{").or_else(|| from.strip_prefix("}}")) {
+                literal.extend(from.chars().next());
+                rest = after;
+                continue;
+            }
+            let Some((inside, after)) = from.strip_prefix('{').and_then(|from| from.split_once('}')) else {
+                return Err("has a brace without its other; a brace itself is written twice".into());
+            };
+            if !literal.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut literal)));
+            }
+            let (name, default) = match inside.split_once('|') {
+                Some((name, default)) => (name, Some(default.to_owned())),
+                None => (inside, None),
+            };
+            let source = Source::parse(name).ok_or_else(|| format!("\"{name}\" is no value; there is {NAMES}"))?;
+            pieces.push(Piece::Value { source, default });
+            rest = after;
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(literal));
+        }
+        let template = Self(pieces);
+        let plain = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        if !template.texts().all(plain) {
+            return Err("has a character that a header cannot have".into());
+        }
+        Ok(template)
+    }
+
+    /// What it takes values from.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Value { source, .. } => Some(source),
+        })
+    }
+
+    /// The text that it has of its own.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Text(text) => Some(text.as_str()),
+            Piece::Value { default, .. } => default.as_deref(),
+        })
+    }
+
+    /// Filled in. `None` where a value is missing and has no default.
+    pub fn render(&self, place: Place, scope: Scope<'_>) -> Option<Vec<u8>> {
+        let mut rendered = Vec::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(text) => rendered.extend_from_slice(literal(text, place).as_bytes()),
+                Piece::Value { source, default } => match (source.value(scope), default) {
+                    (Some(value), _) => rendered.extend_from_slice(&value.written(place)),
+                    (None, Some(default)) => rendered.extend_from_slice(literal(default, place).as_bytes()),
+                    (None, None) => return None,
+                },
+            }
+        }
+        Some(rendered)
+    }
+}
+
+impl Source {
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name.split_once('.') {
+            None => match name {
+                "route" => Self::Route,
+                "request_id" => Self::RequestId,
+                "method" => Self::Method,
+                "host" => Self::Host,
+                _ => return None,
+            },
+            Some(("headers", name)) => Self::Header(FieldName::parse(name)?),
+            Some((_, "")) => return None,
+            Some(("query", name)) => Self::Query(name.to_owned()),
+            Some(("path", name)) => Self::Path(name.to_owned()),
+            Some(("claims", name)) => Self::Claim(name.to_owned()),
+            Some(("identity", name)) => Self::Identity(match name {
+                "user_id" => Field::UserId,
+                "tenant_id" => Field::TenantId,
+                "plan" => Field::Plan,
+                "issuer" => Field::Issuer,
+                "key_id" => Field::KeyId,
+                "auth" => Field::Auth,
+                "roles" => Field::Roles,
+                "scopes" => Field::Scopes,
+                _ => return None,
+            }),
+            Some(_) => return None,
+        })
+    }
+
+    /// An empty value is a value; an empty list is none.
+    fn value<'a>(&'a self, scope: Scope<'a>) -> Option<Value<'a>> {
+        let Scope {
+            request,
+            route,
+            captures,
+        } = scope;
+        let identity = request.identity.as_ref();
+        Some(match self {
+            Self::Header(name) => Value::Bytes(request.header(name.as_str()).next()?),
+            Self::RequestId => Value::Bytes(request.header("x-request-id").next()?),
+            Self::Method => Value::Texts(vec![request.method]),
+            Self::Host => Value::Texts(vec![&request.host]),
+            Self::Route => Value::Texts(vec![route]),
+            Self::Query(name) => {
+                let mut pairs = request.query?.split('&');
+                let pair = pairs.find(|pair| parameter(pair) == *name)?;
+                Value::Target(Place::Query, pair.split_once('=').map_or("", |(_, value)| value))
+            }
+            Self::Path(name) => {
+                let capture = captures.iter().find(|(own, _)| own == name)?;
+                Value::Target(Place::Path, capture.1)
+            }
+            Self::Claim(name) => {
+                let mut attributes = identity?.attributes.iter();
+                let (_, values) = attributes.find(|(own, values)| own == name && !values.is_empty())?;
+                Value::Texts(values.iter().map(String::as_str).collect())
+            }
+            Self::Identity(field) => {
+                let identity = identity?;
+                let all = |values: &'a [String]| values.iter().map(String::as_str).collect::<Vec<_>>();
+                let texts = match field {
+                    Field::UserId => vec![identity.user_id.as_str()],
+                    Field::Auth => vec![identity.method],
+                    Field::TenantId => all(identity.tenant_id.as_slice()),
+                    Field::Plan => all(identity.plan.as_slice()),
+                    Field::Issuer => all(identity.issuer.as_slice()),
+                    Field::KeyId => all(identity.key_id.as_slice()),
+                    Field::Roles => all(&identity.roles),
+                    Field::Scopes => all(&identity.scopes),
+                };
+                Value::Texts(Some(texts).filter(|texts| !texts.is_empty())?)
+            }
+        })
+    }
+}
+
+impl Value<'_> {
+    /// So that it stays one value there, whatever it is.
+    fn written(&self, place: Place) -> Vec<u8> {
+        match (self, place) {
+            (Self::Bytes(bytes), Place::Header) => bytes.to_vec(),
+            (Self::Texts(texts), Place::Header) => encode(texts).into_bytes(),
+            (Self::Target(own, text), _) if *own == place || place == Place::Header => text.as_bytes().to_vec(),
+            (Self::Bytes(bytes), _) => plain(bytes).into_bytes(),
+            (Self::Texts(texts), _) => {
+                let texts: Vec<_> = texts.iter().map(|text| plain(text.as_bytes())).collect();
+                texts.join(",").into_bytes()
+            }
+            (Self::Target(Place::Query, text), _) => {
+                // A plus sign is a space there.
+                let text = text.replace('+', " ");
+                plain(&Cow::from(percent_decode(text.as_bytes()))).into_bytes()
+            }
+            (Self::Target(_, text), _) => plain(&Cow::from(percent_decode(text.as_bytes()))).into_bytes(),
+        }
+    }
+}
+
+/// Text of a template itself: in a query it is a value as it is meant, in a path it is a part of the path.
+fn literal(text: &str, place: Place) -> Cow<'_, str> {
+    match place {
+        Place::Header | Place::Path => text.into(),
+        Place::Query => utf8_percent_encode(text, QUERY_TEXT).into(),
+    }
+}
+
+/// The name of a parameter as it is meant.
+pub fn parameter(pair: &str) -> String {
+    let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+    let name = name.replace('+', " ");
+    percent_decode(name.as_bytes()).decode_utf8_lossy().into_owned()
+}
+
+/// As one value of a request target: nothing in it separates anything.
+pub fn plain(bytes: &[u8]) -> String {
+    percent_encode(bytes, SEPARATING).to_string()
+}
+
+/// All but the unreserved characters of RFC 3986 section 2.3.
+const SEPARATING: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What a query cannot have in a value, or reads otherwise.
+const QUERY_TEXT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'&')
+    .add(b'+')
+    .add(b'<')
+    .add(b'>');
+
+const NAMES: &str = "`headers.NAME`, `query.NAME`, `path.NAME`, `claims.ATTRIBUTE`, `identity.user_id` (`tenant_id`, `plan`, \
+                     `issuer`, `key_id`, `auth`, `roles`, `scopes`), `route`, `request_id`, `method`, `host`";
+
+impl<'de> Deserialize<'de> for Template {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(|error| D::Error::custom(format_args!("\"{text}\" {error}")))
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl schemars::JsonSchema for Template {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Template".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string"})
+    }
+}
+
+#[cfg(test)]
+mod tests;
