@@ -110,9 +110,10 @@ impl Row {
 
 /// A listener whose only filter makes these host calls.
 fn calibration(calls: &str) -> Value {
-    listener(
-        "calibration",
-        vec![scripted_filter("calibration", calls)],
-        vec![direct()],
-    )
+    nothing_but("calibration", calls)
+}
+
+/// The same under another name.
+fn nothing_but(name: &str, calls: &str) -> Value {
+    listener(name, vec![scripted_filter("calibration", calls)], vec![direct()])
 }
