@@ -102,7 +102,10 @@ impl Layer {
             cost,
             at: world.monotonic_millis(),
         };
-        if let Some(told) = global.refusal(&charge.name, cost, charge.at, world.store()) {
+        // A shadow refuses nobody, so it asks each time: the service is to count what it would.
+        if !self.limit.is_shadow
+            && let Some(told) = global.refusal(&charge.name, cost, charge.at, world.store())
+        {
             self.judge(&charge, told.rate.as_ref(), Some(told.verdict), request)?;
         }
         Ok(Some((charge, descriptor)))
