@@ -63,8 +63,11 @@ impl Source {
             Self::Header { name, scheme } => {
                 // Envoy joins repeated `authorization` lines by a comma; other headers stay apart. No credential of
                 // ours has a comma in it.
-                let lines = request.header(name.as_str());
-                let values: Vec<_> = lines.flat_map(|line| line.split(|&byte| byte == b',')).collect();
+                let mut values: Vec<_> = request.header(name.as_str()).collect();
+                if values.iter().any(|line| line.contains(&b',')) {
+                    let lines = values.into_iter();
+                    values = lines.flat_map(|line| line.split(|&byte| byte == b',')).collect();
+                }
                 let ours = values.iter().find_map(|value| match scheme {
                     Some(scheme) => strip_scheme(value, scheme),
                     None => Some(value.trim_ascii()),

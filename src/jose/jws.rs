@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use memchr::memchr_iter;
 use serde_json::{Map, Value};
 
 use super::{Algorithm, json};
@@ -34,21 +35,21 @@ impl<'a> Jws<'a> {
         if token.len() > MAX_TOKEN {
             return Err("too_long");
         }
-        let mut parts = token.split(|&byte| byte == b'.');
-        let (Some(header), Some(payload), Some(signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        let mut dots = memchr_iter(b'.', token);
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
+            return Err("not_three_parts");
+        };
+        let (Some(header), Some(payload), Some(signature), Some(signed)) = (
+            token.get(..first),
+            token.get(first.saturating_add(1)..second),
+            token.get(second.saturating_add(1)..),
+            token.get(..second),
+        ) else {
             return Err("not_three_parts");
         };
         if header.len() > MAX_HEADER {
             return Err("header_too_long");
         }
-        let signed = header
-            .len()
-            .checked_add(payload.len())
-            .and_then(|length| length.checked_add(1))
-            .and_then(|length| token.get(..length))
-            .ok_or("not_three_parts")?;
         let header = Header::parse(&decode(header)?)?;
         if signature.is_empty() {
             return Err("signature_missing");

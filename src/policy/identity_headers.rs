@@ -237,11 +237,14 @@ const USUAL_OPTIONS: [&[u8]; 5] = [b"upgrade", b"keep-alive", b"close", b"te", b
 /// Comma-separated and injective: a comma or percent sign within a value, and every byte that is not visible ASCII,
 /// is percent-encoded, in single values too.
 pub(crate) fn encode(values: &[impl AsRef<[u8]>]) -> String {
-    let encoded: Vec<_> = values
-        .iter()
-        .map(|value| percent_encode(value.as_ref(), ENCODED).to_string())
-        .collect();
-    encoded.join(",")
+    let mut encoded = String::new();
+    for (place, value) in values.iter().enumerate() {
+        if place > 0 {
+            encoded.push(',');
+        }
+        encoded.extend(percent_encode(value.as_ref(), ENCODED));
+    }
+    encoded
 }
 
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');

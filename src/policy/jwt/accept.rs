@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::cache::{Known, TokenCache, Verdict};
+use super::cache::{Hashed, Known, TokenCache, Verdict};
 use super::issuer::Issuer;
 use crate::credential::Source;
 use crate::jose::{Jws, json};
@@ -52,7 +52,8 @@ impl Accept {
         world: &dyn World,
     ) -> Result<Verified, Failure> {
         let now = world.now();
-        let known = match self.cache.find(token, now) {
+        let hashed = self.cache.hashed(token);
+        let known = match self.cache.find(hashed, now) {
             Some(Verdict::Known(known)) => {
                 self.accepted(|issuer| Rc::ptr_eq(issuer, &known.issuer), source)?;
                 let keys = known.issuer.keys.current(now, may_wait)?;
@@ -64,8 +65,8 @@ impl Accept {
         let known = match known {
             Some(known) => known,
             None => {
-                let known = Rc::new(self.learn(token, source, may_wait, now, world)?);
-                self.cache.know(token, &known);
+                let known = Rc::new(self.learn(hashed, source, may_wait, now, world)?);
+                self.cache.know(hashed, &known);
                 known
             }
         };
@@ -83,13 +84,13 @@ impl Accept {
     /// What does not change about a token: who signed it, and what it says.
     fn learn(
         &self,
-        token: &[u8],
+        hashed: Hashed<'_>,
         source: &Source,
         may_wait: bool,
         now: u64,
         world: &dyn World,
     ) -> Result<Known, Failure> {
-        let jws = Jws::parse(token)?;
+        let jws = Jws::parse(hashed.token)?;
         let Ok(serde_json::Value::Object(claims)) = json::parse(&jws.payload) else {
             return Err("payload_not_an_object".into());
         };
@@ -100,11 +101,11 @@ impl Accept {
         let issuer = self.accepted(|issuer| issuer.issuer == name, source)?;
         let key = issuer.verify_signature(&jws, may_wait, now, world)?;
         let Some(key) = key else {
-            self.cache.refuse(token, SIGNATURE_MISMATCH, now);
+            self.cache.refuse(hashed, SIGNATURE_MISMATCH, now);
             return Err(SIGNATURE_MISMATCH.into());
         };
         issuer.read(&claims, &jws, key).map_err(|reason| {
-            self.cache.refuse(token, reason, now);
+            self.cache.refuse(hashed, reason, now);
             reason.into()
         })
     }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::rc::Rc;
 
 use super::issuer::Issuer;
@@ -11,13 +12,22 @@ use crate::jose::jwk::KeyId;
 
 /// Tokens, whole: good ones, and for a short time bad ones.
 ///
-/// The key is the token itself, compared byte for byte, and its hash is keyed with the worker's own randomness. A
+/// The key is the token itself, compared byte for byte. Its hash is keyed with the worker's own randomness, and computed
+/// once for all that is done with a token: it is the larger part of finding one. A
 /// digest as the key would be smaller, but computing SHA-256 without the processor's help costs more than all the rest
 /// of a known token's way.
 #[derive(Debug)]
 pub(super) struct TokenCache {
+    secret: RandomState,
     known: RefCell<Bounded<Rc<Known>>>,
     refused: RefCell<Bounded<(&'static str, u64)>>,
+}
+
+/// A token and its hash.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hashed<'a> {
+    pub(super) token: &'a [u8],
+    hash: u64,
 }
 
 /// A token whose signature is good. Whether it is still valid, and valid here, is another question.
@@ -40,12 +50,20 @@ impl TokenCache {
     pub(super) fn new(bytes: usize) -> Self {
         // Refused tokens are small and short-lived: an eighth is plenty, and a flood of them displaces no good one.
         Self {
+            secret: RandomState::new(),
             known: RefCell::new(Bounded::new(bytes)),
             refused: RefCell::new(Bounded::new(bytes / 8)),
         }
     }
 
-    pub(super) fn find(&self, token: &[u8], now: u64) -> Option<Verdict> {
+    pub(super) fn hashed<'a>(&self, token: &'a [u8]) -> Hashed<'a> {
+        Hashed {
+            token,
+            hash: self.secret.hash_one(token),
+        }
+    }
+
+    pub(super) fn find(&self, token: Hashed<'_>, now: u64) -> Option<Verdict> {
         if let Some(known) = self.known.borrow_mut().get(token) {
             return Some(Verdict::Known(Rc::clone(known)));
         }
@@ -54,12 +72,12 @@ impl TokenCache {
         (now < *until).then_some(Verdict::Refused(reason))
     }
 
-    pub(super) fn know(&self, token: &[u8], known: &Rc<Known>) {
+    pub(super) fn know(&self, token: Hashed<'_>, known: &Rc<Known>) {
         self.known.borrow_mut().insert(token, Rc::clone(known), known.size());
     }
 
     /// Remembers that a token is bad. Not for what may change soon: an unknown key, the time.
-    pub(super) fn refuse(&self, token: &[u8], reason: &'static str, now: u64) {
+    pub(super) fn refuse(&self, token: Hashed<'_>, reason: &'static str, now: u64) {
         let until = now.saturating_add(REFUSED_FOR);
         self.refused.borrow_mut().insert(token, (reason, until), 0);
     }
@@ -104,12 +122,14 @@ impl Known {
 struct Bounded<V> {
     limit: usize,
     used: usize,
-    entries: HashMap<Rc<[u8]>, Entry<V>>,
-    queue: VecDeque<Rc<[u8]>>,
+    /// By hash. Of two tokens with the same one, which nobody can make, the later one is kept.
+    entries: HashMap<u64, Entry<V>, BuildHasherDefault<Unchanged>>,
+    queue: VecDeque<u64>,
 }
 
 #[derive(Debug)]
 struct Entry<V> {
+    token: Box<[u8]>,
     value: V,
     size: usize,
     asked: bool,
@@ -120,33 +140,36 @@ impl<V> Bounded<V> {
         Self {
             limit,
             used: 0,
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             queue: VecDeque::new(),
         }
     }
 
-    fn get(&mut self, key: &[u8]) -> Option<&V> {
-        let entry = self.entries.get_mut(key)?;
+    fn get(&mut self, token: Hashed<'_>) -> Option<&V> {
+        let entry = self.entries.get_mut(&token.hash)?;
+        if *entry.token != *token.token {
+            return None;
+        }
         entry.asked = true;
         Some(&entry.value)
     }
 
-    fn insert(&mut self, key: &[u8], value: V, size: usize) {
-        let size = size.saturating_add(key.len()).saturating_add(OVERHEAD);
+    fn insert(&mut self, Hashed { token, hash }: Hashed<'_>, value: V, size: usize) {
+        let size = size.saturating_add(token.len()).saturating_add(OVERHEAD);
         if size > self.limit {
             return;
         }
-        let key: Rc<[u8]> = key.into();
         match self.entries.insert(
-            Rc::clone(&key),
+            hash,
             Entry {
+                token: token.into(),
                 value,
                 size,
                 asked: false,
             },
         ) {
             Some(old) => self.used = self.used.saturating_sub(old.size),
-            None => self.queue.push_back(key),
+            None => self.queue.push_back(hash),
         }
         self.used = self.used.saturating_add(size);
         self.shrink();
@@ -155,21 +178,41 @@ impl<V> Bounded<V> {
     /// An entry that was asked for goes round once more; each round clears the marks, so this ends.
     fn shrink(&mut self) {
         while self.used > self.limit {
-            let Some(key) = self.queue.pop_front() else {
+            let Some(hash) = self.queue.pop_front() else {
                 return;
             };
-            match self.entries.get_mut(&key) {
+            match self.entries.get_mut(&hash) {
                 Some(entry) if entry.asked => {
                     entry.asked = false;
-                    self.queue.push_back(key);
+                    self.queue.push_back(hash);
                 }
                 _ => {
-                    if let Some(entry) = self.entries.remove(&key) {
+                    if let Some(entry) = self.entries.remove(&hash) {
                         self.used = self.used.saturating_sub(entry.size);
                     }
                 }
             }
         }
+    }
+}
+
+/// For keys that are hashes already.
+#[derive(Debug, Default)]
+struct Unchanged(u64);
+
+impl Hasher for Unchanged {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|&byte| self.0 = self.0.rotate_left(8) ^ u64::from(byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
@@ -183,28 +226,32 @@ const OVERHEAD: usize = 160;
 mod tests {
     use super::*;
 
-    fn key(number: u32) -> [u8; 4] {
-        number.to_le_bytes()
+    /// Four bytes, and a hash that is a number's.
+    fn key(number: u32) -> Hashed<'static> {
+        Hashed {
+            token: Box::leak(Box::new(number.to_le_bytes())),
+            hash: number.into(),
+        }
     }
 
     #[test]
     fn it_stays_within_its_bytes() {
         let mut cache = Bounded::new(100 * (OVERHEAD + 4 + 36));
         for number in 0..10_000 {
-            cache.insert(&key(number), number, 36);
+            cache.insert(key(number), number, 36);
             assert!(cache.used <= cache.limit && cache.entries.len() == cache.queue.len());
         }
         assert_eq!(cache.entries.len(), 100);
-        assert_eq!(cache.get(&key(9_999)), Some(&9_999));
-        assert_eq!(cache.get(&key(0)), None);
+        assert_eq!(cache.get(key(9_999)), Some(&9_999));
+        assert_eq!(cache.get(key(0)), None);
     }
 
     #[test]
     fn what_is_asked_for_stays() {
         let mut cache = Bounded::new(100 * (OVERHEAD + 4));
         for number in 0..1_000 {
-            cache.insert(&key(number), number, 0);
-            assert_eq!(cache.get(&key(7)).is_some(), number >= 7);
+            cache.insert(key(number), number, 0);
+            assert_eq!(cache.get(key(7)).is_some(), number >= 7);
         }
     }
 
@@ -212,24 +259,36 @@ mod tests {
     fn an_entry_may_be_replaced_and_one_that_is_too_large_is_not_kept() {
         let mut cache = Bounded::new(10 * OVERHEAD);
         for _ in 0..50 {
-            cache.insert(&key(1), 1, OVERHEAD);
+            cache.insert(key(1), 1, OVERHEAD);
         }
         assert_eq!((cache.entries.len(), cache.used), (1, 2 * OVERHEAD + 4));
-        cache.insert(&key(2), 2, 100 * OVERHEAD);
-        assert_eq!(cache.get(&key(2)), None);
+        cache.insert(key(2), 2, 100 * OVERHEAD);
+        assert_eq!(cache.get(key(2)), None);
         let mut none = Bounded::new(0);
-        none.insert(&key(1), 1, 0);
-        assert_eq!(none.get(&key(1)), None);
+        none.insert(key(1), 1, 0);
+        assert_eq!(none.get(key(1)), None);
+    }
+
+    #[test]
+    fn two_tokens_of_one_hash_are_two() {
+        let mut cache = Bounded::new(10 * OVERHEAD);
+        cache.insert(key(1), 1, 0);
+        let other = Hashed { hash: 1, ..key(2) };
+        assert_eq!(cache.get(other), None);
+        cache.insert(other, 2, 0);
+        assert_eq!(cache.get(key(1)), None);
+        assert_eq!((cache.entries.len(), cache.used), (1, OVERHEAD + 4));
+        assert_eq!(cache.get(other), Some(&2));
     }
 
     #[test]
     fn a_refusal_is_forgotten_soon() {
         let cache = TokenCache::new(100_000);
-        cache.refuse(&key(1), "signature_mismatch", 1000);
+        cache.refuse(key(1), "signature_mismatch", 1000);
         assert!(matches!(
-            cache.find(&key(1), 1009),
+            cache.find(key(1), 1009),
             Some(Verdict::Refused("signature_mismatch"))
         ));
-        assert!(cache.find(&key(1), 1010).is_none());
+        assert!(cache.find(key(1), 1010).is_none());
     }
 }
