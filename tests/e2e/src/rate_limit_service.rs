@@ -63,6 +63,7 @@ pub struct RateLimitService {
     program: Program,
     /// Where it listens.
     pub address: SocketAddr,
+    told: u64,
 }
 
 impl RateLimitService {
@@ -72,12 +73,18 @@ impl RateLimitService {
         let mut command = Command::new(built("tollgate-rls", &[], "tollgate-rls"));
         let mut program = Program::start("the Rate Limit Service", command.arg(config.to_string()));
         let address = program.wait_for("listening on ").parse().expect("an address");
-        Self { program, address }
+        Self {
+            program,
+            address,
+            told: 0,
+        }
     }
 
-    /// From now on it answers so much later.
+    /// From when this returns on, it answers so much later.
     pub fn delay(&mut self, delay: Duration) {
         self.program.tell(&delay.as_millis().to_string());
+        self.told += 1;
+        self.program.wait_for(&format!("line {} taken", self.told));
     }
 
     /// Ends it, as a failure would.

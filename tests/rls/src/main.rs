@@ -1,7 +1,7 @@
 //! A Rate Limit Service as Limitador's own server is one: its library, on a real Redis, behind Envoy's protocol.
 //!
 //! The one argument is a [`Config`] as JSON. It prints where it listens. Each line of its input is a number of milliseconds
-//! by which it answers later from then on; it ends with its input.
+//! by which it answers later from then on, which it confirms; it ends with its input.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -135,11 +135,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let ended = async move {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
+        let mut taken = 0_u64;
         while let Ok(Some(line)) = lines.next_line().await {
             match line.trim().parse() {
                 Ok(millis) => delay.store(millis, Ordering::Relaxed),
                 Err(error) => eprintln!("\"{line}\": {error}"),
             }
+            taken = taken.saturating_add(1);
+            println!("line {taken} taken");
         }
     };
     tokio::select! {
