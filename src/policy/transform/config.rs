@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 
 use crate::config::values::{self, FieldName};
+use crate::fields::Edit;
 use crate::template::Template;
 
 /// Changes of requests.
@@ -32,10 +33,25 @@ pub struct RequestConfig {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct ResponseConfig {
+    /// Sets of changes that are often wanted, before those of `headers`: `security`, `no_store`, `hide`.
+    pub presets: Vec<Preset>,
     /// Changes of headers. Their values are made from the request.
     pub headers: Rules<FieldName>,
     /// Other statuses: `404: 410`, or for a whole class `5xx: 502`. The most exact one counts.
     pub status: BTreeMap<StatusPattern, u16>,
+}
+
+/// A set of changes of responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum Preset {
+    /// What keeps a browser from doing more with an API's answer than it should. A service's own words stay.
+    Security,
+    /// Nobody keeps a copy.
+    NoStore,
+    /// What tells of the software behind the gateway is taken out.
+    Hide,
 }
 
 /// Changes, in this order.
@@ -95,6 +111,37 @@ impl<Name: Ord> Default for Rules<Name> {
         }
     }
 }
+
+impl Preset {
+    pub(super) fn edits(self) -> Vec<Edit> {
+        let add = |(name, value): &(&str, &str)| Edit::Add((*name).to_owned(), value.as_bytes().to_vec());
+        match self {
+            Self::Security => SECURITY.iter().map(add).collect(),
+            Self::NoStore => vec![Edit::Set("cache-control".into(), b"no-store".to_vec())],
+            Self::Hide => HIDDEN.iter().map(|name| Edit::Remove((*name).to_owned())).collect(),
+        }
+    }
+}
+
+/// OWASP's REST security cheat sheet, "Security Headers".
+const SECURITY: [(&str, &str); 5] = [
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("referrer-policy", "no-referrer"),
+    ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+];
+
+const HIDDEN: [&str; 8] = [
+    "server",
+    "via",
+    "x-aspnet-version",
+    "x-aspnetmvc-version",
+    "x-envoy-decorator-operation",
+    "x-envoy-upstream-service-time",
+    "x-powered-by",
+    "x-runtime",
+];
 
 impl StatusPattern {
     /// Whether it means this status.

@@ -131,6 +131,7 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
         && request.method.is_none()
         && path.rewrite.is_none()
         && path.strip_prefix.is_none()
+        && response.presets.is_empty()
         && response.headers.is_empty()
         && response.status.is_empty();
     (!is_empty).then(|| {
@@ -271,8 +272,11 @@ impl Policy for Transform {
         let headers = self.request.headers.edits(Place::Header, scope);
         let query = self.request.query.edits(Place::Query, scope);
         let path = self.path(captures.is_some(), scope)?;
+        let presets = self.response.presets.iter().flat_map(|preset| preset.edits());
         let response = ResponseChange {
-            edits: self.response.headers.edits(Place::Header, scope),
+            edits: presets
+                .chain(self.response.headers.edits(Place::Header, scope))
+                .collect(),
             statuses: Rc::clone(&self.statuses),
         };
         for (name, values) in fields::apply(&headers, |name| request.now(name)) {
