@@ -124,10 +124,10 @@ impl HeaderName {
 
     /// Reads a name; `None` where it is not one, or one that belongs to HTTP or to Envoy.
     pub fn parse(text: &str) -> Option<Self> {
-        let name = text.to_ascii_lowercase();
+        let FieldName(name) = FieldName::parse(text)?;
         let reserved =
             RESERVED.contains(&name.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        (!name.is_empty() && name.bytes().all(is_token) && !reserved).then_some(Self(name))
+        (!reserved).then_some(Self(name))
     }
 }
 
@@ -179,20 +179,8 @@ pub fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Headers that frame a message or route it: neither a credential nor an identity.
-const RESERVED: [&str; 11] = [
-    "connection",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-request-id",
-];
+/// Headers that are neither a credential nor an identity, besides those of the framing.
+const RESERVED: [&str; 2] = ["content-type", "x-request-id"];
 
 /// Headers that say where a message ends, or what becomes of its connection.
 const FRAMING: [&str; 10] = [
