@@ -157,7 +157,8 @@ impl Drop for Http {
     }
 }
 
-fn read(map: Map) -> Option<Headers> {
+/// A whole header map; `None` where it cannot be read.
+pub(super) fn read(map: Map) -> Option<Headers> {
     abi::header_map(map).ok().and_then(|bytes| Headers::decode(bytes).ok())
 }
 

@@ -1,20 +1,18 @@
 //! The plugin's root context: takes a configuration or refuses it, begins exchanges, and sends the gateway's own calls.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use super::abi::{self, Map};
-use super::http::Http;
+use super::http::{Http, read};
 use super::metrics;
 use super::waiting::{FAST_TICK, WaitingRoom};
-use super::world::{Envoy, begin_callback, now_millis, set_clock};
+use super::world::{Envoy, begin_callback, now_millis, random, set_clock};
 use crate::config::{self, ConfigError, Environment};
 use crate::effect::Effect;
-use crate::headers::Headers;
 use crate::plan::Plan;
 use crate::remote::{Answer, Call, Remote};
 
@@ -84,10 +82,6 @@ impl Context for Root {
         begin_callback();
         let Some((remote, call)) = self.calls.remove(&token) else {
             return;
-        };
-        let read = |map| {
-            let bytes = abi::header_map(map).ok()?;
-            Headers::decode(bytes).ok()
         };
         // One byte too many is enough to tell that it is too large.
         let body = abi::call_response_body(body_size.min(call.max_body.saturating_add(1))).unwrap_or_default();
@@ -169,11 +163,9 @@ fn load(bytes: &[u8]) -> Result<Plan, Vec<ConfigError>> {
     Plan::compile(&config, &environment)
 }
 
-/// What the standard library keys its hash tables with: the host's randomness.
 fn seed() -> [u8; 16] {
-    let number = || RandomState::new().build_hasher().finish().to_le_bytes();
     let mut seed = [0; 16];
-    let bytes = number().into_iter().chain(number());
+    let bytes = random().to_le_bytes().into_iter().chain(random().to_le_bytes());
     seed.iter_mut().zip(bytes).for_each(|(byte, random)| *byte = random);
     seed
 }

@@ -2,12 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use super::abi;
 use super::http::{Applied, Response, apply};
-use super::world::Envoy;
+use super::world::{Envoy, random};
 use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::headers::Headers;
@@ -126,8 +125,7 @@ impl WaitingRoom {
 
 /// Nobody else's: every worker has its own.
 fn bell_name() -> String {
-    let number = RandomState::new().build_hasher().finish();
-    format!("tollgate.bell.{number:016x}")
+    format!("tollgate.bell.{:016x}", random())
 }
 
 /// Of one worker.

@@ -1,6 +1,7 @@
 //! The host's clock, addresses, shared memory and cryptography.
 
 use std::cell::Cell;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,6 +30,11 @@ pub(super) fn set_clock() {
 /// Milliseconds since the epoch.
 pub(super) fn now_millis() -> u64 {
     monotonic_millis().wrapping_add(AHEAD.get())
+}
+
+/// What the standard library keys its hash tables with: the host's randomness.
+pub(super) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 fn monotonic_millis() -> u64 {
