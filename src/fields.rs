@@ -23,7 +23,7 @@ pub enum Edit {
 pub type Values = Vec<Vec<u8>>;
 
 /// What the fields that have changed are after these changes. `read` tells what they are before.
-pub fn apply(edits: &[Edit], read: impl Fn(&str) -> Values) -> Vec<(String, Values)> {
+pub fn apply<'a>(edits: impl IntoIterator<Item = &'a Edit>, read: impl Fn(&str) -> Values) -> Vec<(String, Values)> {
     let mut changed: BTreeMap<&str, Values> = BTreeMap::new();
     for edit in edits {
         let now = |name: &str| changed.get(name).cloned().unwrap_or_else(|| read(name));

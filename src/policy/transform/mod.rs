@@ -30,13 +30,16 @@ struct Transform {
     route: String,
     request: RequestConfig,
     pattern: Option<PathPattern>,
-    response: ResponseConfig,
+    presets: Rc<[Edit]>,
+    response: Rules<FieldName>,
     statuses: Rc<[(StatusPattern, u16)]>,
 }
 
 /// Changes of a response, ready before it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseChange {
+    /// Before the edits.
+    presets: Rc<[Edit]>,
     edits: Vec<Edit>,
     /// The most exact ones first.
     statuses: Rc<[(StatusPattern, u16)]>,
@@ -51,7 +54,8 @@ impl ResponseChange {
             statuses.find(|(pattern, _)| pattern.matches(status))
         });
         let status = new.map(|(_, status)| (":status".to_owned(), vec![status.to_string().into_bytes()]));
-        let changed = fields::apply(&self.edits, |name| headers.all(name).map(<[u8]>::to_vec).collect());
+        let edits = self.presets.iter().chain(&self.edits);
+        let changed = fields::apply(edits, |name| headers.all(name).map(<[u8]>::to_vec).collect());
         status.into_iter().chain(changed).collect()
     }
 }
@@ -141,7 +145,8 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
             route: route.name.to_owned(),
             request,
             pattern,
-            response,
+            presets: response.presets.iter().flat_map(|preset| preset.edits()).collect(),
+            response: response.headers,
             statuses,
         }) as Box<dyn Policy>
     })
@@ -272,11 +277,9 @@ impl Policy for Transform {
         let headers = self.request.headers.edits(Place::Header, scope);
         let query = self.request.query.edits(Place::Query, scope);
         let path = self.path(captures.is_some(), scope)?;
-        let presets = self.response.presets.iter().flat_map(|preset| preset.edits());
         let response = ResponseChange {
-            edits: presets
-                .chain(self.response.headers.edits(Place::Header, scope))
-                .collect(),
+            presets: Rc::clone(&self.presets),
+            edits: self.response.edits(Place::Header, scope),
             statuses: Rc::clone(&self.statuses),
         };
         for (name, values) in fields::apply(&headers, |name| request.now(name)) {
@@ -290,7 +293,7 @@ impl Policy for Transform {
                 .effects
                 .push(Effect::SetHeader(":method".into(), method.clone().into_bytes()));
         }
-        if !response.edits.is_empty() || !response.statuses.is_empty() {
+        if !response.presets.is_empty() || !response.edits.is_empty() || !response.statuses.is_empty() {
             request.effects.push(Effect::ChangeResponse(response));
         }
         Ok(())
