@@ -11,6 +11,28 @@ pub struct Denial {
     pub reason: &'static str,
     /// `WWW-Authenticate`, `Allow` and the like.
     pub headers: Vec<(&'static str, String)>,
+    /// What is wrong, one by one, for the client.
+    pub failures: Vec<Failure>,
+}
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Where.
+    pub location: Location,
+    /// What.
+    pub detail: String,
+}
+
+/// A place in a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A header, by name.
+    Header(String),
+    /// A query parameter, by name.
+    Parameter(String),
+    /// A value within the body, by JSON Pointer (RFC 6901).
+    Body(String),
 }
 
 /// What the client is told; each kind has one stable code.
@@ -34,6 +56,14 @@ pub enum DenialKind {
     NoPolicy,
     /// The method is not allowed here.
     MethodNotAllowed,
+    /// The request lacks something, or its body is not as it must be.
+    ValidationFailed,
+    /// The body cannot be read.
+    InvalidBody,
+    /// The body is too large.
+    PayloadTooLarge,
+    /// The body is of a kind that is not taken here.
+    UnsupportedMediaType,
     /// The client has used what it may.
     RateLimited,
     /// Too many credentials from the same source were not acceptable.
@@ -44,6 +74,8 @@ pub enum DenialKind {
     LimitsUnavailable,
     /// The gateway cannot decide, so it refuses.
     Unavailable,
+    /// What the upstream answers cannot be changed as it must be.
+    UpstreamBodyUnusable,
 }
 
 /// A row of the table of refusals.
@@ -61,7 +93,7 @@ pub struct Refusal {
 
 impl DenialKind {
     /// Every kind, for the tests that hold the documentation to this table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidRequest,
         Self::MultipleCredentials,
         Self::MissingCredentials,
@@ -71,11 +103,16 @@ impl DenialKind {
         Self::Forbidden,
         Self::NoPolicy,
         Self::MethodNotAllowed,
+        Self::ValidationFailed,
+        Self::InvalidBody,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
         Self::RateLimited,
         Self::TooManyAttempts,
         Self::KeysUnavailable,
         Self::LimitsUnavailable,
         Self::Unavailable,
+        Self::UpstreamBodyUnusable,
     ];
 
     /// What the client sees.
@@ -90,11 +127,16 @@ impl DenialKind {
             Self::Forbidden => refusal(403, "Forbidden", "forbidden", 7),
             Self::NoPolicy => refusal(403, "Forbidden", "no_policy", 7),
             Self::MethodNotAllowed => refusal(405, "Method Not Allowed", "method_not_allowed", 12),
+            Self::ValidationFailed => refusal(400, "Bad Request", "validation_failed", 3),
+            Self::InvalidBody => refusal(400, "Bad Request", "invalid_body", 3),
+            Self::PayloadTooLarge => refusal(413, "Content Too Large", "payload_too_large", 8),
+            Self::UnsupportedMediaType => refusal(415, "Unsupported Media Type", "unsupported_media_type", 3),
             Self::RateLimited => refusal(429, "Too Many Requests", "rate_limited", 8),
             Self::TooManyAttempts => refusal(429, "Too Many Requests", "too_many_attempts", 8),
             Self::KeysUnavailable => refusal(503, "Service Unavailable", "keys_unavailable", 14),
             Self::LimitsUnavailable => refusal(503, "Service Unavailable", "limits_unavailable", 14),
             Self::Unavailable => refusal(503, "Service Unavailable", "unavailable", 14),
+            Self::UpstreamBodyUnusable => refusal(502, "Bad Gateway", "upstream_body_unusable", 14),
         }
     }
 }
@@ -115,6 +157,7 @@ impl Denial {
             kind,
             reason,
             headers: Vec::new(),
+            failures: Vec::new(),
         }
     }
 
@@ -129,9 +172,9 @@ impl Denial {
     pub fn reply(self, request_id: Option<&str>, grpc: bool) -> Reply {
         let Refusal {
             status,
-            title,
             code,
             grpc_status,
+            ..
         } = self.kind.refusal();
         let mut headers = self.headers;
         headers.push(("cache-control", "no-store".into()));
@@ -139,7 +182,7 @@ impl Denial {
             code.to_owned()
         } else {
             headers.push(("content-type", "application/problem+json".into()));
-            problem(status, title, code, request_id)
+            problem(self.kind.refusal(), request_id, &self.failures)
         };
         Reply {
             status,
@@ -151,8 +194,19 @@ impl Denial {
     }
 }
 
-/// `type` is `about:blank`: the status says all there is to know of the type, `code` the rest.
-fn problem(status: u16, title: &str, code: &str, request_id: Option<&str>) -> String {
+/// `type` is `about:blank`: the status says all there is to know of the type, `code` the rest. `errors` is as in RFC 9457's
+/// own example (section 3).
+fn problem(refusal: Refusal, request_id: Option<&str>, failures: &[Failure]) -> String {
+    #[derive(serde::Serialize)]
+    struct Error<'a> {
+        detail: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pointer: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        header: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        parameter: Option<&'a str>,
+    }
     #[derive(serde::Serialize)]
     struct Problem<'a> {
         r#type: &'static str,
@@ -161,14 +215,32 @@ fn problem(status: u16, title: &str, code: &str, request_id: Option<&str>) -> St
         code: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        errors: Vec<Error<'a>>,
     }
+    let errors = failures.iter().map(|Failure { location, detail }| {
+        let mut error = Error {
+            detail,
+            pointer: None,
+            header: None,
+            parameter: None,
+        };
+        match location {
+            Location::Header(name) => error.header = Some(name),
+            Location::Parameter(name) => error.parameter = Some(name),
+            Location::Body(pointer) => error.pointer = Some(format!("#{pointer}")),
+        }
+        error
+    });
+    let errors = errors.collect();
     let request_id = request_id.filter(|id| id.len() <= MAX_REQUEST_ID);
     serde_json::to_string(&Problem {
         r#type: "about:blank",
-        title,
-        status,
-        code,
+        title: refusal.title,
+        status: refusal.status,
+        code: refusal.code,
         request_id,
+        errors,
     })
     .unwrap_or_default()
 }

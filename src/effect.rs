@@ -1,28 +1,25 @@
-//! What the core wants done, as plain data; the host carries it out in order.
+//! What the core wants done with the message that an event is about, as plain data; the host carries it out in order.
 
 use std::rc::Rc;
 
 use crate::fields::Values;
-use crate::policy::transform::ResponseChange;
 
-/// One change to a request, or its answer.
+/// One change to a message, or an answer in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Remove every value of a request header.
+    /// Remove every value of a header.
     RemoveHeader(Vec<u8>),
-    /// Make this the one value of a request header.
+    /// Make this the one value of a header.
     SetHeader(String, Vec<u8>),
-    /// Make these the values of a request header, each of its own line; none removes it.
+    /// Make these the values of a header, each of its own line; none removes it.
     SetHeaders(String, Values),
-    /// Change the headers of the response, whoever makes it.
-    ChangeResponse(ResponseChange),
-    /// Make this the one value of a header of the response, whoever makes it.
-    SetResponseHeader(&'static str, String),
-    /// Remove every value of a request trailer.
-    RemoveTrailer(Vec<u8>),
+    /// Make these the bytes of the body that is held.
+    SetBody(Vec<u8>),
     /// Hold the request, and tell its headers again when [`Exchange::is_ready`](crate::exchange::Exchange::is_ready).
     /// Always the only effect.
     Wait,
+    /// Hold the body until more of it is there, and tell it again then. Always the last effect.
+    Hold,
     /// Answer the request now; nothing reaches an upstream. Always the last effect.
     Reply(Reply),
     /// Add one to a counter of this name; labels are part of it: `name;label=value;`.

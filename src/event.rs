@@ -1,5 +1,6 @@
-//! What happens to a request, as the host tells it.
+//! What happens to a request and its response, as the host tells it.
 
+use crate::body::Chunk;
 use crate::headers::Headers;
 
 /// One step in the life of a request.
@@ -13,10 +14,23 @@ pub enum Event<'a> {
         route_name: Option<&'a str>,
         /// Whether the host can hold the request.
         may_wait: bool,
+        /// Whether a body follows.
+        has_body: bool,
     },
+    /// More of the request's body is there; only where [`Exchange::watches`](crate::exchange::Exchange::watches) it.
+    RequestBody(Chunk<'a>),
     /// Trailers follow the request's body.
     RequestTrailers {
         /// All of them.
         trailers: &'a Headers,
     },
+    /// The response's headers are complete.
+    ResponseHeaders {
+        /// All of them; empty unless [`Exchange::needs_response_headers`](crate::exchange::Exchange::needs_response_headers).
+        headers: &'a Headers,
+        /// Whether a body follows.
+        has_body: bool,
+    },
+    /// More of the response's body is there; only where [`Exchange::watches`](crate::exchange::Exchange::watches) it.
+    ResponseBody(Chunk<'a>),
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::body::{Body, Chunk, Direction};
 use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
 use crate::event::Event;
@@ -9,6 +10,7 @@ use crate::headers::Headers;
 use crate::plan::{Plan, Route, Selection, counter};
 use crate::policy::Stop;
 use crate::policy::identity_headers::connection_effect;
+use crate::policy::transform::ResponseChange;
 use crate::remote::Awaited;
 use crate::request::{Progress, Request};
 use crate::store::Store;
@@ -19,6 +21,27 @@ use crate::world::World;
 pub struct Exchange {
     plan: Rc<Plan>,
     suspended: Option<Suspended>,
+    passed: Option<Passed>,
+}
+
+/// What is left to do for a request that goes on.
+#[derive(Debug)]
+struct Passed {
+    route: Rc<Route>,
+    /// Where it may still be refused.
+    caller: Option<Caller>,
+    request_body: Body,
+    response: Option<ResponseChange>,
+    response_body: Body,
+    /// Headers of the response, over whatever else changes.
+    told: Vec<(&'static str, String)>,
+}
+
+/// What a refusal depends on besides its reason.
+#[derive(Debug, Default)]
+struct Caller {
+    request_id: Option<String>,
+    speaks_grpc: bool,
 }
 
 /// A request that waits, and how far it has come.
@@ -34,7 +57,11 @@ struct Suspended {
 impl Exchange {
     /// Begins an exchange, which keeps this plan to its end whatever is configured meanwhile.
     pub fn new(plan: Rc<Plan>) -> Self {
-        Self { plan, suspended: None }
+        Self {
+            plan,
+            suspended: None,
+            passed: None,
+        }
     }
 
     /// Whether the next event should carry Envoy's route name.
@@ -49,16 +76,111 @@ impl Exchange {
             .is_none_or(|suspended| suspended.awaited.is_settled(store))
     }
 
-    /// Takes one step. The effects are carried out in order; without a reply among them the request goes on.
+    /// Whether anything is to be done with the response.
+    pub fn changes_response(&self) -> bool {
+        self.passed
+            .as_ref()
+            .is_some_and(|passed| passed.response.is_some() || !passed.told.is_empty())
+    }
+
+    /// Whether the response's headers are to be told.
+    pub fn needs_response_headers(&self) -> bool {
+        self.passed.as_ref().is_some_and(|passed| passed.response.is_some())
+    }
+
+    /// Whether it is to be told of a message's body.
+    pub fn watches(&self, direction: Direction) -> bool {
+        self.body(direction).is_some_and(Body::is_watched)
+    }
+
+    /// Whether a message's body is held until it is whole.
+    pub fn holds(&self, direction: Direction) -> bool {
+        self.body(direction).is_some_and(Body::is_held)
+    }
+
+    fn body(&self, direction: Direction) -> Option<&Body> {
+        self.passed.as_ref().map(|passed| match direction {
+            Direction::Request => &passed.request_body,
+            Direction::Response => &passed.response_body,
+        })
+    }
+
+    /// Takes one step. The effects are carried out in order; without a reply among them the message goes on.
     pub fn on(&mut self, event: Event<'_>, world: &dyn World) -> Vec<Effect> {
         match event {
             Event::RequestHeaders {
                 headers,
                 route_name,
                 may_wait,
-            } => self.on_request(headers, route_name, may_wait, world),
-            Event::RequestTrailers { trailers } => self.strip(trailers).map(Effect::RemoveTrailer).collect(),
+                has_body,
+            } => self.on_request(headers, route_name, may_wait, has_body, world),
+            Event::RequestTrailers { trailers } => self.strip(trailers).map(Effect::RemoveHeader).collect(),
+            Event::ResponseHeaders { headers, has_body } => self.on_response(headers, has_body),
+            Event::RequestBody(chunk) => self.on_body(Direction::Request, &chunk),
+            Event::ResponseBody(chunk) => self.on_body(Direction::Response, &chunk),
         }
+    }
+
+    fn on_response(&mut self, headers: &Headers, has_body: bool) -> Vec<Effect> {
+        let Some(passed) = &mut self.passed else {
+            return Vec::new();
+        };
+        let mut effects = Vec::new();
+        if let Some(change) = passed.response.take() {
+            let changed = change.apply(headers).into_iter();
+            effects.extend(changed.map(|(name, values)| Effect::SetHeaders(name, values)));
+            let mut body = change.body(headers);
+            match body.begin(&passed.route.name, headers) {
+                Ok(begun) => effects.extend(begun),
+                // There is nothing that could not be changed.
+                Err(_) if !has_body => {}
+                Err(denial) => return self.refuse_late(Direction::Response, denial),
+            }
+            if has_body {
+                passed.response_body = body;
+            }
+        }
+        let told = std::mem::take(&mut passed.told).into_iter();
+        effects.extend(told.map(|(name, value)| Effect::SetHeader(name.into(), value.into_bytes())));
+        effects
+    }
+
+    fn on_body(&mut self, direction: Direction, chunk: &Chunk<'_>) -> Vec<Effect> {
+        let Some(passed) = &mut self.passed else {
+            return Vec::new();
+        };
+        let body = match direction {
+            Direction::Request => &mut passed.request_body,
+            Direction::Response => &mut passed.response_body,
+        };
+        let taken = body.on_chunk(&passed.route.name, chunk);
+        if chunk.ends {
+            *body = Body::new(direction);
+        }
+        match taken {
+            Ok(mut effects) => {
+                if chunk.ends && direction == Direction::Request {
+                    effects.push(Effect::Count(Rc::clone(&passed.route.passed)));
+                }
+                effects
+            }
+            Err(denial) => self.refuse_late(direction, denial),
+        }
+    }
+
+    /// Refuses what has passed already. What would become of the upstream's response is not for this one.
+    fn refuse_late(&mut self, direction: Direction, mut denial: Denial) -> Vec<Effect> {
+        let Some(passed) = self.passed.take() else {
+            return Vec::new();
+        };
+        denial.headers.extend(passed.told);
+        let (route, reason) = (&passed.route.name, denial.reason);
+        let counted = match direction {
+            Direction::Request => counter(route, "denied", denial.kind.refusal().code),
+            // The request itself has been counted.
+            Direction::Response => format!("tollgate_responses_refused_total;route={route};reason={reason};").into(),
+        };
+        reply(denial, route, counted, Vec::new(), passed.caller.unwrap_or_default())
     }
 
     fn on_request(
@@ -66,13 +188,15 @@ impl Exchange {
         headers: &Headers,
         route_name: Option<&str>,
         may_wait: bool,
+        has_body: bool,
         world: &dyn World,
     ) -> Vec<Effect> {
         let plan = Rc::clone(&self.plan);
         let mut request = match Request::new(headers, route_name, &plan.identity.managed) {
             Ok(request) => request,
-            Err(denial) => return refuse(denial, NO_ROUTE, Vec::new(), headers),
+            Err(denial) => return refuse(denial, NO_ROUTE, Vec::new(), Caller::of(headers)),
         };
+        request.has_body = has_body;
         let (route, resumed) = match self.suspended.take() {
             Some(Suspended {
                 route, place, progress, ..
@@ -85,7 +209,7 @@ impl Exchange {
                 request.effects.extend(connection_effect(headers));
                 match select(&plan, &request) {
                     Ok(route) => (Rc::clone(route), None),
-                    Err((name, denial)) => return refuse(denial, name, request.effects, headers),
+                    Err((name, denial)) => return refuse(denial, name, request.effects, Caller::of(headers)),
                 }
             }
         };
@@ -101,14 +225,34 @@ impl Exchange {
         }
         let quota = request.quota.as_ref();
         let quota_headers = quota.map(|quota| quota.headers(plan.quota_headers)).unwrap_or_default();
-        if let Some((_, Stop::Deny(mut denial))) = stopped {
-            denial.headers.extend(quota_headers);
-            return refuse(denial, &route.name, request.effects, headers);
-        }
+        let begun = match stopped {
+            Some((_, Stop::Deny(denial))) => Err(denial),
+            _ if request.body.is_watched() => request.body.begin(&route.name, headers),
+            _ => Ok(Vec::new()),
+        };
+        let begun = match begun {
+            Ok(effects) => effects,
+            Err(mut denial) => {
+                denial.headers.extend(quota_headers);
+                return refuse(denial, &route.name, request.effects, Caller::of(headers));
+            }
+        };
         let mut effects = request.effects;
-        effects.push(Effect::Count(Rc::clone(&route.passed)));
-        let set = |(name, value)| Effect::SetResponseHeader(name, value);
-        effects.extend(quota_headers.into_iter().map(set));
+        effects.extend(begun);
+        // Who may still be refused is counted when the body has come.
+        let is_watched = request.body.is_watched();
+        if !is_watched {
+            effects.push(Effect::Count(Rc::clone(&route.passed)));
+        }
+        let is_open = is_watched || request.response.as_ref().is_some_and(ResponseChange::has_body);
+        self.passed = Some(Passed {
+            route,
+            caller: is_open.then(|| Caller::of(headers)),
+            request_body: request.body,
+            response: request.response,
+            response_body: Body::new(Direction::Response),
+            told: quota_headers,
+        });
         effects
     }
 
@@ -151,20 +295,35 @@ fn run(
 
 /// A refused request reaches no upstream, but access logs read it: what it forged is taken out all the same, and so are
 /// credentials.
-fn refuse(denial: Denial, route: &str, mut effects: Vec<Effect>, headers: &Headers) -> Vec<Effect> {
+fn refuse(denial: Denial, route: &str, effects: Vec<Effect>, caller: Caller) -> Vec<Effect> {
+    let counted = counter(route, "denied", denial.kind.refusal().code);
+    reply(denial, route, counted, effects, caller)
+}
+
+fn reply(denial: Denial, route: &str, counted: Rc<str>, mut effects: Vec<Effect>, caller: Caller) -> Vec<Effect> {
     let code = denial.kind.refusal().code;
-    let request_id = headers.first("x-request-id");
-    let grpc = headers
-        .first("content-type")
-        .and_then(|value| value.strip_prefix("application/grpc"))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']));
-    effects.push(Effect::Count(counter(route, "denied", code)));
+    effects.push(Effect::Count(counted));
     effects.push(Effect::Log(
         log::Level::Debug,
         format!("refused: {code} ({}) on route {route}", denial.reason),
     ));
-    effects.push(Effect::Reply(denial.reply(request_id, grpc)));
+    effects.push(Effect::Reply(
+        denial.reply(caller.request_id.as_deref(), caller.speaks_grpc),
+    ));
     effects
+}
+
+impl Caller {
+    fn of(headers: &Headers) -> Self {
+        let speaks_grpc = headers
+            .first("content-type")
+            .and_then(|value| value.strip_prefix("application/grpc"))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']));
+        Self {
+            request_id: headers.first("x-request-id").map(ToOwned::to_owned),
+            speaks_grpc,
+        }
+    }
 }
 
 /// The route label of a request that no rule names.

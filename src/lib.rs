@@ -19,6 +19,7 @@
 )]
 
 pub mod api_key;
+pub mod body;
 pub mod breaker;
 pub mod config;
 pub mod credential;
@@ -31,6 +32,7 @@ pub mod grpc;
 pub mod headers;
 pub mod identity;
 pub mod jose;
+pub mod json;
 pub mod keys;
 pub mod limit;
 pub mod origin;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::effect::Effect;
 use crate::headers::Headers;
-use crate::jose::json;
+use crate::json;
 use crate::store::Store;
 
 /// A request to another service, through an Envoy cluster.

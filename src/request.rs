@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
+use crate::body::{Body, Direction};
 use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
 use crate::fields::Values;
@@ -11,6 +12,7 @@ use crate::headers::Headers;
 use crate::identity::Identity;
 use crate::policy::identity_headers::ManagedNames;
 use crate::policy::rate_limit::{Pending, Quota};
+use crate::policy::transform::ResponseChange;
 use crate::world::World;
 
 /// One request on its way through the policies.
@@ -36,6 +38,12 @@ pub struct Request<'a> {
     pub identity: Option<Identity>,
     /// What is to be done to it, in order.
     pub effects: Vec<Effect>,
+    /// Whether a body follows.
+    pub has_body: bool,
+    /// What is to be done with its body.
+    pub body: Body,
+    /// What is to be done with the response.
+    pub response: Option<ResponseChange>,
     headers: &'a Headers,
     managed: &'a ManagedNames,
     address: OnceCell<Option<IpAddr>>,
@@ -76,6 +84,9 @@ impl<'a> Request<'a> {
             pending: None,
             identity: None,
             effects: Vec::new(),
+            has_body: false,
+            body: Body::new(Direction::Request),
+            response: None,
             headers,
             managed,
             address: OnceCell::new(),

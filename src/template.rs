@@ -73,6 +73,8 @@ pub enum Place {
     Query,
     /// A segment of a path.
     Path,
+    /// Text by itself, as in a JSON string.
+    Text,
 }
 
 /// What values are taken from.
@@ -97,8 +99,18 @@ enum Value<'a> {
 }
 
 impl Template {
-    /// Reads a template. `Err` says what is wrong with it.
+    /// Reads a template of what a header can have. `Err` says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let template = Self::parse_text(text)?;
+        let plain = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        if !template.texts().all(plain) {
+            return Err("has a character that a header cannot have".into());
+        }
+        Ok(template)
+    }
+
+    /// The same of any characters.
+    pub fn parse_text(text: &str) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -128,12 +140,7 @@ impl Template {
         if !literal.is_empty() {
             pieces.push(Piece::Text(literal));
         }
-        let template = Self(pieces);
-        let plain = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
-        if !template.texts().all(plain) {
-            return Err("has a character that a header cannot have".into());
-        }
-        Ok(template)
+        Ok(Self(pieces))
     }
 
     /// What it takes values from.
@@ -150,6 +157,36 @@ impl Template {
             Piece::Text(text) => Some(text.as_str()),
             Piece::Value { default, .. } => default.as_deref(),
         })
+    }
+
+    /// Filled in, as JSON: a string, or where it is nothing but a list of the caller's, an array of strings.
+    pub fn json(&self, scope: Scope<'_>) -> Option<String> {
+        let list = match self.0.as_slice() {
+            [
+                Piece::Value {
+                    source: Source::Identity(field @ (Field::Roles | Field::Scopes)),
+                    ..
+                },
+            ] => {
+                let identity = scope.request.identity.as_ref();
+                identity.map(|identity| match field {
+                    Field::Roles => &identity.roles,
+                    _ => &identity.scopes,
+                })
+            }
+            _ => None,
+        };
+        let json = match list.filter(|list| !list.is_empty()) {
+            Some(list) => serde_json::Value::from(list.as_slice()),
+            None => serde_json::Value::from(self.text(scope)?),
+        };
+        Some(json.to_string())
+    }
+
+    /// Filled in, as text.
+    pub fn text(&self, scope: Scope<'_>) -> Option<String> {
+        let bytes = self.render(Place::Text, scope)?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Filled in. `None` where a value is missing and has no default.
@@ -250,7 +287,10 @@ impl Value<'_> {
     /// So that it stays one value there, whatever it is.
     fn written(&self, place: Place) -> Vec<u8> {
         match (self, place) {
-            (Self::Bytes(bytes), Place::Header) => bytes.to_vec(),
+            (Self::Bytes(bytes), Place::Header | Place::Text) => bytes.to_vec(),
+            (Self::Texts(texts), Place::Text) if texts.len() == 1 => texts.concat().into_bytes(),
+            (Self::Texts(texts), Place::Text) => encode(texts).into_bytes(),
+            (Self::Target(own, text), Place::Text) => meant(*own, text),
             (Self::Texts(texts), Place::Header) => encode(texts).into_bytes(),
             (Self::Target(own, text), _) if *own == place || place == Place::Header => text.as_bytes().to_vec(),
             (Self::Bytes(bytes), _) => plain(bytes).into_bytes(),
@@ -258,20 +298,24 @@ impl Value<'_> {
                 let texts: Vec<_> = texts.iter().map(|text| plain(text.as_bytes())).collect();
                 texts.join(",").into_bytes()
             }
-            (Self::Target(Place::Query, text), _) => {
-                // A plus sign is a space there.
-                let text = text.replace('+', " ");
-                plain(&Cow::from(percent_decode(text.as_bytes()))).into_bytes()
-            }
-            (Self::Target(_, text), _) => plain(&Cow::from(percent_decode(text.as_bytes()))).into_bytes(),
+            (Self::Target(own, text), _) => plain(&meant(*own, text)).into_bytes(),
         }
+    }
+}
+
+/// What a part of a request target means.
+fn meant(place: Place, text: &str) -> Vec<u8> {
+    match place {
+        // A plus sign is a space there.
+        Place::Query => percent_decode(text.replace('+', " ").as_bytes()).collect(),
+        _ => percent_decode(text.as_bytes()).collect(),
     }
 }
 
 /// Text of a template itself: in a query it is a value as it is meant, in a path it is a part of the path.
 fn literal(text: &str, place: Place) -> Cow<'_, str> {
     match place {
-        Place::Header | Place::Path => text.into(),
+        Place::Header | Place::Path | Place::Text => text.into(),
         Place::Query => utf8_percent_encode(text, QUERY_TEXT).into(),
     }
 }

@@ -52,7 +52,7 @@ fuzz_target!(|bytes: &[u8]| {
     let plan = PLAN.with(|cell| Rc::clone(cell.get_or_init(plan)));
     if let Ok(headers) = Headers::decode(bytes.to_vec()) {
         let mut exchange = Exchange::new(plan);
-        exchange.on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false }, &credulous());
+        exchange.on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false, has_body: true }, &credulous());
         exchange.on(Event::RequestTrailers { trailers: &headers }, &credulous());
     }
     // The same bytes as text lines: libFuzzer finds names faster than lengths.
@@ -62,5 +62,5 @@ fuzz_target!(|bytes: &[u8]| {
     });
     let headers: Headers = lines.collect();
     let plan = PLAN.with(|cell| Rc::clone(cell.get_or_init(self::plan)));
-    Exchange::new(plan).on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false }, &credulous());
+    Exchange::new(plan).on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false, has_body: true }, &credulous());
 });

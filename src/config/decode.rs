@@ -5,7 +5,7 @@ use prost_types::value::Kind;
 use serde_json::{Map, Number, Value};
 
 use super::{Config, ConfigError};
-use crate::jose::json;
+use crate::json;
 
 /// Reads a configuration: JSON text, as from a `StringValue` or from Istio, or the serialized
 /// `google.protobuf.Struct` that Envoy makes of YAML. The first shape error, with its path.

@@ -16,6 +16,7 @@ use crate::policy::identity_headers::IdentityConfig;
 use crate::policy::jwt::JwtConfig;
 use crate::policy::rate_limit::{LimitRef, QuotaHeaders, RateLimitConfig, RateLimitServiceConfig};
 use crate::policy::transform::{RequestConfig, ResponseConfig};
+use crate::policy::validate::ValidateConfig;
 use crate::route::MatchConfig;
 
 pub use decode::decode;
@@ -68,6 +69,9 @@ pub struct DefaultsConfig {
     pub require: Option<RequireConfig>,
     /// The limits that a request must be within, by name, or as `{ limit: NAME, cost: 5 }`.
     pub rate_limits: Vec<LimitRef>,
+    /// What requests must look like.
+    #[serde(deserialize_with = "values::present")]
+    pub validate: Option<ValidateConfig>,
     /// What changes of requests.
     #[serde(deserialize_with = "values::present")]
     pub request: Option<RequestConfig>,
@@ -99,6 +103,9 @@ pub struct RouteConfig {
     /// absent, `[]` for none.
     #[serde(default, deserialize_with = "values::present")]
     pub rate_limits: Option<Vec<LimitRef>>,
+    /// What requests must look like; inherited from `defaults` where absent, `{}` for nothing.
+    #[serde(default, deserialize_with = "values::present")]
+    pub validate: Option<ValidateConfig>,
     /// What changes of requests; inherited from `defaults` where absent, `{}` for nothing.
     #[serde(default, deserialize_with = "values::present")]
     pub request: Option<RequestConfig>,

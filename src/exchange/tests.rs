@@ -31,6 +31,7 @@ fn on(exchange: &mut Exchange, path: &str, more: &[(&str, &str)]) -> Vec<Effect>
             headers: &headers,
             route_name: None,
             may_wait: false,
+            has_body: false,
         },
         &Simulated::default(),
     )
@@ -85,6 +86,7 @@ fn a_request_without_its_pseudo_headers_is_refused() {
                 headers: &headers,
                 route_name: None,
                 may_wait: false,
+                has_body: false,
             },
             &Simulated::default(),
         );
@@ -128,8 +130,8 @@ fn trailers_lose_managed_names_only() {
     assert_eq!(
         effects,
         [
-            Effect::RemoveTrailer(b"x-user-id".to_vec()),
-            Effect::RemoveTrailer(b"x_user_roles".to_vec())
+            Effect::RemoveHeader(b"x-user-id".to_vec()),
+            Effect::RemoveHeader(b"x_user_roles".to_vec())
         ]
     );
 }
@@ -169,6 +171,7 @@ fn a_request_waits_for_keys_once_and_is_counted_once() {
         headers: &headers,
         route_name: None,
         may_wait: true,
+        has_body: false,
     };
     let world = Simulated::default();
     assert_eq!(exchange.on(event(), &world), [Effect::Wait]);

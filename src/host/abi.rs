@@ -21,6 +21,14 @@ pub(super) enum Map {
     CallResponseTrailers = 7,
 }
 
+/// Which body.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Buffer {
+    Request = 0,
+    Response = 1,
+    CallResponse = 4,
+}
+
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_get_log_level(level: *mut u32) -> u32;
@@ -34,6 +42,8 @@ unsafe extern "C" {
         value_size: usize,
     ) -> u32;
     fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize) -> u32;
+    fn proxy_get_buffer_status(buffer: u32, length: *mut usize, flags: *mut u32) -> u32;
+    fn proxy_set_buffer_bytes(buffer: u32, start: usize, length: usize, data: *const u8, size: usize) -> u32;
     fn proxy_get_buffer_bytes(buffer: u32, start: usize, length: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
@@ -120,10 +130,24 @@ pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), HostError> {
     checked(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
 }
 
-/// The beginning of the body of the answer to a call, no more than `length` bytes.
-pub(super) fn call_response_body(length: usize) -> Result<Vec<u8>, HostError> {
+/// The beginning of a body, no more than `length` bytes.
+pub(super) fn buffer(buffer: Buffer, length: usize) -> Result<Vec<u8>, HostError> {
     // SAFETY: the pointers are to live locals of `returned`.
-    returned(|data, size| unsafe { proxy_get_buffer_bytes(CALL_RESPONSE_BODY, 0, length, data, size) })
+    returned(|data, size| unsafe { proxy_get_buffer_bytes(buffer as u32, 0, length, data, size) })
+}
+
+/// Bytes of what is held of a body.
+pub(super) fn buffer_size(buffer: Buffer) -> Result<usize, HostError> {
+    let (mut length, mut flags) = (0, 0);
+    // SAFETY: both pointers are to live locals.
+    checked(unsafe { proxy_get_buffer_status(buffer as u32, &raw mut length, &raw mut flags) })?;
+    Ok(length)
+}
+
+/// Replaces the whole of a body that is held.
+pub(super) fn set_buffer(buffer: Buffer, bytes: &[u8]) -> Result<(), HostError> {
+    // SAFETY: pointer and size are those of a live slice. A length beyond the end is the whole.
+    checked(unsafe { proxy_set_buffer_bytes(buffer as u32, 0, usize::MAX, bytes.as_ptr(), bytes.len()) })
 }
 
 /// A value that all VMs share, and its CAS number; `None` where there is none.
@@ -309,4 +333,3 @@ const OK: u32 = 0;
 const MONOTONIC: u32 = 1;
 const COUNTER: u32 = 0;
 const HTTP_REQUEST: u32 = 0;
-const CALL_RESPONSE_BODY: u32 = 4;

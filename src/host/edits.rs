@@ -25,10 +25,13 @@ impl Edits {
         }
     }
 
-    /// One call for each of a few changes, one call for the whole map where there are more.
-    pub(super) fn carry_out(&self, headers: &Headers) -> Result<(), HostError> {
+    /// One call for each of a few changes, one call for the whole map where there are more. Where the map has not been
+    /// read, each is of one value.
+    pub(super) fn carry_out(&self, headers: Option<&Headers>) -> Result<(), HostError> {
         let Self { map, changes } = self;
-        if changes.len() > FEW || changes.iter().any(|(_, values)| values.len() > 1) {
+        if let Some(headers) = headers
+            && (changes.len() > FEW || changes.iter().any(|(_, values)| values.len() > 1))
+        {
             let kept = headers
                 .iter()
                 .filter(|(name, _)| !changes.iter().any(|(own, _)| own == name));
@@ -40,7 +43,7 @@ impl Edits {
         changes.iter().try_for_each(|(name, values)| match values.first() {
             Some(value) => {
                 // So that nothing hangs on how the host replaces several values by one.
-                if headers.all_bytes(name).nth(1).is_some() {
+                if headers.is_some_and(|headers| headers.all_bytes(name).nth(1).is_some()) {
                     abi::remove_header(*map, name)?;
                 }
                 abi::set_header(*map, name, value)

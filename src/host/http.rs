@@ -6,11 +6,12 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
-use super::abi::{self, HostError, Map};
+use super::abi::{self, Buffer, HostError, Map};
 use super::edits::Edits;
 use super::metrics;
 use super::waiting::{Held, WaitingRoom};
 use super::world::{Envoy, begin_callback};
+use crate::body::{Chunk, Direction};
 use crate::denial::{Denial, DenialKind};
 use crate::effect::{Effect, Reply};
 use crate::event::Event;
@@ -18,35 +19,46 @@ use crate::exchange::Exchange;
 use crate::fields::Values;
 use crate::headers::Headers;
 use crate::plan::Plan;
-use crate::policy::transform::ResponseChange;
 
-/// One request.
+/// One request, with its response.
 pub(super) struct Http {
     id: u32,
-    response: Response,
+    exchange: SharedExchange,
     plan: Option<Rc<Plan>>,
     waiting_room: Rc<WaitingRoom>,
 }
 
-/// What becomes of the response, whoever makes it. Shared with the waiting room, where a request may be decided about.
-pub(super) type Response = Rc<RefCell<ResponseEdits>>;
+/// Shared with the waiting room, where a request may be decided about. `None` before its headers.
+pub(super) type SharedExchange = Rc<RefCell<Option<Exchange>>>;
 
-#[derive(Default)]
-pub(super) struct ResponseEdits {
-    /// Last, over whatever else changes.
-    set: Vec<(&'static str, String)>,
-    change: Option<ResponseChange>,
+/// A message that effects are carried out on.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
+    map: Map,
+    body: Buffer,
+    /// Its headers, where they have been read.
+    headers: Option<&'a Headers>,
 }
 
 /// What became of effects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
-    /// The request may go on.
+    /// The message may go on.
     Continue,
-    /// It is answered.
+    /// The request is answered.
     Replied,
     /// It must be held.
     Wait,
+}
+
+impl<'a> Message<'a> {
+    /// A request with these headers.
+    pub(super) fn request(headers: &'a Headers) -> Self {
+        Self {
+            headers: Some(headers),
+            ..REQUEST
+        }
+    }
 }
 
 impl Http {
@@ -54,9 +66,53 @@ impl Http {
     pub(super) fn new(id: u32, plan: Option<Rc<Plan>>, waiting_room: Rc<WaitingRoom>) -> Self {
         Self {
             id,
-            response: Response::default(),
+            exchange: SharedExchange::default(),
             plan,
             waiting_room,
+        }
+    }
+
+    /// Tells the exchange, and does what it wants. Nothing is to be done before there is one.
+    fn tell(&self, event: Event<'_>, message: Message<'_>) -> Applied {
+        let effects = match self.exchange.borrow_mut().as_mut() {
+            Some(exchange) => exchange.on(event, &Envoy),
+            None => return Applied::Continue,
+        };
+        apply(effects, message)
+    }
+
+    fn asks(&self, question: impl FnOnce(&Exchange) -> bool) -> bool {
+        self.exchange.borrow().as_ref().is_some_and(question)
+    }
+
+    /// More of a body is there.
+    fn on_body(&self, direction: Direction, size: usize, ends: bool) -> Applied {
+        if !self.asks(|exchange| exchange.watches(direction)) {
+            return Applied::Continue;
+        }
+        begin_callback();
+        let message = of(direction);
+        let chunk = Chunk {
+            size,
+            ends,
+            read: &|| abi::buffer(message.body, size).ok(),
+        };
+        let event = match direction {
+            Direction::Request => Event::RequestBody(chunk),
+            Direction::Response => Event::ResponseBody(chunk),
+        };
+        self.tell(event, message)
+    }
+
+    /// The body has ended with the trailers that are there.
+    fn end_body(&self, direction: Direction) -> Applied {
+        let size = match self.asks(|exchange| exchange.holds(direction)) {
+            true => abi::buffer_size(of(direction).body),
+            false => Ok(0),
+        };
+        match size {
+            Ok(size) => self.on_body(direction, size, true),
+            Err(error) => failed(error),
         }
     }
 }
@@ -64,7 +120,7 @@ impl Http {
 impl Context for Http {}
 
 impl HttpContext for Http {
-    fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+    fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         begin_callback();
         let (Some(plan), Some(headers)) = (&self.plan, read(Map::RequestHeaders)) else {
             refuse("request_unreadable");
@@ -77,76 +133,82 @@ impl HttpContext for Http {
             .then(|| abi::property(&["xds", "route_name"]))
             .flatten()
             .and_then(|name| String::from_utf8(name).ok());
-        let may_wait = self.waiting_room.has_room();
+        let has_body = !end_of_stream;
         let event = Event::RequestHeaders {
             headers: &headers,
             route_name: route_name.as_deref(),
-            may_wait,
+            may_wait: self.waiting_room.has_room(),
+            has_body,
         };
-        match apply(exchange.on(event, &Envoy), &headers, &self.response) {
-            Applied::Continue => Action::Continue,
-            Applied::Replied => Action::Pause,
-            Applied::Wait => {
-                self.waiting_room.hold(
-                    self.id,
-                    Held {
-                        exchange,
-                        headers,
-                        route_name,
-                        response: Rc::clone(&self.response),
-                    },
-                );
-                Action::Pause
-            }
+        let effects = exchange.on(event, &Envoy);
+        self.exchange.replace(Some(exchange));
+        let applied = apply(effects, Message::request(&headers));
+        if applied == Applied::Wait {
+            self.waiting_room.hold(
+                self.id,
+                Held {
+                    exchange: Rc::clone(&self.exchange),
+                    headers,
+                    route_name,
+                    has_body,
+                },
+            );
         }
+        applied.action()
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        self.on_body(Direction::Request, size, end_of_stream).action()
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        let (Some(plan), Some(trailers)) = (&self.plan, read(Map::RequestTrailers)) else {
+        if self.end_body(Direction::Request) == Applied::Replied {
+            return Action::Pause;
+        }
+        let Some(trailers) = read(Map::RequestTrailers) else {
             refuse("trailers_unreadable");
             return Action::Pause;
         };
-        let event = Event::RequestTrailers { trailers: &trailers };
-        match apply(
-            Exchange::new(Rc::clone(plan)).on(event, &Envoy),
-            &trailers,
-            &self.response,
-        ) {
-            Applied::Continue => Action::Continue,
-            Applied::Replied | Applied::Wait => Action::Pause,
-        }
+        let message = Message {
+            map: Map::RequestTrailers,
+            headers: Some(&trailers),
+            ..REQUEST
+        };
+        self.tell(Event::RequestTrailers { trailers: &trailers }, message)
+            .action()
     }
 
-    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        let ResponseEdits { set, change } = self.response.take();
-        let Some(change) = change else {
-            for (name, value) in set {
-                // What is left is for the client to know; nothing hangs on it.
-                if abi::set_header(Map::ResponseHeaders, name.as_bytes(), value.as_bytes()).is_err() {
-                    log::warn!("`{name}` could not be set on a response");
-                }
-            }
+    fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
+        if !self.asks(Exchange::changes_response) {
             return Action::Continue;
+        }
+        let headers = match self.asks(Exchange::needs_response_headers) {
+            true => read(Map::ResponseHeaders).map(Some),
+            false => Some(None),
         };
         // What the rules keep from clients must not pass.
-        let Some(headers) = read(Map::ResponseHeaders) else {
+        let Some(headers) = headers else {
             refuse("response_unreadable");
             return Action::Pause;
         };
-        let mut edits = Edits::new(Map::ResponseHeaders);
-        for (name, values) in change.apply(&headers) {
-            edits.set(name.into_bytes(), values);
-        }
-        for (name, value) in set {
-            edits.set(name.into(), vec![value.into_bytes()]);
-        }
-        match edits.carry_out(&headers) {
-            Ok(()) => Action::Continue,
-            Err(error) => {
-                failed(error);
-                Action::Pause
-            }
-        }
+        let none = Headers::default();
+        let event = Event::ResponseHeaders {
+            headers: headers.as_ref().unwrap_or(&none),
+            has_body: !end_of_stream,
+        };
+        let message = Message {
+            headers: headers.as_ref(),
+            ..RESPONSE
+        };
+        self.tell(event, message).action()
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        self.on_body(Direction::Response, size, end_of_stream).action()
+    }
+
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        self.end_body(Direction::Response).action()
     }
 }
 
@@ -162,61 +224,68 @@ pub(super) fn read(map: Map) -> Option<Headers> {
     abi::header_map(map).ok().and_then(|bytes| Headers::decode(bytes).ok())
 }
 
-/// Carries effects out on a request whose headers are these. If one fails, the request is in a state that nobody
-/// decided about: it is refused.
-pub(super) fn apply(effects: Vec<Effect>, headers: &Headers, response: &Response) -> Applied {
-    let mut edits = Edits::new(Map::RequestHeaders);
+/// Carries effects out. If one fails, the message is in a state that nobody decided about: the request is refused.
+pub(super) fn apply(effects: Vec<Effect>, message: Message<'_>) -> Applied {
+    let mut edits = Edits::new(message.map);
     for effect in effects {
-        let done = match effect {
-            Effect::RemoveHeader(name) => {
-                edits.set(name, Values::new());
-                Ok(())
+        match effect {
+            Effect::RemoveHeader(name) => edits.set(name, Values::new()),
+            Effect::SetHeader(name, value) => edits.set(name.into_bytes(), vec![value]),
+            Effect::SetHeaders(name, values) => edits.set(name.into_bytes(), values),
+            Effect::SetBody(bytes) => {
+                if let Err(error) = abi::set_buffer(message.body, &bytes) {
+                    return failed(error);
+                }
             }
-            Effect::SetHeader(name, value) => {
-                edits.set(name.into_bytes(), vec![value]);
-                Ok(())
-            }
-            Effect::SetHeaders(name, values) => {
-                edits.set(name.into_bytes(), values);
-                Ok(())
-            }
-            Effect::ChangeResponse(change) => {
-                response.borrow_mut().change = Some(change);
-                Ok(())
-            }
-            Effect::SetResponseHeader(name, value) => {
-                response.borrow_mut().set.push((name, value));
-                Ok(())
-            }
-            Effect::RemoveTrailer(name) => abi::remove_header(Map::RequestTrailers, &name),
-            Effect::Count(name) => {
-                metrics::count(name);
-                Ok(())
-            }
+            Effect::Count(name) => metrics::count(name),
             Effect::Log(level, message) => {
                 if level <= log::max_level() {
                     abi::log(level, &message);
                 }
-                Ok(())
             }
-            Effect::Wait => return Applied::Wait,
+            Effect::Wait | Effect::Hold => return Applied::Wait,
             Effect::Reply(reply) => {
                 // For whoever logs the request. The refusal does not hang on it.
-                if edits.carry_out(headers).is_err() {
+                if edits.carry_out(message.headers).is_err() {
                     log::warn!("the headers of a refused request could not be changed");
                 }
                 return send(&reply);
             }
-        };
-        if let Err(error) = done {
-            return failed(error);
         }
     }
-    match edits.carry_out(headers) {
+    match edits.carry_out(message.headers) {
         Ok(()) => Applied::Continue,
         Err(error) => failed(error),
     }
 }
+
+impl Applied {
+    fn action(self) -> Action {
+        match self {
+            Self::Continue => Action::Continue,
+            Self::Replied | Self::Wait => Action::Pause,
+        }
+    }
+}
+
+fn of(direction: Direction) -> Message<'static> {
+    match direction {
+        Direction::Request => REQUEST,
+        Direction::Response => RESPONSE,
+    }
+}
+
+const REQUEST: Message<'static> = Message {
+    map: Map::RequestHeaders,
+    body: Buffer::Request,
+    headers: None,
+};
+
+const RESPONSE: Message<'static> = Message {
+    map: Map::ResponseHeaders,
+    body: Buffer::Response,
+    headers: None,
+};
 
 fn failed(HostError(status): HostError) -> Applied {
     log::error!("a host call failed with status {status}; the request is refused");

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use super::abi::{self, Map};
+use super::abi::{self, Buffer, Map};
 use super::http::{Http, read};
 use super::metrics;
 use super::waiting::{FAST_TICK, WaitingRoom};
@@ -84,7 +84,8 @@ impl Context for Root {
             return;
         };
         // One byte too many is enough to tell that it is too large.
-        let body = abi::call_response_body(body_size.min(call.max_body.saturating_add(1))).unwrap_or_default();
+        let body =
+            abi::buffer(Buffer::CallResponse, body_size.min(call.max_body.saturating_add(1))).unwrap_or_default();
         let answer = Answer {
             headers: read(Map::CallResponseHeaders).unwrap_or_default(),
             trailers: (trailers > 0)

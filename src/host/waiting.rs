@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::abi;
-use super::http::{Applied, Response, apply};
+use super::http::{Applied, Message, SharedExchange, apply};
 use super::world::{Envoy, random};
 use crate::event::Event;
-use crate::exchange::Exchange;
 use crate::headers::Headers;
 
 /// The held requests of one root context.
@@ -23,10 +22,17 @@ pub(super) struct WaitingRoom {
 
 /// A request with all that it takes to look at it again.
 pub(super) struct Held {
-    pub(super) exchange: Exchange,
+    pub(super) exchange: SharedExchange,
     pub(super) headers: Headers,
     pub(super) route_name: Option<String>,
-    pub(super) response: Response,
+    pub(super) has_body: bool,
+}
+
+impl Held {
+    fn is_ready(&self) -> bool {
+        let exchange = self.exchange.borrow();
+        exchange.as_ref().is_none_or(|exchange| exchange.is_ready(&Envoy))
+    }
 }
 
 struct Place {
@@ -89,7 +95,7 @@ impl WaitingRoom {
             let places = self.places.borrow();
             let ready = places
                 .iter()
-                .filter(|(_, place)| place.until <= now || place.held.exchange.is_ready(&Envoy));
+                .filter(|(_, place)| place.until <= now || place.held.is_ready());
             ready.map(|(&id, _)| id).collect()
         };
         for id in ready {
@@ -101,7 +107,7 @@ impl WaitingRoom {
         }
     }
 
-    fn resume(&self, id: u32, mut held: Held) {
+    fn resume(&self, id: u32, held: Held) {
         // A request that has ended has left; whatever else the host says, there is nobody to answer.
         if abi::set_effective_context(id).is_err() {
             return;
@@ -110,8 +116,13 @@ impl WaitingRoom {
             headers: &held.headers,
             route_name: held.route_name.as_deref(),
             may_wait: self.has_room(),
+            has_body: held.has_body,
         };
-        match apply(held.exchange.on(event, &Envoy), &held.headers, &held.response) {
+        let effects = match held.exchange.borrow_mut().as_mut() {
+            Some(exchange) => exchange.on(event, &Envoy),
+            None => return,
+        };
+        match apply(effects, Message::request(&held.headers)) {
             Applied::Continue => {
                 // An error says that the request has ended meanwhile.
                 let _ = abi::continue_request();

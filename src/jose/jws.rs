@@ -5,7 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use memchr::memchr_iter;
 use serde_json::{Map, Value};
 
-use super::{Algorithm, json};
+use super::Algorithm;
+use crate::json;
 
 /// A token that is well-formed; nothing in it is verified.
 #[derive(Debug)]

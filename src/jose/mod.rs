@@ -3,7 +3,6 @@
 
 pub mod algorithm;
 pub mod claims;
-pub mod json;
 pub mod jwk;
 pub mod jws;
 mod roca;

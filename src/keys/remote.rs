@@ -189,10 +189,7 @@ impl RemoteKeys {
         if schedule.version != self.version() {
             // The body is written before the version that announces it.
             let body = store.read(&self.body_key()).map(|(body, _)| body).unwrap_or_default();
-            let Some((set, _)) = crate::jose::json::parse(&body)
-                .ok()
-                .and_then(|document| keys(&document).ok())
-            else {
+            let Some((set, _)) = crate::json::parse(&body).ok().and_then(|document| keys(&document).ok()) else {
                 return;
             };
             self.known.borrow_mut().keys = Rc::new(set);

@@ -7,6 +7,7 @@ pub mod identity_headers;
 pub mod jwt;
 pub mod rate_limit;
 pub mod transform;
+pub mod validate;
 
 use std::fmt;
 use std::rc::Rc;
@@ -24,6 +25,7 @@ use identity_headers::IdentityHeaders;
 use jwt::Issuers;
 use rate_limit::{LimitRef, Limits};
 use transform::{RequestConfig, ResponseConfig};
+use validate::ValidateConfig;
 
 /// One step that a request must pass. This is the one extension point.
 pub trait Policy: fmt::Debug {
@@ -57,6 +59,8 @@ pub enum Stage {
     Authorize,
     /// Too many of theirs?
     LimitIdentity,
+    /// Is it what the upstream takes?
+    Validate,
     /// Who it is from, for the upstream.
     Forward,
     /// What else changes, there and back.
@@ -82,6 +86,8 @@ pub struct RouteContext<'a> {
     pub require: Option<&'a RequireConfig>,
     /// The limits that a request must be within.
     pub rate_limits: &'a [LimitRef],
+    /// What a request must look like.
+    pub validate: Option<&'a ValidateConfig>,
     /// What changes of the request.
     pub request: Option<&'a RequestConfig>,
     /// What changes of the response.
@@ -111,6 +117,7 @@ pub const REGISTRY: &[Registration] = &[
     authenticate::REGISTRATION,
     authorize::REGISTRATION,
     rate_limit::AFTER,
+    validate::REGISTRATION,
     identity_headers::REGISTRATION,
     transform::REGISTRATION,
 ];

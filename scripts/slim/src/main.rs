@@ -12,7 +12,7 @@ use wasm_encoder::{ExportKind, ExportSection, Module, RawSection};
 use wasmparser::{ExternalKind, Parser, Payload};
 
 /// What Envoy must find: the memory, the ABI's version, and the callbacks in use.
-const KEPT: [&str; 15] = [
+const KEPT: [&str; 18] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
@@ -23,8 +23,11 @@ const KEPT: [&str; 15] = [
     "proxy_on_queue_ready",
     "proxy_on_context_create",
     "proxy_on_request_headers",
+    "proxy_on_request_body",
     "proxy_on_request_trailers",
     "proxy_on_response_headers",
+    "proxy_on_response_body",
+    "proxy_on_response_trailers",
     "proxy_on_http_call_response",
     "proxy_on_done",
     "proxy_on_delete",

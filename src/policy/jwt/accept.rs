@@ -5,7 +5,8 @@ use std::rc::Rc;
 use super::cache::{Hashed, Known, TokenCache, Verdict};
 use super::issuer::Issuer;
 use crate::credential::Source;
-use crate::jose::{Jws, json};
+use crate::jose::Jws;
+use crate::json;
 use crate::policy::authenticate::{Failure, Verified};
 use crate::world::World;
 

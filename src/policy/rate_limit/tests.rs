@@ -82,7 +82,7 @@ struct Visit {
 #[derive(Debug)]
 struct Seen {
     status: u16,
-    headers: Vec<(&'static str, String)>,
+    headers: Vec<(String, String)>,
     counters: Vec<String>,
 }
 
@@ -127,6 +127,7 @@ impl Gateway {
             headers: &visit.headers,
             route_name: None,
             may_wait,
+            has_body: false,
         };
         let mut seen = Seen {
             status: 200,
@@ -136,13 +137,23 @@ impl Gateway {
         for effect in visit.exchange.on(event, &self.world) {
             match effect {
                 Effect::Wait => return None,
-                Effect::SetResponseHeader(name, value) => seen.headers.push((name, value)),
                 Effect::Count(name) => seen.counters.push(name.to_string()),
                 Effect::Reply(Reply { status, headers, .. }) => {
                     seen.status = status;
-                    seen.headers.extend(headers);
+                    let headers = headers.into_iter();
+                    seen.headers
+                        .extend(headers.map(|(name, value)| (name.to_owned(), value)));
                 }
                 _ => {}
+            }
+        }
+        let told = Event::ResponseHeaders {
+            headers: &Headers::default(),
+            has_body: false,
+        };
+        for effect in visit.exchange.on(told, &self.world) {
+            if let Effect::SetHeader(name, value) = effect {
+                seen.headers.push((name, String::from_utf8(value).unwrap()));
             }
         }
         Some(seen)
@@ -258,8 +269,9 @@ fn quota_headers_come_as_they_are_wanted() {
         };
         gateway.send("GET", "/", &[]).headers
     };
-    let named = |pairs: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
-        pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+    let named = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
     };
     assert_eq!(
         told("ratelimit"),

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 
+use super::body::BodyConfig;
 use crate::config::values::{self, FieldName};
 use crate::fields::Edit;
 use crate::template::Template;
@@ -20,6 +21,8 @@ pub struct RequestConfig {
     pub query: Rules<String>,
     /// Changes of the path.
     pub path: PathConfig,
+    /// Changes of a JSON body.
+    pub body: BodyConfig,
     /// Another method.
     #[serde(deserialize_with = "values::present")]
     pub method: Option<String>,
@@ -37,6 +40,8 @@ pub struct ResponseConfig {
     pub presets: Vec<Preset>,
     /// Changes of headers. Their values are made from the request.
     pub headers: Rules<FieldName>,
+    /// Changes of a JSON body. Their values are made from the request.
+    pub body: BodyConfig,
     /// Other statuses: `404: 410`, or for a whole class `5xx: 502`. The most exact one counts.
     pub status: BTreeMap<StatusPattern, u16>,
 }
@@ -173,7 +178,11 @@ impl fmt::Display for StatusPattern {
 impl<'de> Deserialize<'de> for StatusPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
-        let text = String::deserialize(deserializer)?;
+        // Within a list, YAML makes a number of it.
+        let text = match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        };
         Self::parse(&text)
             .ok_or_else(|| D::Error::custom(format_args!("\"{text}\" is not a status such as `404` or `5xx`")))
     }
@@ -190,6 +199,6 @@ impl schemars::JsonSchema for StatusPattern {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": "^([2-5]xx|[2-5][0-9][0-9])$"})
+        schemars::json_schema!({"type": ["string", "integer"], "pattern": "^([2-5]xx|[2-5][0-9][0-9])$"})
     }
 }

@@ -1,11 +1,13 @@
 //! Changes of requests and responses, by rule. It runs last: what it makes of a request is what the upstream gets.
 
+mod body;
 mod config;
 mod target;
 
 use std::rc::Rc;
 
 use super::{Policy, Registration, RouteContext, Stage, Stop};
+use crate::body::{Body, Direction};
 use crate::config::Report;
 use crate::config::values::FieldName;
 use crate::denial::{Denial, DenialKind};
@@ -16,6 +18,8 @@ use crate::request::{Request, check_path};
 use crate::template::{Place, Scope, Source, Template};
 use crate::world::World;
 
+pub use body::BodyChange;
+use body::{BodyConfig, BodyRules};
 pub use config::{RequestConfig, ResponseConfig, Rules, StatusPattern};
 use target::{PathPattern, edit_query, strip_prefix};
 
@@ -33,6 +37,8 @@ struct Transform {
     presets: Rc<[Edit]>,
     response: Rules<FieldName>,
     statuses: Rc<[(StatusPattern, u16)]>,
+    request_body: Option<Rc<BodyRules>>,
+    response_body: Option<(Rc<[StatusPattern]>, Rc<BodyRules>)>,
 }
 
 /// Changes of a response, ready before it is there.
@@ -43,9 +49,33 @@ pub struct ResponseChange {
     edits: Vec<Edit>,
     /// The most exact ones first.
     statuses: Rc<[(StatusPattern, u16)]>,
+    /// Of responses with these statuses.
+    body: Option<(Rc<[StatusPattern]>, BodyChange)>,
 }
 
 impl ResponseChange {
+    /// Whether it changes nothing.
+    fn is_empty(&self) -> bool {
+        self.presets.is_empty() && self.edits.is_empty() && self.statuses.is_empty() && self.body.is_none()
+    }
+
+    /// Whether bodies may change.
+    pub fn has_body(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// What is to be done with the body of a response with these headers.
+    pub fn body(&self, headers: &Headers) -> Body {
+        let mut body = Body::new(Direction::Response);
+        let status = headers.first(":status").and_then(|status| status.parse().ok());
+        if let (Some((statuses, change)), Some(status)) = (&self.body, status)
+            && statuses.iter().any(|pattern| pattern.matches(status))
+        {
+            body.change(change.clone());
+        }
+        body
+    }
+
     /// The fields that change, pseudo-headers first.
     pub fn apply(&self, headers: &Headers) -> Vec<(String, Values)> {
         let status = headers.first(":status").and_then(|status| status.parse().ok());
@@ -117,9 +147,14 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
         pattern = check_request(&request, route, report);
         check_rules("headers", &request.headers, route, pattern.as_ref(), report);
         check_templates("query", &request.query, route, pattern.as_ref(), report);
+        check_body(&request.body, route, pattern.as_ref(), report);
+        if request.body.statuses.is_some() {
+            report.error_at("body.statuses", "is for responses; requests have none");
+        }
     });
     report.within("response", |report| {
         check_rules("headers", &response.headers, route, pattern.as_ref(), report);
+        check_body(&response.body, route, pattern.as_ref(), report);
         for (from, to) in &response.status {
             if !(200..=599).contains(to) || BODILESS.contains(to) {
                 report.error_at(
@@ -135,17 +170,24 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
         && request.method.is_none()
         && path.rewrite.is_none()
         && path.strip_prefix.is_none()
+        && request.body.is_empty()
+        && response.body.is_empty()
         && response.presets.is_empty()
         && response.headers.is_empty()
         && response.status.is_empty();
     (!is_empty).then(|| {
         // An exact status stands before a class in the map's own order.
         let statuses = response.status.iter().map(|(from, to)| (*from, *to)).collect();
+        let presets = response.presets.iter().flat_map(|preset| preset.edits());
+        let rules = |config: &BodyConfig| (!config.is_empty()).then(|| Rc::new(BodyRules::new(config)));
+        let of_statuses = response.body.statuses.clone().unwrap_or(vec![StatusPattern::Class(2)]);
         Box::new(Transform {
             route: route.name.to_owned(),
+            request_body: rules(&request.body),
+            response_body: rules(&response.body).map(|rules| (of_statuses.into(), rules)),
             request,
             pattern,
-            presets: response.presets.iter().flat_map(|preset| preset.edits()).collect(),
+            presets: presets.chain(response.body.varies_by()).collect(),
             response: response.headers,
             statuses,
         }) as Box<dyn Policy>
@@ -241,6 +283,17 @@ fn check_templates<Name: Ord + AsRef<str>>(
     });
 }
 
+fn check_body(body: &BodyConfig, route: &RouteContext<'_>, pattern: Option<&PathPattern>, report: &mut Report) {
+    report.within("body", |report| {
+        for (at, what) in body.mistakes() {
+            report.error_at(at, what);
+        }
+        for (at, template) in body.templates() {
+            check_template(at, template, route, pattern, report);
+        }
+    });
+}
+
 /// What a template names must be there.
 fn check_template(
     key: impl Into<String>,
@@ -281,7 +334,12 @@ impl Policy for Transform {
             presets: Rc::clone(&self.presets),
             edits: self.response.edits(Place::Header, scope),
             statuses: Rc::clone(&self.statuses),
+            body: self
+                .response_body
+                .as_ref()
+                .map(|(statuses, rules)| (Rc::clone(statuses), rules.ready(scope))),
         };
+        let body = self.request_body.as_ref().map(|rules| rules.ready(scope));
         for (name, values) in fields::apply(&headers, |name| request.now(name)) {
             request.effects.push(Effect::SetHeaders(name, values));
         }
@@ -293,9 +351,18 @@ impl Policy for Transform {
                 .effects
                 .push(Effect::SetHeader(":method".into(), method.clone().into_bytes()));
         }
-        if !response.presets.is_empty() || !response.edits.is_empty() || !response.statuses.is_empty() {
-            request.effects.push(Effect::ChangeResponse(response));
+        if let Some(change) = body {
+            request.body.change(change);
         }
+        if response.has_body() {
+            // A part of a document, or a compressed one, could not be changed.
+            let unwanted = WHOLE_AND_PLAIN.iter().filter(|name| !request.now(name).is_empty());
+            let removed: Vec<_> = unwanted
+                .map(|name| Effect::RemoveHeader(name.as_bytes().to_vec()))
+                .collect();
+            request.effects.extend(removed);
+        }
+        request.response = Some(response).filter(|response| !response.is_empty());
         Ok(())
     }
 }
@@ -338,6 +405,9 @@ fn retarget(path: Option<String>, query: &[Edit], request: &mut Request<'_>) {
             .push(Effect::SetHeader(":path".into(), target.into_bytes()));
     }
 }
+
+/// What asks for anything else than a whole, plain document.
+const WHOLE_AND_PLAIN: [&str; 3] = ["accept-encoding", "if-range", "range"];
 
 /// Statuses of responses without a body.
 const BODILESS: [u16; 3] = [204, 205, 304];

@@ -25,8 +25,8 @@ fn plan(rule: Value) -> Result<Rc<Plan>, String> {
     })
 }
 
-/// What the upstream gets of these headers, or the code of the refusal; and what becomes of the response.
-fn send(rule: Value, path: &str, more: &[(&str, &str)]) -> (Result<Vec<String>, String>, Option<Effect>) {
+/// What the upstream gets of these headers, or the code of the refusal; and the exchange, for the response.
+fn send(rule: Value, path: &str, more: &[(&str, &str)]) -> (Result<Vec<String>, String>, Exchange) {
     let target = [(":method", "GET"), (":authority", "h"), (":path", path)];
     let pairs: Vec<_> = target.iter().chain(more).copied().collect();
     let headers: Headers = pairs.iter().copied().collect();
@@ -34,17 +34,14 @@ fn send(rule: Value, path: &str, more: &[(&str, &str)]) -> (Result<Vec<String>, 
         headers: &headers,
         route_name: None,
         may_wait: false,
+        has_body: false,
     };
-    let effects = Exchange::new(plan(rule).unwrap()).on(event, &Simulated::default());
+    let mut exchange = Exchange::new(plan(rule).unwrap());
+    let effects = exchange.on(event, &Simulated::default());
     let mut lines: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    let mut change = None;
     for effect in effects {
         let (name, values) = match effect {
-            Effect::Reply(reply) => return (Err(reply.details), None),
-            Effect::ChangeResponse(_) => {
-                change = Some(effect);
-                continue;
-            }
+            Effect::Reply(reply) => return (Err(reply.details), exchange),
             Effect::SetHeader(name, value) => (name, vec![value]),
             Effect::SetHeaders(name, values) => (name, values),
             Effect::RemoveHeader(name) => (String::from_utf8(name).unwrap(), vec![]),
@@ -55,7 +52,7 @@ fn send(rule: Value, path: &str, more: &[(&str, &str)]) -> (Result<Vec<String>, 
         lines.extend(values.into_iter().map(value));
     }
     lines.retain(|line| line != ":authority: h");
-    (Ok(lines), change)
+    (Ok(lines), exchange)
 }
 
 fn request(rule: Value, path: &str, more: &[(&str, &str)]) -> Vec<String> {
@@ -65,13 +62,17 @@ fn request(rule: Value, path: &str, more: &[(&str, &str)]) -> Vec<String> {
 
 /// The response's headers after the rule.
 fn response(rule: Value, fields: &[(&str, &str)]) -> Vec<String> {
-    let (_, change) = send(json!({"response": rule}), "/a?q=1", &[]);
+    let (_, mut exchange) = send(json!({"response": rule}), "/a?q=1", &[]);
     let headers: Headers = fields.iter().copied().collect();
-    let Some(Effect::ChangeResponse(change)) = change else {
-        return Vec::new();
+    let event = Event::ResponseHeaders {
+        headers: &headers,
+        has_body: true,
     };
-    let changed = change.apply(&headers).into_iter();
-    let lines = changed.map(|(name, values)| {
+    let changed = exchange.on(event, &Simulated::default()).into_iter();
+    let lines = changed.map(|effect| {
+        let Effect::SetHeaders(name, values) = effect else {
+            panic!("{effect:?}");
+        };
         let values: Vec<_> = values
             .into_iter()
             .map(|value| String::from_utf8(value).unwrap())
@@ -186,12 +187,12 @@ fn responses_change() {
 fn an_empty_rule_changes_nothing() {
     let empty = json!({"request": {"headers": {}, "query": {}, "path": {}}, "response": {"headers": {}, "status": {}}});
     let sent = [("x-a", "1"), ("x-a", "1")];
-    let (upstream, change) = send(empty, "/a?&=%%41", &sent);
+    let (upstream, exchange) = send(empty, "/a?&=%%41", &sent);
     assert_eq!(
         upstream.unwrap(),
         [":method: GET", ":path: /a?&=%%41", "x-a: 1", "x-a: 1"]
     );
-    assert_eq!(change, None);
+    assert!(!exchange.changes_response());
 }
 
 #[test]
@@ -262,8 +263,8 @@ fn each_mistake_says_where_it_is() {
             "\"6xx\" is not a status such as",
         ),
         (
-            json!({"request": {"body": {}}}),
-            "routes[0].request.body: unknown field `body`",
+            json!({"request": {"bodies": {}}}),
+            "routes[0].request.bodies: unknown field `bodies`",
         ),
     ] {
         let found = plan(rule.clone()).map(|_| ()).unwrap_err();

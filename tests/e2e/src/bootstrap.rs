@@ -40,6 +40,8 @@ pub struct Bare {
     pub clusters: Vec<(&'static str, SocketAddr)>,
     /// The same for what speaks HTTP/2.
     pub http2_clusters: Vec<(&'static str, SocketAddr)>,
+    /// Filters between the plugin and the router.
+    pub filters: Vec<Value>,
     /// Further listeners, to compare with: [`listener`] makes them.
     pub listeners: Vec<Value>,
     /// Envoy's routes; to the upstream where absent.
@@ -76,6 +78,7 @@ impl Bare {
             upstream: upstream.address,
             clusters: Vec::new(),
             http2_clusters: Vec::new(),
+            filters: Vec::new(),
             listeners: Vec::new(),
             routes: None,
             host_environment: Vec::new(),
@@ -95,7 +98,8 @@ impl Bare {
             .collect();
         routes.push(to_upstream());
         let routes = self.routes.clone().unwrap_or(routes);
-        let mut gateway = listener("gateway", vec![self.filter()], routes);
+        let filters = [self.filter()].into_iter().chain(self.filters.iter().cloned());
+        let mut gateway = listener("gateway", filters.collect(), routes);
         if let Some((path, format)) = &self.access_log {
             gateway["filter_chains"][0]["filters"][0]["typed_config"]["access_log"] = json!([{
                 "name": "envoy.access_loggers.file",
@@ -273,6 +277,17 @@ pub fn api_key_auth(keys: &[&str]) -> Value {
             "credentials": credentials,
             "key_sources": [{"header": "x-api-key"}],
             "forwarding": {"header": "x-user-id", "hide_credentials": true},
+        },
+    })
+}
+
+/// Envoy's own filter that holds a request until all of it is there, its headers too.
+pub fn buffer(max_request_bytes: u32) -> Value {
+    json!({
+        "name": "envoy.filters.http.buffer",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer",
+            "max_request_bytes": max_request_bytes,
         },
     })
 }

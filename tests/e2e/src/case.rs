@@ -42,7 +42,10 @@ pub struct Case {
     /// Further headers in order, as `name: value`, in the same encoding.
     #[serde(default)]
     pub headers: Vec<String>,
-    /// What the upstream answers with besides its own, as `name: value` or `:status: 404`.
+    /// The request's body.
+    #[serde(default)]
+    pub body: String,
+    /// What the upstream answers with besides its own, as `name: value`, `:status: 404` or `:body: text`.
     #[serde(default)]
     pub respond: Vec<String>,
     /// A token. It goes into `Authorization: Bearer` unless `{token}` stands elsewhere.
@@ -76,6 +79,15 @@ pub struct Expect {
     /// The method at the upstream.
     #[serde(default)]
     pub upstream_method: Option<String>,
+    /// The body at the upstream, byte for byte.
+    #[serde(default)]
+    pub upstream_body: Option<String>,
+    /// The body of the answer, byte for byte.
+    #[serde(default)]
+    pub body: Option<String>,
+    /// What a refusal says is wrong, as its `errors` have it.
+    #[serde(default)]
+    pub errors: Option<Value>,
     /// Why Envoy itself answers before the plugin is asked; the status then holds through Envoy only.
     #[serde(default)]
     pub by_envoy: Option<String>,

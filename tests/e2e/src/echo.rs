@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::case::{RESPOND, responded};
-use crate::raw::from_latin1;
+use crate::raw::{from_latin1, latin1};
 
 /// A server on a port of its own, until the process ends.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub struct Seen {
     pub trailers: Vec<(String, String)>,
     /// How long the body was.
     pub body_size: usize,
+    /// The body as UTF-8, if it is short.
+    pub body: String,
 }
 
 impl Echo {
@@ -84,23 +86,41 @@ async fn answer(State(echo): State<Echo>, request: Request) -> Response {
             .map(|(name, value)| (name.as_str().to_owned(), from_latin1(value.as_bytes())));
         pairs.collect::<Vec<_>>()
     };
+    let trailers = body
+        .as_ref()
+        .and_then(|body| body.trailers())
+        .map(pairs)
+        .unwrap_or_default();
+    let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
     let seen = Seen {
         service: echo.name.clone(),
         method: parts.method.to_string(),
         path: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
         headers: pairs(&parts.headers),
-        trailers: body
-            .as_ref()
-            .and_then(|body| body.trailers())
-            .map(pairs)
+        trailers,
+        body_size: bytes.len(),
+        body: Some(String::from_utf8_lossy(&bytes).into_owned())
+            .filter(|text| text.len() < MOST_SHOWN)
             .unwrap_or_default(),
-        body_size: body.map(|body| body.to_bytes().len()).unwrap_or_default(),
     };
-    let text = serde_json::to_string(&seen).expect("JSON");
+    let told = seen
+        .all(RESPOND)
+        .into_iter()
+        .map(responded)
+        .find(|(name, _)| *name == ":body");
+    let text = match told {
+        Some((_, text)) => latin1(text),
+        None => serde_json::to_vec(&seen).expect("JSON"),
+    };
     let mut response = ([(http::header::CONTENT_TYPE, "application/json")], text).into_response();
     for line in seen.all(RESPOND) {
         match responded(line) {
             (":status", status) => *response.status_mut() = status.parse().expect("a status"),
+            (":body", _) => {}
+            ("content-type", value) => {
+                let value = value.parse().expect("a value");
+                response.headers_mut().insert(http::header::CONTENT_TYPE, value);
+            }
             (name, value) => {
                 let name: http::HeaderName = name.parse().expect("a name");
                 response.headers_mut().append(name, value.parse().expect("a value"));
@@ -110,6 +130,9 @@ async fn answer(State(echo): State<Echo>, request: Request) -> Response {
     echo.seen.lock().expect("not poisoned").push(seen);
     response
 }
+
+/// Bytes; the answer tells of the whole request.
+const MOST_SHOWN: usize = 64 * 1024;
 
 /// The one runtime of this process.
 pub fn runtime() -> &'static Runtime {

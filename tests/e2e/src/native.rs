@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use tollgate::body::{Chunk, Direction};
 use tollgate::config::{Environment, decode};
 use tollgate::effect::{Effect, Reply};
 use tollgate::event::Event;
@@ -50,15 +51,140 @@ pub fn run(plan: &Rc<Plan>, case: &Case) -> Vec<String> {
         headers: &map,
         route_name,
         may_wait: false,
+        has_body: !case.body.is_empty(),
     };
     // Without cryptography of its own: the core verifies every signature itself.
     let world = Simulated::default();
     world.now.set(now() * 1000);
     plan.prepare([7; 16], &world.store);
-    let effects = Exchange::new(Rc::clone(plan)).on(event, &world);
-    match effects.last() {
-        Some(Effect::Reply(reply)) => refused(case, reply, &effects),
-        _ => passed(case, headers, &effects),
+    let mut run = Run {
+        exchange: Exchange::new(Rc::clone(plan)),
+        world,
+    };
+    let mut request = Message {
+        headers,
+        body: case.body.clone().into_bytes(),
+    };
+    match run.request(event, &mut request) {
+        Some((reply, effects)) => refused(case, &reply, &effects),
+        None if case.expect.code.is_some() => match run.response(&mut told(case)) {
+            Some((reply, effects)) => refused(case, &reply, &effects),
+            None => vec![format!("passes instead of {}", case.expect.status)],
+        },
+        None => {
+            let mut response = told(case);
+            match run.response(&mut response) {
+                Some((reply, _)) => vec![format!("is refused: {reply:?}")],
+                None => passed(case, &request, &response),
+            }
+        }
+    }
+}
+
+/// What the upstream answers with.
+fn told(case: &Case) -> Message {
+    let mut answer = Message {
+        headers: vec![
+            (":status".to_owned(), b"200".to_vec()),
+            ("content-type".to_owned(), b"application/json".to_vec()),
+        ],
+        body: Vec::new(),
+    };
+    for (name, value) in case.respond.iter().map(|line| responded(line)) {
+        match name {
+            ":body" => answer.body = latin1(value),
+            ":status" | "content-type" => answer.set(name, &[latin1(value)]),
+            _ => answer.headers.push((name.to_owned(), latin1(value))),
+        }
+    }
+    answer
+}
+
+/// A request or a response on its way.
+struct Message {
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+impl Message {
+    fn set(&mut self, name: &str, values: &[Vec<u8>]) {
+        self.headers.retain(|(key, _)| key != name);
+        self.headers
+            .extend(values.iter().map(|value| (name.to_owned(), value.clone())));
+    }
+
+    fn all(&self, name: &str) -> Option<String> {
+        let matching = self.headers.iter().filter(|(key, _)| key == name);
+        let texts: Vec<_> = matching.map(|(_, value)| from_latin1(value)).collect();
+        joined(texts.iter().map(String::as_str))
+    }
+
+    /// The reply among the effects, with all of them.
+    fn apply(&mut self, effects: Vec<Effect>) -> Option<(Reply, Vec<Effect>)> {
+        for effect in &effects {
+            match effect {
+                Effect::RemoveHeader(name) => self.headers.retain(|(key, _)| key.as_bytes() != name),
+                Effect::SetHeader(name, value) => self.set(name, std::slice::from_ref(value)),
+                Effect::SetHeaders(name, values) => self.set(name, values),
+                Effect::SetBody(bytes) => self.body.clone_from(bytes),
+                Effect::Reply(reply) => return Some((reply.clone(), effects)),
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// One exchange; its steps end with a reply.
+struct Run {
+    exchange: Exchange,
+    world: Simulated,
+}
+
+impl Run {
+    fn request(&mut self, event: Event<'_>, request: &mut Message) -> Option<(Reply, Vec<Effect>)> {
+        let replied = request.apply(self.exchange.on(event, &self.world));
+        replied.or_else(|| self.body(Direction::Request, request))
+    }
+
+    fn response(&mut self, response: &mut Message) -> Option<(Reply, Vec<Effect>)> {
+        let headers: Headers = response.headers.iter().map(|(name, value)| (name, value)).collect();
+        let event = Event::ResponseHeaders {
+            headers: &headers,
+            has_body: !response.body.is_empty(),
+        };
+        let replied = response.apply(self.exchange.on(event, &self.world));
+        replied.or_else(|| self.body(Direction::Response, response))
+    }
+
+    /// In two pieces, as a network might bring it.
+    fn body(&mut self, direction: Direction, message: &mut Message) -> Option<(Reply, Vec<Effect>)> {
+        let whole = message.body.clone();
+        let half = whole.len() / 2;
+        for (end, ends) in [(half, false), (whole.len(), true)] {
+            if whole.is_empty() || !self.exchange.watches(direction) {
+                return None;
+            }
+            let from = if self.exchange.holds(direction) || !ends {
+                0
+            } else {
+                half
+            };
+            let chunk = Chunk {
+                size: end - from,
+                ends,
+                read: &|| Some(whole[from..end].to_vec()),
+            };
+            let event = match direction {
+                Direction::Request => Event::RequestBody(chunk),
+                Direction::Response => Event::ResponseBody(chunk),
+            };
+            let replied = message.apply(self.exchange.on(event, &self.world));
+            if replied.is_some() {
+                return replied;
+            }
+        }
+        None
     }
 }
 
@@ -85,6 +211,9 @@ fn refused(case: &Case, reply: &Reply, effects: &[Effect]) -> Vec<String> {
             .map(|(_, value)| value.as_str());
         compare(name, expected.as_deref().unwrap_or("absent"), found.unwrap_or("absent"));
     }
+    if let Some(expected) = &expect.errors {
+        compare("the errors", &expected.to_string(), &body["errors"].to_string());
+    }
     if let Some(reason) = &expect.reason {
         let logged = effects.iter().find_map(|effect| match effect {
             Effect::Log(_, message) => Some(message.as_str()),
@@ -96,69 +225,26 @@ fn refused(case: &Case, reply: &Reply, effects: &[Effect]) -> Vec<String> {
     differences
 }
 
-fn passed(case: &Case, mut headers: Vec<(String, Vec<u8>)>, effects: &[Effect]) -> Vec<String> {
+fn passed(case: &Case, request: &Message, response: &Message) -> Vec<String> {
     let mut differences = Vec::new();
-    if case.expect.code.is_some() {
-        return vec![format!("passes instead of {}", case.expect.status)];
-    }
-    let answer = case.respond.iter().map(|line| responded(line));
-    let answer = answer.map(|(name, value)| (name.to_owned(), latin1(value)));
-    let mut answer: Vec<_> = [(":status".to_owned(), b"200".to_vec())]
-        .into_iter()
-        .chain(answer)
-        .collect();
-    if answer.iter().filter(|(name, _)| name == ":status").count() > 1 {
-        answer.remove(0);
-    }
-    let set = |fields: &mut Vec<(String, Vec<u8>)>, name: &str, values: &[Vec<u8>]| {
-        fields.retain(|(key, _)| key != name);
-        fields.extend(values.iter().map(|value| (name.to_owned(), value.clone())));
-    };
-    let told = answer.iter().map(|(name, value)| (name, value)).collect();
-    for effect in effects {
-        match effect {
-            Effect::RemoveHeader(name) => headers.retain(|(key, _)| key.as_bytes() != name),
-            Effect::SetHeader(name, value) => set(&mut headers, name, std::slice::from_ref(value)),
-            Effect::SetHeaders(name, values) => set(&mut headers, name, values),
-            Effect::ChangeResponse(change) => {
-                for (name, values) in change.apply(&told) {
-                    set(&mut answer, &name, &values);
-                }
-            }
-            Effect::SetResponseHeader(name, value) => set(&mut answer, name, &[value.clone().into_bytes()]),
-            _ => {}
-        }
-    }
-    let all = |fields: &[(String, Vec<u8>)], name: &str| {
-        let matching = fields.iter().filter(|(key, _)| key == name);
-        let texts: Vec<_> = matching.map(|(_, value)| from_latin1(value)).collect();
-        joined(texts.iter().map(String::as_str))
-    };
-    for (name, expected) in &case.expect.upstream {
-        let found = all(&headers, name);
+    let expect = &case.expect;
+    let upstream = expect.upstream.iter();
+    let upstream = upstream.map(|(name, expected)| ("the upstream's", name, expected, request.all(name)));
+    let answer = expect.headers.iter();
+    let answer = answer.map(|(name, expected)| ("the response's", name, expected, response.all(name)));
+    for (whose, name, expected, found) in upstream.chain(answer) {
         if found != *expected {
-            differences.push(format!("the upstream's {name} is {found:?} instead of {expected:?}"));
+            differences.push(format!("{whose} {name} is {found:?} instead of {expected:?}"));
         }
     }
-    for (name, expected) in &case.expect.headers {
-        let found = all(&answer, name);
-        if found != *expected {
-            differences.push(format!("the response's {name} is {found:?} instead of {expected:?}"));
-        }
-    }
-    let status = case.expect.status.to_string();
+    let status = Some(expect.status.to_string());
+    let text = |bytes: &[u8]| Some(String::from_utf8_lossy(bytes).into_owned());
     for (what, expected, found) in [
-        (
-            "the upstream's path",
-            &case.expect.upstream_path,
-            all(&headers, ":path"),
-        ),
-        (
-            "the upstream's method",
-            &case.expect.upstream_method,
-            all(&headers, ":method"),
-        ),
-        ("the status", &Some(status), all(&answer, ":status")),
+        ("the upstream's path", &expect.upstream_path, request.all(":path")),
+        ("the upstream's method", &expect.upstream_method, request.all(":method")),
+        ("the upstream's body", &expect.upstream_body, text(&request.body)),
+        ("the body", &expect.body, text(&response.body)),
+        ("the status", &status, response.all(":status")),
     ] {
         if expected.is_some() && found != *expected {
             differences.push(format!("{what} is {found:?} instead of {expected:?}"));

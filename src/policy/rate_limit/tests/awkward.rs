@@ -101,6 +101,7 @@ fn who_loses_the_race_for_a_slot_is_refused_and_counted() {
         headers: &headers,
         route_name: None,
         may_wait: false,
+        has_body: false,
     };
     let effects = Exchange::new(plan).on(event, &Contended(Simulated::default()));
     assert!(

@@ -1,6 +1,6 @@
 //! The case files through a real Envoy: the shell translates every event and effect.
 
-use tollgate_e2e::bootstrap::Bare;
+use tollgate_e2e::bootstrap::{Bare, buffer};
 use tollgate_e2e::case::{Case, CaseFile};
 use tollgate_e2e::echo::{Echo, Seen};
 use tollgate_e2e::envoy::Envoy;
@@ -13,9 +13,12 @@ fn every_case_holds_through_envoy() {
     for (path, file) in CaseFile::all() {
         let name = path.file_stem().unwrap_or_default().display().to_string();
         let echo = Echo::start("upstream");
+        let has_bodies = file.requests.iter().any(|case| !case.body.is_empty());
         let gateway = Bare {
             environment: file.environment.clone(),
             route_names: file.route_names(),
+            // So that a request whose body is refused does not reach the upstream with its headers.
+            filters: if has_bodies { vec![buffer(1 << 20)] } else { vec![] },
             ..Bare::new(file.config.clone(), &echo)
         };
         let envoy = Envoy::start(&gateway.bootstrap());
@@ -54,7 +57,8 @@ fn run(envoy: &Envoy, echo: &Echo, case: &Case) -> Vec<String> {
                 .map(|(name, value)| (name.as_str(), value.as_str())),
         )
         .collect();
-    let response = envoy.send(&request(&prepared.method, &prepared.path, &headers, b""));
+    let body = case.body.as_bytes();
+    let response = envoy.send(&request(&prepared.method, &prepared.path, &headers, body));
     let seen = echo.take();
     let expect = &case.expect;
     let mut differences = Vec::new();
@@ -71,6 +75,19 @@ fn run(envoy: &Envoy, echo: &Echo, case: &Case) -> Vec<String> {
         if found != *expected {
             differences.push(format!("{name} is {found:?} instead of {expected:?}"));
         }
+    }
+    if let Some(expected) = &expect.body
+        && *expected != response.text()
+    {
+        differences.push(format!("the body is {} instead of {expected}", response.text()));
+    }
+    if let Some(expected) = &expect.errors
+        && *expected != response.json()["errors"]
+    {
+        differences.push(format!(
+            "the errors are {} instead of {expected}",
+            response.json()["errors"]
+        ));
     }
     if let Some(code) = &expect.code {
         differences.extend(refusal(code, &response));
@@ -108,6 +125,11 @@ fn arrival(case: &Case, seen: &Seen) -> Vec<String> {
         && *path != seen.path
     {
         differences.push(format!("the upstream's path is {:?} instead of {path:?}", seen.path));
+    }
+    if let Some(body) = &case.expect.upstream_body
+        && *body != seen.body
+    {
+        differences.push(format!("the upstream's body is {} instead of {body}", seen.body));
     }
     if let Some(method) = &case.expect.upstream_method
         && *method != seen.method

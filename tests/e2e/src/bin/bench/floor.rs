@@ -37,6 +37,7 @@ fn check(config: &Value, token: &str) -> Vec<u8> {
         headers: &headers,
         route_name: None,
         may_wait: false,
+        has_body: false,
     };
     Exchange::new(Rc::new(plan)).on(event, &recorder);
     recorder.asked.take().expect("a signature to verify").encode_to_vec()

@@ -1,0 +1,257 @@
+//! One message's body: held until it is whole where something looks at it, else let through piece by piece.
+
+use std::rc::Rc;
+
+use serde::Deserialize;
+
+use crate::denial::{Denial, DenialKind};
+use crate::effect::Effect;
+use crate::headers::Headers;
+use crate::policy::transform::BodyChange;
+use crate::policy::validate::Schema;
+
+/// Which message of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To the upstream.
+    Request,
+    /// From the upstream, or from Envoy.
+    Response,
+}
+
+/// What becomes of a body that rules cannot be applied to: it is too large, compressed, or not JSON.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum OnFault {
+    /// It is refused.
+    #[default]
+    Deny,
+    /// It passes as it is, and is counted.
+    Pass,
+}
+
+/// What is to be done with a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    direction: Direction,
+    /// Bytes; more are refused.
+    limit: Option<usize>,
+    /// What it must be.
+    schema: Option<Rc<Schema>>,
+    /// What changes.
+    change: Option<BodyChange>,
+    /// Bytes that have come.
+    seen: usize,
+}
+
+/// A piece of a body, or all that is held of it.
+pub struct Chunk<'a> {
+    /// Bytes: of all that is held where the body is held, of this piece otherwise.
+    pub size: usize,
+    /// Whether nothing follows but trailers.
+    pub ends: bool,
+    /// Reads all that is held.
+    pub read: &'a dyn Fn() -> Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Chunk<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Chunk({}, {})", self.size, self.ends)
+    }
+}
+
+/// Why rules cannot be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    TooLarge,
+    Encoded,
+    NotJson,
+}
+
+impl Body {
+    /// Nothing is to be done.
+    pub const fn new(direction: Direction) -> Self {
+        Self {
+            direction,
+            limit: None,
+            schema: None,
+            change: None,
+            seen: 0,
+        }
+    }
+
+    /// More bytes are refused.
+    pub fn limit(&mut self, bytes: usize) {
+        self.limit = Some(bytes);
+    }
+
+    /// It must be JSON of this schema.
+    pub fn check(&mut self, schema: Rc<Schema>) {
+        self.schema = Some(schema);
+    }
+
+    /// It changes, if it is JSON.
+    pub fn change(&mut self, change: BodyChange) {
+        self.change = Some(change);
+    }
+
+    /// Whether something waits for the whole of it.
+    pub fn is_held(&self) -> bool {
+        self.schema.is_some() || self.change.is_some()
+    }
+
+    /// Whether it must be told of every piece.
+    pub fn is_watched(&self) -> bool {
+        self.is_held() || self.limit.is_some()
+    }
+
+    /// Looks at the message's headers, before its body: what they show cannot be done is not begun.
+    pub fn begin(&mut self, route: &str, headers: &Headers) -> Result<Vec<Effect>, Denial> {
+        let declared = headers.first("content-length").and_then(|length| length.parse().ok());
+        let declared: usize = declared.unwrap_or_default();
+        self.check_limit(declared)?;
+        if !headers.first("content-type").is_some_and(is_json) {
+            self.change = None;
+        }
+        let mut effects = Vec::new();
+        let mut encodings = headers.all("content-encoding");
+        if self.is_held()
+            && encodings.any(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity"))
+        {
+            self.fault(route, Fault::Encoded, &mut effects)?;
+        }
+        if self.change.as_ref().is_some_and(|change| declared > change.max_bytes()) {
+            self.fault(route, Fault::TooLarge, &mut effects)?;
+        }
+        if self.change.is_some() {
+            effects.extend(self.unframe(headers));
+        }
+        Ok(effects)
+    }
+
+    /// Takes a piece, or all that is held. Without [`Effect::Hold`] it goes on. `route` is the rule's name in metrics.
+    pub fn on_chunk(&mut self, route: &str, chunk: &Chunk<'_>) -> Result<Vec<Effect>, Denial> {
+        self.seen = if self.is_held() {
+            chunk.size
+        } else {
+            self.seen.saturating_add(chunk.size)
+        };
+        self.check_limit(self.seen)?;
+        let mut effects = Vec::new();
+        if self
+            .change
+            .as_ref()
+            .is_some_and(|change| self.seen > change.max_bytes())
+        {
+            self.fault(route, Fault::TooLarge, &mut effects)?;
+        }
+        if !self.is_held() {
+            return Ok(effects);
+        }
+        if !chunk.ends {
+            effects.push(Effect::Hold);
+            return Ok(effects);
+        }
+        let text = (chunk.read)().ok_or(Denial::new(DenialKind::Unavailable, "body_unreadable"))?;
+        if let Some(schema) = self.schema.take() {
+            schema.check(&text)?;
+        }
+        if let Some(change) = &self.change
+            && !text.is_empty()
+        {
+            match change.apply(&text) {
+                Ok(changed) => effects.push(Effect::SetBody(changed.into_bytes())),
+                Err(_) => self.fault(route, Fault::NotJson, &mut effects)?,
+            }
+        }
+        Ok(effects)
+    }
+
+    fn check_limit(&self, bytes: usize) -> Result<(), Denial> {
+        match self.limit {
+            Some(limit) if bytes > limit => Err(self.denial(Fault::TooLarge)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The rules cannot be applied. What checks a body is never skipped.
+    fn fault(&mut self, route: &str, fault: Fault, effects: &mut Vec<Effect>) -> Result<(), Denial> {
+        let passes = self
+            .change
+            .as_ref()
+            .is_some_and(|change| change.on_fault() == OnFault::Pass);
+        if self.schema.is_some() || !passes {
+            return Err(self.denial(fault));
+        }
+        self.change = None;
+        let direction = match self.direction {
+            Direction::Request => "request",
+            Direction::Response => "response",
+        };
+        let reason = fault.reason();
+        let name = format!("tollgate_bodies_unchanged_total;route={route};direction={direction};reason={reason};");
+        effects.push(Effect::Count(name.into()));
+        Ok(())
+    }
+
+    fn denial(&self, fault: Fault) -> Denial {
+        let kind = match (self.direction, fault) {
+            (Direction::Response, _) => DenialKind::UpstreamBodyUnusable,
+            (Direction::Request, Fault::TooLarge) => DenialKind::PayloadTooLarge,
+            (Direction::Request, Fault::Encoded) => DenialKind::UnsupportedMediaType,
+            (Direction::Request, Fault::NotJson) => DenialKind::InvalidBody,
+        };
+        Denial::new(kind, fault.reason())
+    }
+
+    /// What is no longer true of a message whose body changes.
+    fn unframe(&self, headers: &Headers) -> Vec<Effect> {
+        let stale = STALE.iter().filter(|name| headers.all(name).next().is_some());
+        let mut effects: Vec<_> = stale
+            .map(|name| Effect::RemoveHeader(name.as_bytes().to_vec()))
+            .collect();
+        // It names other bytes than those that the client gets, but still tells one version from another.
+        if self.direction == Direction::Response
+            && let Some(etag) = headers.all("etag").next()
+            && !etag.starts_with(b"W/")
+        {
+            effects.push(Effect::SetHeader("etag".into(), [b"W/", etag].concat()));
+        }
+        effects
+    }
+}
+
+impl Fault {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::TooLarge => "body_too_large",
+            Self::Encoded => "body_encoded",
+            Self::NotJson => "body_not_json",
+        }
+    }
+}
+
+/// `application/json`, and whatever is built on it (RFC 6839 section 3.1).
+pub fn is_json(content_type: &str) -> bool {
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
+}
+
+/// Of other bytes than those that are sent on.
+const STALE: [&str; 6] = [
+    "accept-ranges",
+    "content-digest",
+    "content-length",
+    "content-md5",
+    "digest",
+    "repr-digest",
+];
+
+#[cfg(test)]
+mod tests;

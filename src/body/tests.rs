@@ -1,0 +1,214 @@
+use super::*;
+use crate::policy::transform::BodyChange;
+use serde_json::json;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+fn change(on_fault: &str) -> BodyChange {
+    BodyChange::of(json!({"remove": ["a"], "max_bytes": 20, "on_fault": on_fault}))
+}
+
+fn changing(direction: Direction, on_fault: &str) -> Body {
+    let mut body = Body::new(direction);
+    body.change(change(on_fault));
+    body
+}
+
+fn checking(schema: &serde_json::Value, limit: usize) -> Body {
+    let mut body = Body::new(Direction::Request);
+    body.limit(limit);
+    body.check(Rc::new(Schema::compile(schema).unwrap()));
+    body
+}
+
+/// What becomes of a body that comes as these pieces; `Err` is the code of the refusal.
+fn run(mut body: Body, headers: &[(&str, &str)], pieces: &[&str]) -> Result<String, &'static str> {
+    let headers: Headers = headers.iter().copied().collect();
+    let code = |denial: Denial| denial.kind.refusal().code;
+    body.begin("r", &headers).map_err(code)?;
+    let (mut held, mut passed) = (String::new(), String::new());
+    for (place, piece) in pieces.iter().enumerate() {
+        held.push_str(piece);
+        if !body.is_watched() {
+            passed.push_str(&std::mem::take(&mut held));
+            continue;
+        }
+        let size = if body.is_held() { held.len() } else { piece.len() };
+        let chunk = Chunk {
+            size,
+            ends: place + 1 == pieces.len(),
+            read: &|| Some(held.as_bytes().to_vec()),
+        };
+        let effects = body.on_chunk("r", &chunk).map_err(code)?;
+        if let Some(Effect::SetBody(bytes)) = effects.iter().find(|effect| matches!(effect, Effect::SetBody(_))) {
+            held = String::from_utf8(bytes.clone()).unwrap();
+        }
+        if !effects.contains(&Effect::Hold) {
+            passed.push_str(&std::mem::take(&mut held));
+        }
+    }
+    assert_eq!(held, "", "something is held for ever");
+    Ok(passed)
+}
+
+#[test]
+fn a_json_body_is_held_and_changed() {
+    let run = |pieces: &[&str]| run(changing(Direction::Request, "deny"), &[JSON], pieces);
+    assert_eq!(run(&[r#"{"a":1,"b":2}"#]).unwrap(), r#"{"b":2}"#);
+    assert_eq!(run(&["{\"a\"", ":1,", "\"b\":2}", ""]).unwrap(), r#"{"b":2}"#);
+    assert_eq!(run(&[""]).unwrap(), "", "no body is no fault");
+}
+
+#[test]
+fn others_pass_unheld() {
+    for content_type in [
+        "text/plain",
+        "text/event-stream",
+        "application/grpc",
+        "application/jsonx",
+        "application/x-ndjson",
+        "",
+    ] {
+        let body = changing(Direction::Request, "deny");
+        let headers = [
+            ("content-type", content_type),
+            ("content-encoding", "gzip"),
+            ("content-length", "999"),
+        ];
+        let long = "x".repeat(100);
+        assert_eq!(
+            run(body, &headers, &[&long, "y"]).unwrap(),
+            format!("{long}y"),
+            "{content_type}"
+        );
+    }
+    assert_eq!(run(changing(Direction::Request, "deny"), &[], &["x"]).unwrap(), "x");
+    for content_type in [
+        "application/json; charset=utf-8",
+        "Application/JSON",
+        "application/problem+json",
+        "text/json",
+    ] {
+        let found = run(
+            changing(Direction::Request, "deny"),
+            &[("content-type", content_type)],
+            &["{\"a\":1}"],
+        );
+        assert_eq!(found.unwrap(), "{}", "{content_type}");
+    }
+}
+
+#[test]
+fn a_fault_is_refused_or_passes_as_it_is() {
+    let long = format!("{{\"a\":\"{}\"}}", "x".repeat(20));
+    let gzip = [JSON, ("content-encoding", "gzip")];
+    let declared = [JSON, ("content-length", "21")];
+    let one = &[JSON][..];
+    for (headers, pieces, fault) in [
+        (one, &[&*long][..], Fault::TooLarge),
+        (one, &["{\"a\":\"xxxxxxx", "xxxxxxxxxxxx\"}"], Fault::TooLarge),
+        (&declared, &["{}"], Fault::TooLarge),
+        (&gzip, &["{}"], Fault::Encoded),
+        (one, &["{\"a\":"], Fault::NotJson),
+    ] {
+        let run = |direction, on_fault| run(changing(direction, on_fault), headers, pieces);
+        let code = match fault {
+            Fault::TooLarge => "payload_too_large",
+            Fault::Encoded => "unsupported_media_type",
+            Fault::NotJson => "invalid_body",
+        };
+        assert_eq!(run(Direction::Request, "deny"), Err(code));
+        assert_eq!(run(Direction::Response, "deny"), Err("upstream_body_unusable"));
+        assert_eq!(run(Direction::Request, "pass").unwrap(), pieces.concat(), "{fault:?}");
+    }
+    let mut body = changing(Direction::Response, "pass");
+    let effects = body.begin("r", &gzip.into_iter().collect()).unwrap();
+    assert_eq!(
+        effects,
+        [Effect::Count(
+            "tollgate_bodies_unchanged_total;route=r;direction=response;reason=body_encoded;".into()
+        )]
+    );
+    assert_eq!(
+        run(
+            changing(Direction::Request, "deny"),
+            &[JSON, ("content-encoding", "identity")],
+            &["{\"a\":1}"]
+        )
+        .unwrap(),
+        "{}"
+    );
+}
+
+#[test]
+fn a_limit_counts_what_is_not_held() {
+    let limited = |pieces: &[&str], declared: &str| {
+        let mut body = Body::new(Direction::Request);
+        body.limit(5);
+        assert!(body.is_watched() && !body.is_held());
+        run(body, &[("content-length", declared)], pieces)
+    };
+    assert_eq!(limited(&["abc", "de"], "5").unwrap(), "abcde");
+    assert_eq!(limited(&["abc", "def"], ""), Err("payload_too_large"));
+    assert_eq!(limited(&["a"], "6"), Err("payload_too_large"));
+}
+
+#[test]
+fn what_is_checked_never_passes_unchecked() {
+    let schema = json!({"type": "object", "required": ["b"]});
+    let check = |headers: &[(&str, &str)], text: &str| {
+        let mut body = checking(&schema, 10);
+        body.change(change("pass"));
+        run(body, headers, &[text])
+    };
+    assert_eq!(check(&[JSON], r#"{"b":1}"#).unwrap(), r#"{"b":1}"#);
+    assert_eq!(check(&[JSON], "{}"), Err("validation_failed"));
+    assert_eq!(check(&[JSON], ""), Err("invalid_body"));
+    assert_eq!(check(&[JSON], "{"), Err("invalid_body"));
+    assert_eq!(check(&[JSON], r#"{"b":1,"b":2}"#), Err("payload_too_large"));
+    assert_eq!(
+        run(checking(&schema, 99), &[JSON], &[r#"{"b":1,"b":2}"#]),
+        Err("invalid_body"),
+        "which one?"
+    );
+    assert_eq!(
+        check(&[JSON, ("content-encoding", "gzip")], r#"{"b":1}"#),
+        Err("unsupported_media_type")
+    );
+    assert_eq!(
+        run(checking(&schema, 99), &[("content-type", "text/plain")], &["x"]),
+        Err("invalid_body")
+    );
+}
+
+#[test]
+fn headers_stay_true() {
+    let stale = [
+        JSON,
+        ("content-length", "9"),
+        ("etag", "\"1\""),
+        ("digest", "x"),
+        ("accept-ranges", "bytes"),
+        ("x-other", "1"),
+    ];
+    let begin = |direction| {
+        changing(direction, "deny")
+            .begin("r", &stale.into_iter().collect())
+            .unwrap()
+    };
+    let removed = ["accept-ranges", "content-length", "digest"].map(|name| Effect::RemoveHeader(name.into()));
+    assert_eq!(begin(Direction::Request), removed);
+    let weak = Effect::SetHeader("etag".into(), b"W/\"1\"".to_vec());
+    assert_eq!(begin(Direction::Response), [&removed[..], &[weak]].concat());
+    let plain = [
+        ("content-type", "text/plain"),
+        ("content-length", "9"),
+        ("etag", "\"1\""),
+    ];
+    assert_eq!(
+        changing(Direction::Response, "deny")
+            .begin("r", &plain.into_iter().collect())
+            .unwrap(),
+        []
+    );
+}

@@ -1,0 +1,11 @@
+//! JSON: read strictly where a decision hangs on it, and changed without touching what no rule names.
+
+mod mask;
+mod path;
+mod strict;
+mod tree;
+
+pub use mask::Mask;
+pub use path::{Name, Path, Segment};
+pub use strict::{MAX_DEPTH, parse};
+pub use tree::Node;

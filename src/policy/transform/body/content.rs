@@ -1,0 +1,84 @@
+//! Values that rules write into JSON bodies.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::json::Name;
+use crate::template::{Scope, Template};
+
+/// A JSON value whose strings are templates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Of one template.
+    Text(Template),
+    /// As it is.
+    Literal(String),
+    /// Of several.
+    Array(Vec<Self>),
+    /// Of several, by name.
+    Object(Vec<(Name, Self)>),
+}
+
+impl Content {
+    /// What it is made of.
+    pub fn templates(&self) -> Vec<&Template> {
+        match self {
+            Self::Text(template) => vec![template],
+            Self::Literal(_) => Vec::new(),
+            Self::Array(items) => items.iter().flat_map(Self::templates).collect(),
+            Self::Object(members) => members.iter().flat_map(|(_, value)| value.templates()).collect(),
+        }
+    }
+
+    /// As JSON; `None` where a value is missing and has no default.
+    pub fn render(&self, scope: Scope<'_>) -> Option<String> {
+        match self {
+            Self::Literal(text) => Some(text.clone()),
+            Self::Text(template) => template.json(scope),
+            Self::Array(items) => {
+                let items: Option<Vec<_>> = items.iter().map(|item| item.render(scope)).collect();
+                Some(format!("[{}]", items?.join(",")))
+            }
+            Self::Object(members) => {
+                let member = |(name, value): &(Name, Self)| Some(format!("{}:{}", name.quoted, value.render(scope)?));
+                let members: Option<Vec<_>> = members.iter().map(member).collect();
+                Some(format!("{{{}}}", members?.join(",")))
+            }
+        }
+    }
+
+    fn of(value: Value) -> Result<Self, String> {
+        Ok(match value {
+            Value::String(text) => {
+                Self::Text(Template::parse_text(&text).map_err(|error| format!("\"{text}\" {error}"))?)
+            }
+            Value::Array(items) => Self::Array(items.into_iter().map(Self::of).collect::<Result<_, _>>()?),
+            Value::Object(members) => {
+                let member = |(name, value): (String, Value)| Ok((Name::new(&name), Self::of(value)?));
+                Self::Object(members.into_iter().map(member).collect::<Result<_, String>>()?)
+            }
+            other => Self::Literal(other.to_string()),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::of(Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl schemars::JsonSchema for Content {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "JsonContent".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::Schema::from(true)
+    }
+}

@@ -1,0 +1,254 @@
+//! Changes of JSON bodies, in the order that the configuration promises.
+
+mod config;
+mod content;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::body::OnFault;
+use crate::json::{Mask, Name, Node, Path, Segment};
+use crate::template::{Scope, Template};
+
+pub(super) use config::BodyConfig;
+use config::{Kind, MAX_BYTES, Shape};
+use content::Content;
+
+/// The rules of one route's bodies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BodyRules {
+    unwrap: Option<Path>,
+    keep: Option<Mask>,
+    masks: Option<Masks>,
+    remove: Vec<Path>,
+    rename: Vec<(Path, Name)>,
+    moves: Vec<(Path, Path)>,
+    values: Vec<(Kind, Path, Content)>,
+    wrap: Option<Name>,
+    max_bytes: usize,
+    on_fault: OnFault,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Masks {
+    by: Template,
+    /// `None` keeps all.
+    shapes: BTreeMap<String, Option<Rc<Mask>>>,
+    default: String,
+}
+
+/// Changes of one body, ready before it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyChange {
+    rules: Rc<BodyRules>,
+    mask: Option<Rc<Mask>>,
+    /// JSON, one for each of the rules' values; `None` where something is missing that it is made of.
+    values: Vec<Option<String>>,
+}
+
+impl BodyRules {
+    /// What a configuration means.
+    pub(super) fn new(config: &BodyConfig) -> Self {
+        let shape = |shape: &Shape| match shape {
+            Shape::All(_) => None,
+            Shape::Only(paths) => Some(Rc::new(Mask::new(paths))),
+        };
+        let values = config
+            .contents()
+            .map(|(kind, _, path, content)| (kind, path.clone(), content.clone()));
+        Self {
+            unwrap: config.unwrap.clone(),
+            keep: config.keep.as_ref().map(Mask::new),
+            masks: config.mask.as_ref().map(|config| Masks {
+                by: config.by.clone(),
+                shapes: config
+                    .shapes
+                    .iter()
+                    .map(|(name, own)| (name.clone(), shape(own)))
+                    .collect(),
+                default: config.default.clone(),
+            }),
+            remove: config.remove.clone(),
+            rename: config
+                .rename
+                .iter()
+                .map(|(path, name)| (path.clone(), Name::new(name)))
+                .collect(),
+            moves: config
+                .r#move
+                .iter()
+                .map(|(from, to)| (from.clone(), to.clone()))
+                .collect(),
+            values: values.collect(),
+            wrap: config.wrap.as_deref().map(Name::new),
+            max_bytes: usize::try_from(config.max_bytes.unwrap_or(MAX_BYTES)).unwrap_or(usize::MAX),
+            on_fault: config.on_fault,
+        }
+    }
+
+    /// With the values that this request gives.
+    pub(super) fn ready(self: &Rc<Self>, scope: Scope<'_>) -> BodyChange {
+        BodyChange {
+            rules: Rc::clone(self),
+            mask: self.masks.as_ref().and_then(|masks| masks.of(scope)),
+            values: self
+                .values
+                .iter()
+                .map(|(_, _, content)| content.render(scope))
+                .collect(),
+        }
+    }
+}
+
+impl Masks {
+    fn of(&self, scope: Scope<'_>) -> Option<Rc<Mask>> {
+        let name = self.by.text(scope);
+        let shape = name.and_then(|name| self.shapes.get(&name));
+        shape.or_else(|| self.shapes.get(&self.default)).cloned().flatten()
+    }
+}
+
+impl BodyChange {
+    /// Made of a configuration that takes nothing from a request.
+    #[cfg(test)]
+    pub(crate) fn of(config: serde_json::Value) -> Self {
+        let config: BodyConfig = serde_json::from_value(config).unwrap_or_default();
+        Self {
+            rules: Rc::new(BodyRules::new(&config)),
+            mask: None,
+            values: Vec::new(),
+        }
+    }
+
+    /// Bytes that are held at most.
+    pub fn max_bytes(&self) -> usize {
+        self.rules.max_bytes
+    }
+
+    /// What becomes of a body that it cannot be applied to.
+    pub fn on_fault(&self) -> OnFault {
+        self.rules.on_fault
+    }
+
+    /// The body after the changes. An error where it is not JSON.
+    pub fn apply(&self, text: &[u8]) -> Result<String, serde_json::Error> {
+        let Self { rules, mask, values } = self;
+        let mut document = Node::parse(text)?;
+        if let Some(path) = &rules.unwrap {
+            let mut inner = None;
+            document.visit(path.segments(), &mut |value| {
+                inner.get_or_insert_with(|| std::mem::replace(value, NULL));
+            });
+            document = inner.unwrap_or(document);
+        }
+        for mask in rules.keep.iter().chain(mask.as_deref()) {
+            if !mask.apply(&mut document) {
+                document = NULL;
+            }
+        }
+        for path in &rules.remove {
+            remove(&mut document, path);
+        }
+        for (path, name) in &rules.rename {
+            rename(&mut document, path, name);
+        }
+        for (from, to) in &rules.moves {
+            relocate(&mut document, from, to);
+        }
+        for ((kind, path, _), value) in rules.values.iter().zip(values) {
+            if let Some(value) = value {
+                write(&mut document, *kind, path, value);
+            }
+        }
+        if let Some(name) = &rules.wrap {
+            document = Node::object(name, document);
+        }
+        Ok(document.to_string())
+    }
+}
+
+fn remove<'a>(document: &mut Node<'a>, path: &'a Path) {
+    let Some((parent, last)) = path.split_last() else {
+        return;
+    };
+    document.visit(parent, &mut |value| match last {
+        Segment::Items => value.items().into_iter().for_each(Vec::clear),
+        Segment::Member(name) => drop(value.take(&name.plain)),
+    });
+}
+
+fn rename<'a>(document: &mut Node<'a>, path: &'a Path, new: &'a Name) {
+    let Some((parent, Segment::Member(old))) = path.split_last() else {
+        return;
+    };
+    document.visit(parent, &mut |value| {
+        if old != new && value.has(&old.plain) {
+            drop(value.take(&new.plain));
+            for member in value.members().into_iter().flatten() {
+                if member.is_named(&old.plain) {
+                    member.rename(new);
+                }
+            }
+        }
+    });
+}
+
+fn relocate<'a>(document: &mut Node<'a>, from: &'a Path, to: &'a Path) {
+    let ((items, from), (_, to)) = (from.split_items(), to.split_items());
+    document.visit(items, &mut |value| {
+        let Some((Segment::Member(name), parent)) = from.split_last() else {
+            return;
+        };
+        let mut taken = None;
+        value.visit(parent, &mut |holder| {
+            let own = holder.take(&name.plain);
+            taken = taken.take().or(own);
+        });
+        if let Some((Segment::Member(name), parent)) = to.split_last()
+            && taken.is_some()
+        {
+            value.reach(parent, &mut |holder| {
+                if holder.members().is_some()
+                    && let Some(taken) = taken.take()
+                {
+                    holder.put(name, taken);
+                }
+            });
+        }
+        // Something else is in the way there.
+        value.visit(parent, &mut |holder| {
+            if let Some(taken) = taken.take() {
+                holder.put(name, taken);
+            }
+        });
+    });
+}
+
+fn write<'a>(document: &mut Node<'a>, kind: Kind, path: &'a Path, text: &'a str) {
+    let text = Node::Text(text);
+    if kind == Kind::Replace {
+        return document.visit(path.segments(), &mut |value| *value = text.clone());
+    }
+    let Some((parent, Segment::Member(name))) = path.split_last() else {
+        return;
+    };
+    document.reach(parent, &mut |holder| match kind {
+        Kind::Append => match holder.member(&name.plain) {
+            None => holder.put(name, Node::Array(vec![text.clone()])),
+            Some(value) => match value.items() {
+                Some(items) => items.push(text.clone()),
+                None => {
+                    let own = std::mem::replace(value, NULL);
+                    *value = Node::Array(vec![own, text.clone()]);
+                }
+            },
+        },
+        Kind::Add if holder.has(&name.plain) => {}
+        _ => holder.put(name, text.clone()),
+    });
+}
+
+const NULL: Node<'static> = Node::Text("null");
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! JSON Schema (draft 2020-12), the part of it that APIs are described with. A keyword that is not here is refused when
+//! the configuration is read, never ignored: what a schema says is what is checked.
+
+mod check;
+mod compile;
+
+use std::collections::BTreeSet;
+
+use regex_lite::Regex;
+use serde_json::{Map, Number, Value};
+
+use crate::denial::{Denial, DenialKind, Failure};
+use crate::json;
+
+/// A schema, compiled.
+#[derive(Debug)]
+pub struct Schema {
+    /// The first one is the whole schema's; the others are what `$ref` names.
+    rules: Vec<Rule>,
+}
+
+/// What one schema says of one value. Everything is checked that is there.
+#[derive(Debug, Default)]
+struct Rule {
+    /// `false`: nothing is right.
+    never: bool,
+    types: Vec<Type>,
+    allowed: Option<Vec<Value>>,
+    reference: Option<usize>,
+    all_of: Vec<Rule>,
+    any_of: Vec<Rule>,
+    one_of: Vec<Rule>,
+    not: Option<Box<Rule>>,
+    numbers: Numbers,
+    text: Text,
+    array: Array,
+    object: Object,
+}
+
+#[derive(Debug, Default)]
+struct Numbers {
+    minimum: Option<Number>,
+    maximum: Option<Number>,
+    exclusive_minimum: Option<Number>,
+    exclusive_maximum: Option<Number>,
+    multiple_of: Option<Number>,
+}
+
+#[derive(Debug, Default)]
+struct Text {
+    min_length: Option<u64>,
+    max_length: Option<u64>,
+    pattern: Option<Regex>,
+    format: Option<Format>,
+}
+
+#[derive(Debug, Default)]
+struct Array {
+    items: Option<Box<Rule>>,
+    min_items: Option<u64>,
+    max_items: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Object {
+    properties: Vec<(String, Rule)>,
+    required: BTreeSet<String>,
+    additional: Option<Box<Rule>>,
+    min_properties: Option<u64>,
+    max_properties: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Null,
+    Boolean,
+    Integer,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    DateTime,
+    Date,
+    Ipv4,
+    Ipv6,
+    Uuid,
+}
+
+impl Schema {
+    /// Reads a schema. `Err` has every mistake with the JSON Pointer (RFC 6901) of where it is.
+    pub fn compile(schema: &Value) -> Result<Self, Vec<(String, String)>> {
+        compile::compile(schema).map(|rules| Self { rules })
+    }
+
+    /// Whether a body is JSON and as this says. A duplicate member is refused: the upstream might read the other one.
+    pub fn check(&self, body: &[u8]) -> Result<(), Denial> {
+        let invalid = |failures: Vec<Failure>| {
+            let mut denial = Denial::new(DenialKind::ValidationFailed, "schema");
+            denial.failures = failures;
+            denial
+        };
+        let value = json::parse(body).map_err(|_| Denial::new(DenialKind::InvalidBody, "body_not_json"))?;
+        let failures = check::check(&self.rules, &value, body.len());
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(invalid(failures))
+        }
+    }
+}
+
+// So that what holds one can be compared: the same schema is the same place in memory.
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Schema {}
+
+impl Type {
+    const ALL: [(&'static str, Self); 7] = [
+        ("null", Self::Null),
+        ("boolean", Self::Boolean),
+        ("integer", Self::Integer),
+        ("number", Self::Number),
+        ("string", Self::String),
+        ("array", Self::Array),
+        ("object", Self::Object),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(_, own)| *own == self)
+            .map_or("", |(name, _)| name)
+    }
+
+    fn has(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Integer, Value::Number(number)) => {
+                !number.is_f64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
+            }
+            (Self::Null, Value::Null)
+            | (Self::Boolean, Value::Bool(_))
+            | (Self::Number, Value::Number(_))
+            | (Self::String, Value::String(_))
+            | (Self::Array, Value::Array(_))
+            | (Self::Object, Value::Object(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Format {
+    const ALL: [(&'static str, Self); 5] = [
+        ("date-time", Self::DateTime),
+        ("date", Self::Date),
+        ("ipv4", Self::Ipv4),
+        ("ipv6", Self::Ipv6),
+        ("uuid", Self::Uuid),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(_, own)| *own == self)
+            .map_or("", |(name, _)| name)
+    }
+
+    fn has(self, text: &str) -> bool {
+        use time::format_description::well_known::{Iso8601, Rfc3339};
+        match self {
+            Self::DateTime => time::OffsetDateTime::parse(text, &Rfc3339).is_ok(),
+            Self::Date => text.len() == 10 && time::Date::parse(text, &Iso8601::DATE).is_ok(),
+            Self::Ipv4 => text.parse::<std::net::Ipv4Addr>().is_ok(),
+            Self::Ipv6 => text.parse::<std::net::Ipv6Addr>().is_ok(),
+            Self::Uuid => {
+                let mut places = text.bytes().enumerate();
+                let is_right = |(place, byte): (usize, u8)| match place {
+                    8 | 13 | 18 | 23 => byte == b'-',
+                    _ => byte.is_ascii_hexdigit(),
+                };
+                text.len() == 36 && places.all(is_right)
+            }
+        }
+    }
+}
+
+/// As JSON Schema compares: `1` is `1.0`.
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => {
+            one == other || one.as_f64() == other.as_f64() && one.is_f64() != other.is_f64()
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => same_members(one, other),
+        _ => one == other,
+    }
+}
+
+fn same_members(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .all(|(name, value)| other.get(name).is_some_and(|other| same(value, other)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use crate::config::{Environment, decode};
+use crate::effect::Effect;
+use crate::event::Event;
+use crate::exchange::Exchange;
+use crate::headers::Headers;
+use crate::plan::Plan;
+use crate::world::simulated::Simulated;
+
+fn plan(validate: &Value) -> Result<Rc<Plan>, String> {
+    let config =
+        json!({"version": 1, "routes": [{"match": {"path_prefix": "/"}, "public": true, "validate": validate}]});
+    let config = decode(config.to_string().as_bytes()).map_err(|error| error.to_string())?;
+    Plan::compile(&config, &Environment::new())
+        .map(Rc::new)
+        .map_err(|errors| {
+            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            errors.join("\n")
+        })
+}
+
+/// The refusal's status and body; `None` where the request passes its headers.
+fn send(validate: &Value, path: &str, more: &[(&str, &str)], has_body: bool) -> Option<(u16, Value)> {
+    let target = [(":method", "POST"), (":authority", "h"), (":path", path)];
+    let headers: Headers = target.iter().chain(more).copied().collect();
+    let event = Event::RequestHeaders {
+        headers: &headers,
+        route_name: None,
+        may_wait: false,
+        has_body,
+    };
+    let effects = Exchange::new(plan(validate).unwrap()).on(event, &Simulated::default());
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::Reply(reply) => Some((reply.status, serde_json::from_str(&reply.body).unwrap())),
+        _ => None,
+    })
+}
+
+#[test]
+fn what_must_be_there_is_named_at_once() {
+    let validate = json!({"headers": ["X-A", "x-b"], "query": ["q", "a b"], "body_required": true});
+    assert_eq!(send(&validate, "/?a+b&%71=", &[("x-a", ""), ("x-b", "1")], true), None);
+    let (status, body) = send(&validate, "/?qq=1", &[("x-b", "1")], false).unwrap();
+    assert_eq!((status, &body["code"]), (400, &json!("validation_failed")));
+    assert_eq!(
+        body["errors"],
+        json!([
+            {"detail": "is required", "header": "x-a"},
+            {"detail": "is required", "parameter": "q"},
+            {"detail": "is required", "parameter": "a b"},
+            {"detail": "is required", "pointer": "#"},
+        ])
+    );
+}
+
+#[test]
+fn content_types_are_of_a_list() {
+    let validate = json!({"content_types": ["application/json", "Text/*"]});
+    let status = |more: &[(&str, &str)]| send(&validate, "/", more, true).map(|(status, _)| status);
+    for right in ["application/json", "APPLICATION/json; charset=utf-8", "text/plain"] {
+        assert_eq!(status(&[("content-type", right)]), None, "{right}");
+    }
+    for wrong in ["application/xml", "", "text/", "application/jsonx"] {
+        assert_eq!(status(&[("content-type", wrong)]), Some(415), "{wrong}");
+    }
+    assert_eq!(status(&[]), Some(415));
+    assert_eq!(
+        status(&[("content-type", "text/plain"), ("content-type", "text/plain")]),
+        Some(415),
+        "which one?"
+    );
+    assert_eq!(send(&validate, "/", &[], false), None, "no body, no type");
+    let schema = json!({"schema": true});
+    assert_eq!(
+        send(&schema, "/", &[("content-type", "text/plain")], true).map(|(status, _)| status),
+        Some(415)
+    );
+}
+
+#[test]
+fn a_length_that_is_declared_is_not_waited_for() {
+    let validate = json!({"max_bytes": 10});
+    assert_eq!(send(&validate, "/", &[("content-length", "10")], true), None);
+    assert_eq!(
+        send(&validate, "/", &[("content-length", "11")], true).map(|(status, _)| status),
+        Some(413)
+    );
+}
+
+#[test]
+fn each_mistake_says_where_it_is() {
+    for (validate, expected) in [
+        (
+            json!({"headers": ["x-user-id"]}),
+            "routes[0].validate.headers[0]: `x-user-id` is an identity header",
+        ),
+        (json!({"headers": ["content-length"]}), "routes[0].validate.headers[0]"),
+        (
+            json!({"content_types": ["json"]}),
+            "routes[0].validate.content_types[0]: \"json\" is not a media type",
+        ),
+        (json!({"content_types": ["*/*"]}), "routes[0].validate.content_types[0]"),
+        (
+            json!({"schema": {"a": 1}}),
+            "routes[0].validate.schema: #/a is not checked",
+        ),
+        (json!({"max_bytes": -1}), "routes[0].validate.max_bytes"),
+        (json!({"body": 1}), "routes[0].validate.body: unknown field"),
+    ] {
+        let found = plan(&validate).map(|_| ()).unwrap_err();
+        assert!(found.starts_with(expected), "{validate}: {found}");
+    }
+}
