@@ -176,8 +176,8 @@ pub const RESPOND: &str = "x-respond";
 
 /// A field that the upstream answers with, and its value.
 pub fn responded(line: &str) -> (&str, &str) {
-    let at = line.get(1..).and_then(|rest| rest.find(": ")).expect("`name: value`");
-    (&line[..at + 1], &line[at + 3..])
+    let at = line.get(1..).and_then(|rest| rest.find(':')).expect("`name: value`");
+    (&line[..at + 1], line[at + 2..].trim_start())
 }
 
 /// Puts the issuer's keys where a document says `$keys`.

@@ -116,7 +116,7 @@ async fn answer(State(echo): State<Echo>, request: Request) -> Response {
     for line in seen.all(RESPOND) {
         match responded(line) {
             (":status", status) => *response.status_mut() = status.parse().expect("a status"),
-            (":body", _) => {}
+            (":body" | ":trailer", _) => {}
             ("content-type", value) => {
                 let value = value.parse().expect("a value");
                 response.headers_mut().insert(http::header::CONTENT_TYPE, value);
@@ -127,7 +127,24 @@ async fn answer(State(echo): State<Echo>, request: Request) -> Response {
             }
         }
     }
+    let trailers: http::HeaderMap = seen
+        .all(RESPOND)
+        .into_iter()
+        .map(responded)
+        .filter(|(name, _)| *name == ":trailer")
+        .map(|(_, line)| line.split_once('=').expect("`name=value`"))
+        .map(|(name, value)| {
+            (
+                name.parse::<http::HeaderName>().expect("a name"),
+                value.parse().expect("a value"),
+            )
+        })
+        .collect();
     echo.seen.lock().expect("not poisoned").push(seen);
+    if !trailers.is_empty() {
+        let with = |body: axum::body::Body| axum::body::Body::new(body.with_trailers(async { Some(Ok(trailers)) }));
+        return response.map(with);
+    }
     response
 }
 

@@ -1,14 +1,11 @@
 //! The same over HTTP/2, and what only HTTP/2 clients send.
 
-use std::net::SocketAddr;
-
-use bytes::Bytes;
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tollgate_e2e::bootstrap::{Bare, one_issuer};
-use tollgate_e2e::echo::{Echo, Seen, runtime};
+use tollgate_e2e::echo::{Echo, Seen};
 use tollgate_e2e::envoy::Envoy;
+use tollgate_e2e::http2::{Answer, send};
 use tollgate_e2e::issuer::Issuer;
 
 fn start() -> (Envoy, Echo) {
@@ -21,33 +18,17 @@ fn start() -> (Envoy, Echo) {
     (Envoy::start(&Bare::new(config, &echo).bootstrap()), echo)
 }
 
-/// One request on a connection of its own: status, headers, body.
-fn send(address: SocketAddr, request: Request<()>, trailers: Option<HeaderMap>) -> (u16, HeaderMap, Vec<u8>) {
-    runtime().block_on(async move {
-        let stream = TcpStream::connect(address).await.expect("a connection");
-        let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
-        tokio::spawn(connection);
-        let mut client = client.ready().await.expect("HTTP/2");
-        let (response, mut body) = client.send_request(request, trailers.is_none()).expect("sent");
-        if let Some(trailers) = trailers {
-            body.send_data(Bytes::from_static(b"body"), false).expect("sent");
-            body.send_trailers(trailers).expect("sent");
-        }
-        let (parts, mut body) = response.await.expect("an answer").into_parts();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = body.data().await {
-            bytes.extend_from_slice(&chunk.expect("a body"));
-        }
-        (parts.status.as_u16(), parts.headers, bytes)
-    })
-}
-
 fn get(path: &str, headers: &[(&str, &str)]) -> Request<()> {
     let request = Request::get(format!("http://gateway.example{path}"));
     let request = headers
         .iter()
         .fold(request, |request, (name, value)| request.header(*name, *value));
     request.body(()).expect("a request")
+}
+
+/// A request without a body.
+fn ask(envoy: &Envoy, path: &str, headers: &[(&str, &str)]) -> Answer {
+    send(envoy.address(), get(path, headers), &[], None).expect("an answer")
 }
 
 fn seen(body: &[u8]) -> Seen {
@@ -63,16 +44,16 @@ fn identity_is_set_once_and_forged_headers_are_gone() {
         ("x-user-id", "admin"),
         ("x_user_id", "admin"),
     ];
-    let (status, _, body) = send(envoy.address(), get("/private", &headers), None);
-    assert_eq!(status, 200);
-    let upstream = seen(&body);
+    let answer = ask(&envoy, "/private", &headers);
+    assert_eq!(answer.status, 200);
+    let upstream = seen(&answer.body);
     assert_eq!(upstream.all("x-user-id"), ["u1"]);
     assert!(
         upstream.all("x_user_id").is_empty() && upstream.all("authorization").is_empty(),
         "{upstream:?}"
     );
-    let (status, _, body) = send(envoy.address(), get("/public", &headers[1..]), None);
-    assert_eq!((status, seen(&body).all("x-user-id").len()), (200, 0));
+    let answer = ask(&envoy, "/public", &headers[1..]);
+    assert_eq!((answer.status, seen(&answer.body).all("x-user-id").len()), (200, 0));
 }
 
 #[test]
@@ -92,10 +73,10 @@ fn refusals_are_the_same() {
         ("/other", vec![("authorization", bearer.as_str())], 403, "no_policy"),
         ("/public//x", vec![], 400, "invalid_request"),
     ] {
-        let (found, headers, body) = send(envoy.address(), get(path, &headers), None);
-        let body: Value = serde_json::from_slice(&body).expect("a problem");
-        assert_eq!((found, &body["code"]), (status, &json!(code)), "{path}");
-        assert_eq!(headers.contains_key("www-authenticate"), status == 401, "{path}");
+        let answer = ask(&envoy, path, &headers);
+        let body: Value = serde_json::from_slice(&answer.body).expect("a problem");
+        assert_eq!((answer.status, &body["code"]), (status, &json!(code)), "{path}");
+        assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401, "{path}");
     }
     assert!(echo.take().is_empty());
 }
@@ -104,22 +85,12 @@ fn refusals_are_the_same() {
 fn split_cookies_are_read_together() {
     let (envoy, _echo) = start();
     let session = format!("session={}", Issuer::shared().good_token());
-    let (status, _, body) = send(
-        envoy.address(),
-        get(
-            "/private",
-            &[("cookie", "a=b"), ("cookie", &session), ("cookie", "c=d")],
-        ),
-        None,
-    );
-    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
-    assert_eq!(seen(&body).all("cookie").join("; "), "a=b; c=d");
-    let (status, _, _) = send(
-        envoy.address(),
-        get("/private", &[("cookie", &session), ("cookie", &session)]),
-        None,
-    );
-    assert_eq!(status, 400);
+    let cookies = [("cookie", "a=b"), ("cookie", session.as_str()), ("cookie", "c=d")];
+    let answer = ask(&envoy, "/private", &cookies);
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(seen(&answer.body).all("cookie").join("; "), "a=b; c=d");
+    let twice = ask(&envoy, "/private", &[("cookie", &session), ("cookie", &session)]);
+    assert_eq!(twice.status, 400);
 }
 
 #[test]
@@ -132,9 +103,9 @@ fn trailers_carry_no_identity() {
     let request = Request::post("http://gateway.example/public")
         .body(())
         .expect("a request");
-    let (status, _, body) = send(envoy.address(), request, Some(trailers));
-    assert_eq!(status, 200);
-    let upstream = seen(&body);
+    let answer = send(envoy.address(), request, &[b"body"], Some(trailers)).expect("an answer");
+    assert_eq!(answer.status, 200);
+    let upstream = seen(&answer.body);
     assert_eq!(upstream.body_size, 4);
     assert_eq!(upstream.trailers, [("x-checksum".to_owned(), "forged".to_owned())]);
     envoy.assert_no_vm_died();
