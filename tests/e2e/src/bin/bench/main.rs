@@ -7,6 +7,7 @@ mod jwt;
 mod measure;
 mod picture;
 mod ratelimit;
+mod transform;
 
 use std::env;
 use std::fs;
@@ -55,11 +56,12 @@ fn main() -> ExitCode {
 }
 
 /// What can be measured, by name.
-const GROUPS: [(&str, Group); 4] = [
+const GROUPS: [(&str, Group); 5] = [
     ("jwt", jwt::run),
     ("apikey", apikey::run),
     ("ratelimit", ratelimit::run),
     ("chain", ratelimit::whole_chain),
+    ("transform", transform::run),
 ];
 
 type Group = fn() -> Vec<Row>;

@@ -83,27 +83,38 @@ impl Connection {
         stream.set_nodelay(true).expect("a connection");
         Self {
             stream,
-            buffer: vec![0; 4096],
+            buffer: vec![0; MOST],
         }
     }
 
-    /// Sends a request and takes its answer, which must be 200; the body is short and comes with the headers.
+    /// Sends a request and takes its answer, which must be 200.
     fn ask(&mut self, message: &[u8]) {
         self.stream.write_all(message).expect("sent");
         let mut length = 0;
         loop {
             length += self.stream.read(&mut self.buffer[length..]).expect("an answer");
             let text = &self.buffer[..length];
-            if text.ends_with(b"\r\n\r\nok") {
-                assert!(text.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(text));
-                return;
-            }
             assert!(
                 text.starts_with(b"HTTP/1.1 200") && length < self.buffer.len(),
                 "{}",
                 String::from_utf8_lossy(text)
             );
+            if is_whole(text) {
+                return;
+            }
         }
+    }
+}
+
+/// Whether an answer has come to its end.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&answer[..end]);
+    match head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
+        Some(length) => length.parse() == Ok(answer.len() - end - 4),
+        None => answer.ends_with(b"\r\n0\r\n\r\n"),
     }
 }
 
@@ -115,3 +126,6 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 
 pub(crate) const ROUNDS: usize = 9;
 const CONNECTIONS: usize = 4;
+
+/// Bytes of an answer.
+const MOST: usize = 4 << 20;
