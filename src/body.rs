@@ -111,9 +111,8 @@ impl Body {
         let declared = headers.first("content-length").and_then(|length| length.parse().ok());
         let declared: usize = declared.unwrap_or_default();
         self.check_limit(declared)?;
-        if !headers.first("content-type").is_some_and(is_json) {
-            self.change = None;
-        }
+        let content_type = headers.first("content-type").unwrap_or_default();
+        self.change = self.change.take().filter(|change| change.reads(content_type));
         let mut effects = Vec::new();
         let mut encodings = headers.all("content-encoding");
         if self.is_held()
@@ -124,8 +123,10 @@ impl Body {
         if self.change.as_ref().is_some_and(|change| declared > change.max_bytes()) {
             self.fault(route, Fault::TooLarge, &mut effects)?;
         }
-        if self.change.is_some() {
+        if let Some(change) = &self.change {
             effects.extend(self.unframe(headers));
+            let content_type = change.writes().map(|media_type| media_type.as_bytes().to_vec());
+            effects.extend(content_type.map(|media_type| Effect::SetHeader("content-type".into(), media_type)));
         }
         Ok(effects)
     }
@@ -157,12 +158,10 @@ impl Body {
         if let Some(schema) = self.schema.take() {
             schema.check(&text)?;
         }
-        if let Some(change) = &self.change
-            && !text.is_empty()
-        {
+        if let Some(change) = &self.change {
             match change.apply(&text) {
-                Ok(changed) => effects.push(Effect::SetBody(changed.into_bytes())),
-                Err(_) => self.fault(route, Fault::NotJson, &mut effects)?,
+                Some(changed) => effects.push(Effect::SetBody(changed.into_bytes())),
+                None => self.fault(route, Fault::NotJson, &mut effects)?,
             }
         }
         Ok(effects)
@@ -230,17 +229,6 @@ impl Fault {
             Self::NotJson => "body_not_json",
         }
     }
-}
-
-/// `application/json`, and whatever is built on it (RFC 6839 section 3.1).
-pub fn is_json(content_type: &str) -> bool {
-    let essence = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
 }
 
 /// Of other bytes than those that are sent on.

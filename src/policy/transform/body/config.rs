@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::super::StatusPattern;
 use super::content::Content;
+use super::form::Convert;
 use crate::body::OnFault;
 use crate::config::values;
 use crate::fields::Edit;
@@ -17,6 +18,9 @@ use crate::template::{Source, Template};
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct BodyConfig {
+    /// Another format: `form_to_json` or `json_to_form`. The other changes are of the JSON.
+    #[serde(deserialize_with = "values::present")]
+    pub convert: Option<Convert>,
     /// The body becomes the value of this path, if it is there.
     #[serde(deserialize_with = "values::present")]
     pub unwrap: Option<Path>,
@@ -98,6 +102,7 @@ impl BodyConfig {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         let Self {
+            convert,
             unwrap,
             keep,
             mask,
@@ -107,7 +112,8 @@ impl BodyConfig {
             wrap,
             ..
         } = self;
-        unwrap.is_none()
+        convert.is_none()
+            && unwrap.is_none()
             && keep.is_none()
             && mask.is_none()
             && remove.is_empty()
@@ -190,6 +196,12 @@ impl BodyConfig {
             } else if to.is_within(from) {
                 say(format!("move.{from}"), "cannot go into itself");
             }
+        }
+        if self.convert.is_some() && self.on_fault == OnFault::Pass {
+            say(
+                "on_fault".into(),
+                "is `deny` beside `convert`: the new content type goes ahead of the body",
+            );
         }
         if self.max_bytes.is_some_and(|bytes| !(1..=LARGEST).contains(&bytes)) {
             say("max_bytes".into(), "is from 1 to 67108864");

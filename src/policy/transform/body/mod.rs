@@ -2,6 +2,7 @@
 
 mod config;
 mod content;
+mod form;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -13,10 +14,12 @@ use crate::template::{Scope, Template};
 pub(super) use config::BodyConfig;
 use config::{Kind, MAX_BYTES, Shape};
 use content::Content;
+use form::Convert;
 
 /// The rules of one route's bodies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BodyRules {
+    convert: Option<Convert>,
     unwrap: Option<Path>,
     keep: Option<Mask>,
     masks: Option<Masks>,
@@ -57,6 +60,7 @@ impl BodyRules {
             .contents()
             .map(|(kind, _, path, content)| (kind, path.clone(), content.clone()));
         Self {
+            convert: config.convert,
             unwrap: config.unwrap.clone(),
             keep: config.keep.as_ref().map(Mask::new),
             masks: config.mask.as_ref().map(|config| Masks {
@@ -130,10 +134,39 @@ impl BodyChange {
         self.rules.on_fault
     }
 
-    /// The body after the changes. An error where it is not JSON.
-    pub fn apply(&self, text: &[u8]) -> Result<String, serde_json::Error> {
+    /// Whether it is for bodies of this type.
+    pub fn reads(&self, content_type: &str) -> bool {
+        let essence = content_type
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        match self.rules.convert {
+            Some(Convert::FormToJson) => essence == form::FORM,
+            // Whatever is built on JSON says so (RFC 6839 section 3.1).
+            _ => essence == "application/json" || essence == "text/json" || essence.ends_with("+json"),
+        }
+    }
+
+    /// The type of what comes of it, if that is another one.
+    pub fn writes(&self) -> Option<&'static str> {
+        self.rules.convert.map(Convert::writes)
+    }
+
+    /// The body after the changes; nothing stays nothing. `None` where it is not what it should be.
+    pub fn apply(&self, text: &[u8]) -> Option<String> {
+        match self.rules.convert {
+            Some(Convert::FormToJson) => self.change(form::to_json(text).as_bytes()),
+            _ if text.is_empty() => Some(String::new()),
+            None => self.change(text),
+            Some(Convert::JsonToForm) => form::of_json(&self.change(text)?),
+        }
+    }
+
+    fn change(&self, text: &[u8]) -> Option<String> {
         let Self { rules, mask, values } = self;
-        let mut document = Node::parse(text)?;
+        let mut document = Node::parse(text).ok()?;
         if let Some(path) = &rules.unwrap {
             let mut inner = None;
             document.visit(path.segments(), &mut |value| {
@@ -163,7 +196,7 @@ impl BodyChange {
         if let Some(name) = &rules.wrap {
             document = Node::object(name, document);
         }
-        Ok(document.to_string())
+        Some(document.to_string())
     }
 }
 

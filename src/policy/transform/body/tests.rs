@@ -158,6 +158,32 @@ fn values_are_made_from_the_request() {
 }
 
 #[test]
+fn forms_and_json_become_each_other() {
+    let rules = json!({"convert": "form_to_json", "rename": {"a": "b"}});
+    assert_eq!(changed(rules, "a=1&c=%22&c"), r#"{"b":"1","c":["\"",""]}"#);
+    let rules = json!({"convert": "json_to_form", "remove": ["a"]});
+    assert_eq!(changed(rules.clone(), r#"{"a":1,"b":[1,"x y"]}"#), "b=1&b=x+y");
+    assert_eq!(ready(rules.clone()).apply(b"[]"), None);
+    assert_eq!(
+        (
+            changed(rules.clone(), ""),
+            changed(json!({"convert": "form_to_json"}), "")
+        ),
+        (String::new(), "{}".into())
+    );
+    let reads = |rules: Value, content_type| ready(rules).reads(content_type);
+    assert!(reads(
+        json!({"convert": "form_to_json"}),
+        "Application/x-www-form-urlencoded; charset=utf-8"
+    ));
+    assert!(!reads(json!({"convert": "form_to_json"}), "application/json"));
+    assert!(!reads(
+        json!({"convert": "json_to_form"}),
+        "application/x-www-form-urlencoded"
+    ));
+}
+
+#[test]
 fn a_mask_is_chosen_by_the_request() {
     let masked = |by: &str, default: &str| {
         let shapes = json!({"mobile": ["id"], "web": ["id", "name"], "admin": "all"});
@@ -191,6 +217,7 @@ fn each_mistake_says_where_it_is() {
         (json!({"move": {"a[*]": "a[*]"}}), "move.a[*]"),
         (json!({"move": {"a": "a.b"}}), "move.a"),
         (json!({"max_bytes": 0}), "max_bytes"),
+        (json!({"convert": "json_to_form", "on_fault": "pass"}), "on_fault"),
     ] {
         let places: Vec<_> = config(rules.clone()).mistakes().into_iter().map(|(at, _)| at).collect();
         assert_eq!(places, [expected], "{rules}");

@@ -1,0 +1,64 @@
+//! Any bytes as bodies, of a request that is checked and changed, and of a response that is changed.
+#![no_main]
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use libfuzzer_sys::fuzz_target;
+use serde_json::json;
+use tollgate::body::Chunk;
+use tollgate::config::{Environment, decode};
+use tollgate::effect::Effect;
+use tollgate::event::Event;
+use tollgate::exchange::Exchange;
+use tollgate::headers::Headers;
+use tollgate::plan::Plan;
+use tollgate::world::simulated::Simulated;
+
+thread_local! {
+    static PLAN: OnceCell<Rc<Plan>> = const { OnceCell::new() };
+}
+
+fn plan() -> Rc<Plan> {
+    let schema = json!({
+        "anyOf": [{"type": "object"}, {"type": "array", "items": {"$ref": "#"}}],
+        "properties": {"a": {"pattern": "^(a|b)*c$", "format": "date-time"}, "b": {"$ref": "#"}, "c": {"multipleOf": 0.1}},
+        "additionalProperties": {"not": {"enum": [1, null, "x"]}},
+    });
+    let changes = json!({
+        "unwrap": "u", "remove": ["a", "b[*].a"], "rename": {"b[*].b": "a", "c": "d"}, "move": {"d": "e.f", "b[*].c": "b[*].d.e"},
+        "replace": {"b[*]": 1}, "set": {"e.g": "{query.q}"}, "add": {"h": {"i": ["{method}"]}}, "append": {"b": null}, "wrap": "w",
+    });
+    let mask = json!({"keep": ["a", "b[*].a", "[*][*].c"], "wrap": "w"});
+    let config = json!({"version": 1, "routes": [
+        {"match": {"path_prefix": "/check"}, "public": true, "validate": {"schema": schema}, "response": {"body": mask}},
+        {"match": {"path_prefix": "/"}, "public": true, "request": {"body": changes}, "response": {"body": changes}},
+    ]});
+    let config = decode(config.to_string().as_bytes()).expect("a configuration");
+    Rc::new(Plan::compile(&config, &Environment::new()).expect("a plan"))
+}
+
+/// What becomes of a body must be JSON again.
+fn hold(effects: &[Effect]) {
+    for effect in effects {
+        if let Effect::SetBody(bytes) = effect {
+            serde_json::from_slice::<serde::de::IgnoredAny>(bytes).expect("JSON");
+        }
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let plan = PLAN.with(|cell| Rc::clone(cell.get_or_init(plan)));
+    let world = Simulated::default();
+    for path in ["/check", "/?q=%22\\"] {
+        let json = ("content-type", "application/json");
+        let headers: Headers = [(":method", "POST"), (":authority", "a"), (":path", path), json].into_iter().collect();
+        let mut exchange = Exchange::new(Rc::clone(&plan));
+        exchange.on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false, has_body: true }, &world);
+        let chunk = || Chunk { size: bytes.len(), ends: true, read: &|| Some(bytes.to_vec()) };
+        hold(&exchange.on(Event::RequestBody(chunk()), &world));
+        let headers: Headers = [(":status", "200"), json].into_iter().collect();
+        exchange.on(Event::ResponseHeaders { headers: &headers, has_body: true }, &world);
+        hold(&exchange.on(Event::ResponseBody(chunk()), &world));
+    }
+});
