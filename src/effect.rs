@@ -12,7 +12,7 @@ pub enum Effect {
     /// Make this the one value of a header.
     SetHeader(String, Vec<u8>),
     /// Make these the values of a header, each of its own line; none removes it.
-    SetHeaders(String, Values),
+    SetHeaders(Rc<str>, Values),
     /// Make these the bytes of the body that is held.
     SetBody(Vec<u8>),
     /// Hold the request, and tell its headers again when [`Exchange::is_ready`](crate::exchange::Exchange::is_ready).

@@ -1,67 +1,111 @@
 //! Changes of header fields, in the order that the configuration promises: remove, rename, replace, set, add, append.
 
-use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// One change. Names are in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
     /// No value of it is left.
-    Remove(String),
+    Remove(Rc<str>),
     /// Its values go to another name, whose own are lost; nothing where there are none.
-    Rename(String, String),
+    Rename(Rc<str>, Rc<str>),
     /// The one value of what is there.
-    Replace(String, Vec<u8>),
+    Replace(Rc<str>, Vec<u8>),
     /// The one value, whether or not it was there.
-    Set(String, Vec<u8>),
+    Set(Rc<str>, Vec<u8>),
     /// The value of what is not there.
-    Add(String, Vec<u8>),
+    Add(Rc<str>, Vec<u8>),
     /// One more value.
-    Append(String, Vec<u8>),
+    Append(Rc<str>, Vec<u8>),
+}
+
+impl Edit {
+    /// What it changes first.
+    fn name(&self) -> &Rc<str> {
+        match self {
+            Self::Remove(name)
+            | Self::Rename(name, _)
+            | Self::Replace(name, _)
+            | Self::Set(name, _)
+            | Self::Add(name, _)
+            | Self::Append(name, _) => name,
+        }
+    }
 }
 
 /// A field's values, each of its own line.
 pub type Values = Vec<Vec<u8>>;
 
-/// What the fields that have changed are after these changes. `read` tells what they are before.
-pub fn apply<'a>(edits: impl IntoIterator<Item = &'a Edit>, read: impl Fn(&str) -> Values) -> Vec<(String, Values)> {
-    let mut changed: BTreeMap<&str, Values> = BTreeMap::new();
+/// What the fields that have changed are after these changes, by name. `read` tells what they are before.
+pub fn apply<'h>(
+    edits: impl IntoIterator<Item = Edit>,
+    read: impl Fn(&str) -> Vec<&'h [u8]>,
+) -> Vec<(Rc<str>, Values)> {
+    // Few: the rules' own names. Each is read once.
+    let mut fields: Vec<Field<'h>> = Vec::with_capacity(USUAL);
+    let take = |fields: &mut Vec<Field<'h>>, name: Rc<str>| {
+        let place = fields.iter().position(|field| field.name == name);
+        let field = place.map(|place| fields.swap_remove(place));
+        field.unwrap_or_else(|| Field {
+            before: read(&name),
+            name,
+            now: None,
+        })
+    };
     for edit in edits {
-        let now = |name: &str| changed.get(name).cloned().unwrap_or_else(|| read(name));
+        let mut field = take(&mut fields, Rc::clone(edit.name()));
+        let is_empty = field.is_empty();
         match edit {
-            Edit::Remove(name) => {
-                changed.insert(name, Values::new());
+            Edit::Remove(_) => field.now = Some(Values::new()),
+            Edit::Set(_, value) => field.now = Some(vec![value]),
+            Edit::Replace(_, value) if !is_empty => field.now = Some(vec![value]),
+            Edit::Add(_, value) if is_empty => field.now = Some(vec![value]),
+            Edit::Append(_, value) => {
+                let mut values = field.values();
+                values.push(value);
+                field.now = Some(values);
             }
-            Edit::Rename(from, to) => {
-                let values = now(from);
-                if !values.is_empty() && from != to {
-                    changed.insert(to, values);
-                    changed.insert(from, Values::new());
-                }
+            Edit::Rename(from, to) if !is_empty && from != to => {
+                let mut new = take(&mut fields, to);
+                new.now = Some(field.values());
+                field.now = Some(Values::new());
+                fields.push(new);
             }
-            Edit::Replace(name, value) => {
-                if !now(name).is_empty() {
-                    changed.insert(name, vec![value.clone()]);
-                }
-            }
-            Edit::Set(name, value) => {
-                changed.insert(name, vec![value.clone()]);
-            }
-            Edit::Add(name, value) => {
-                if now(name).is_empty() {
-                    changed.insert(name, vec![value.clone()]);
-                }
-            }
-            Edit::Append(name, value) => {
-                let mut values = now(name);
-                values.push(value.clone());
-                changed.insert(name, values);
-            }
+            Edit::Rename(..) | Edit::Replace(..) | Edit::Add(..) => {}
         }
+        fields.push(field);
     }
-    let differs = |(name, values): &(&str, Values)| *values != read(name);
-    let changed = changed.into_iter().filter(differs);
-    changed.map(|(name, values)| (name.to_owned(), values)).collect()
+    let changed = fields.into_iter().filter_map(|field| {
+        let Field { name, before, now } = field;
+        let now = now.filter(|now| !now.iter().map(Vec::as_slice).eq(before))?;
+        Some((name, now))
+    });
+    let mut changed: Vec<_> = changed.collect();
+    changed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    changed
 }
+
+/// A field that some change names.
+struct Field<'h> {
+    name: Rc<str>,
+    before: Vec<&'h [u8]>,
+    /// `None` where it is as before.
+    now: Option<Values>,
+}
+
+impl Field<'_> {
+    fn is_empty(&self) -> bool {
+        self.now.as_ref().map_or(self.before.is_empty(), Vec::is_empty)
+    }
+
+    fn values(&self) -> Values {
+        let before = || self.before.iter().map(|value| value.to_vec()).collect();
+        self.now.clone().unwrap_or_else(before)
+    }
+}
+
+/// Names in a route's rules.
+const USUAL: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -71,7 +115,7 @@ mod tests {
     fn after(edits: &[Edit], fields: &[(&str, &str)]) -> Vec<(String, Vec<String>)> {
         let read = |name: &str| {
             let own = fields.iter().filter(|(own, _)| *own == name);
-            own.map(|(_, value)| value.as_bytes().to_vec()).collect()
+            own.map(|(_, value)| value.as_bytes()).collect()
         };
         let text = |values: Values| {
             values
@@ -79,8 +123,8 @@ mod tests {
                 .map(|value| String::from_utf8(value).unwrap())
                 .collect()
         };
-        let changed = apply(edits, read).into_iter();
-        changed.map(|(name, values)| (name, text(values))).collect()
+        let changed = apply(edits.iter().cloned(), read).into_iter();
+        changed.map(|(name, values)| (name.to_string(), text(values))).collect()
     }
 
     fn one(name: &str, values: &[&str]) -> Vec<(String, Vec<String>)> {

@@ -62,7 +62,8 @@ impl Headers {
 
     /// The same for a name that need not be text.
     pub fn all_bytes<'a, 'n>(&'a self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
+        let entries = self.entries.iter().filter(move |entry| self.bytes(&entry.name) == name);
+        entries.map(|entry| self.bytes(&entry.value))
     }
 
     /// The first value of one header, where it is UTF-8.

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use crate::body::{Body, Direction};
 use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
-use crate::fields::Values;
 use crate::headers::Headers;
 use crate::identity::Identity;
 use crate::policy::identity_headers::ManagedNames;
@@ -83,7 +82,7 @@ impl<'a> Request<'a> {
             quota: None,
             pending: None,
             identity: None,
-            effects: Vec::new(),
+            effects: Vec::with_capacity(USUAL_EFFECTS),
             has_body: false,
             body: Body::new(Direction::Request),
             response: None,
@@ -124,14 +123,14 @@ impl<'a> Request<'a> {
     }
 
     /// A header's values as the upstream would get them now.
-    pub fn now(&self, name: &str) -> Values {
+    pub fn now(&self, name: &str) -> Vec<&[u8]> {
         let last = self.effects.iter().rev().find_map(|effect| match effect {
-            Effect::RemoveHeader(own) if own == name.as_bytes() => Some(Values::new()),
-            Effect::SetHeader(own, value) if own == name => Some(vec![value.clone()]),
-            Effect::SetHeaders(own, values) if own == name => Some(values.clone()),
+            Effect::RemoveHeader(own) if own == name.as_bytes() => Some(Vec::new()),
+            Effect::SetHeader(own, value) if own == name => Some(vec![value.as_slice()]),
+            Effect::SetHeaders(own, values) if **own == *name => Some(values.iter().map(Vec::as_slice).collect()),
             _ => None,
         });
-        last.unwrap_or_else(|| self.headers.all(name).map(<[u8]>::to_vec).collect())
+        last.unwrap_or_else(|| self.headers.all(name).collect())
     }
 
     /// Every value of a header that the client may set; managed names look absent.
@@ -194,6 +193,9 @@ fn host_of(authority: &str) -> Result<String, Denial> {
 const fn invalid(reason: &'static str) -> Denial {
     Denial::new(DenialKind::InvalidRequest, reason)
 }
+
+/// Effects of a request that passes.
+const USUAL_EFFECTS: usize = 8;
 
 /// What tells the trace of a request.
 const TRACE: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];

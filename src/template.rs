@@ -94,6 +94,8 @@ enum Value<'a> {
     Bytes(&'a [u8]),
     /// Percent-encoded, as this place of a request target has it.
     Target(Place, &'a str),
+    /// Of the request or the caller.
+    Text(&'a str),
     /// Of the caller.
     Texts(Vec<&'a str>),
 }
@@ -247,9 +249,9 @@ impl Source {
         Some(match self {
             Self::Header(name) => Value::Bytes(request.header(name.as_str()).next()?),
             Self::RequestId => Value::Bytes(request.header("x-request-id").next()?),
-            Self::Method => Value::Texts(vec![request.method]),
-            Self::Host => Value::Texts(vec![&request.host]),
-            Self::Route => Value::Texts(vec![route]),
+            Self::Method => Value::Text(request.method),
+            Self::Host => Value::Text(&request.host),
+            Self::Route => Value::Text(route),
             Self::Query(name) => {
                 let mut pairs = request.query?.split('&');
                 let pair = pairs.find(|pair| parameter(pair) == *name)?;
@@ -268,8 +270,8 @@ impl Source {
                 let identity = identity?;
                 let all = |values: &'a [String]| values.iter().map(String::as_str).collect::<Vec<_>>();
                 let texts = match field {
-                    Field::UserId => vec![identity.user_id.as_str()],
-                    Field::Auth => vec![identity.method],
+                    Field::UserId => return Some(Value::Text(&identity.user_id)),
+                    Field::Auth => return Some(Value::Text(identity.method)),
                     Field::TenantId => all(identity.tenant_id.as_slice()),
                     Field::Plan => all(identity.plan.as_slice()),
                     Field::Issuer => all(identity.issuer.as_slice()),
@@ -285,21 +287,29 @@ impl Source {
 
 impl Value<'_> {
     /// So that it stays one value there, whatever it is.
-    fn written(&self, place: Place) -> Vec<u8> {
-        match (self, place) {
-            (Self::Bytes(bytes), Place::Header | Place::Text) => bytes.to_vec(),
-            (Self::Texts(texts), Place::Text) if texts.len() == 1 => texts.concat().into_bytes(),
-            (Self::Texts(texts), Place::Text) => encode(texts).into_bytes(),
+    fn written(&self, place: Place) -> Cow<'_, [u8]> {
+        let owned = match (self, place) {
+            (Self::Bytes(bytes), Place::Header | Place::Text) => return Cow::Borrowed(bytes),
+            (Self::Text(text), Place::Text) => return Cow::Borrowed(text.as_bytes()),
+            (Self::Target(own, text), _) if *own == place || place == Place::Header => {
+                return Cow::Borrowed(text.as_bytes());
+            }
             (Self::Target(own, text), Place::Text) => meant(*own, text),
+            (Self::Target(own, text), _) => plain(&meant(*own, text)).into_bytes(),
+            (Self::Text(text), Place::Header) => encode(&[text]).into_bytes(),
+            (Self::Texts(texts), Place::Text) => match texts.as_slice() {
+                [text] => return Cow::Borrowed(text.as_bytes()),
+                texts => encode(texts).into_bytes(),
+            },
             (Self::Texts(texts), Place::Header) => encode(texts).into_bytes(),
-            (Self::Target(own, text), _) if *own == place || place == Place::Header => text.as_bytes().to_vec(),
             (Self::Bytes(bytes), _) => plain(bytes).into_bytes(),
+            (Self::Text(text), _) => plain(text.as_bytes()).into_bytes(),
             (Self::Texts(texts), _) => {
                 let texts: Vec<_> = texts.iter().map(|text| plain(text.as_bytes())).collect();
                 texts.join(",").into_bytes()
             }
-            (Self::Target(own, text), _) => plain(&meant(*own, text)).into_bytes(),
-        }
+        };
+        Cow::Owned(owned)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Changes of headers, gathered to cost few host calls.
 
+use std::rc::Rc;
+
 use super::abi::{self, HostError, Map};
 use crate::fields::Values;
 use crate::headers::Headers;
@@ -7,7 +9,22 @@ use crate::headers::Headers;
 /// Values of headers, none for one to remove; the last word on a name wins.
 pub(super) struct Edits {
     map: Map,
-    changes: Vec<(Vec<u8>, Values)>,
+    changes: Vec<(Name, Values)>,
+}
+
+/// As effects have it.
+pub(super) enum Name {
+    Bytes(Vec<u8>),
+    Shared(Rc<str>),
+}
+
+impl Name {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Shared(text) => text.as_bytes(),
+        }
+    }
 }
 
 impl Edits {
@@ -18,8 +35,12 @@ impl Edits {
         }
     }
 
-    pub(super) fn set(&mut self, name: Vec<u8>, values: Values) {
-        match self.changes.iter_mut().find(|(own, _)| *own == name) {
+    pub(super) fn set(&mut self, name: Name, values: Values) {
+        match self
+            .changes
+            .iter_mut()
+            .find(|(own, _)| own.as_bytes() == name.as_bytes())
+        {
             Some(change) => change.1 = values,
             None => self.changes.push((name, values)),
         }
@@ -34,13 +55,14 @@ impl Edits {
         {
             let kept = headers
                 .iter()
-                .filter(|(name, _)| !changes.iter().any(|(own, _)| own == name));
+                .filter(|(name, _)| !changes.iter().any(|(own, _)| own.as_bytes() == *name));
             let set = changes
                 .iter()
-                .flat_map(|(name, values)| values.iter().map(|value| (name.as_slice(), value.as_slice())));
+                .flat_map(|(name, values)| values.iter().map(|value| (name.as_bytes(), value.as_slice())));
             return abi::set_header_map(*map, &kept.chain(set).collect::<Vec<_>>());
         }
-        changes.iter().try_for_each(|(name, values)| match values.first() {
+        let changes = changes.iter().map(|(name, values)| (name.as_bytes(), values));
+        changes.into_iter().try_for_each(|(name, values)| match values.first() {
             Some(value) => {
                 // So that nothing hangs on how the host replaces several values by one.
                 if headers.is_some_and(|headers| headers.all_bytes(name).nth(1).is_some()) {

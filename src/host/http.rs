@@ -7,7 +7,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use super::abi::{self, Buffer, HostError, Map};
-use super::edits::Edits;
+use super::edits::{Edits, Name};
 use super::metrics;
 use super::waiting::{Held, WaitingRoom};
 use super::world::{Envoy, begin_callback};
@@ -229,9 +229,9 @@ pub(super) fn apply(effects: Vec<Effect>, message: Message<'_>) -> Applied {
     let mut edits = Edits::new(message.map);
     for effect in effects {
         match effect {
-            Effect::RemoveHeader(name) => edits.set(name, Values::new()),
-            Effect::SetHeader(name, value) => edits.set(name.into_bytes(), vec![value]),
-            Effect::SetHeaders(name, values) => edits.set(name.into_bytes(), values),
+            Effect::RemoveHeader(name) => edits.set(Name::Bytes(name), Values::new()),
+            Effect::SetHeader(name, value) => edits.set(Name::Bytes(name.into_bytes()), vec![value]),
+            Effect::SetHeaders(name, values) => edits.set(Name::Shared(name), values),
             Effect::SetBody(bytes) => {
                 if let Err(error) = abi::set_buffer(message.body, &bytes) {
                     return failed(error);

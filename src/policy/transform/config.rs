@@ -119,11 +119,11 @@ impl<Name: Ord> Default for Rules<Name> {
 
 impl Preset {
     pub(super) fn edits(self) -> Vec<Edit> {
-        let add = |(name, value): &(&str, &str)| Edit::Add((*name).to_owned(), value.as_bytes().to_vec());
+        let add = |(name, value): &(&str, &str)| Edit::Add((*name).into(), value.as_bytes().to_vec());
         match self {
             Self::Security => SECURITY.iter().map(add).collect(),
             Self::NoStore => vec![Edit::Set("cache-control".into(), b"no-store".to_vec())],
-            Self::Hide => HIDDEN.iter().map(|name| Edit::Remove((*name).to_owned())).collect(),
+            Self::Hide => HIDDEN.iter().map(|name| Edit::Remove((*name).into())).collect(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod body;
 mod config;
+mod steps;
 mod target;
 
 use std::rc::Rc;
@@ -20,7 +21,9 @@ use crate::world::World;
 
 pub use body::BodyChange;
 use body::{BodyConfig, BodyRules};
+use config::PathConfig;
 pub use config::{RequestConfig, ResponseConfig, Rules, StatusPattern};
+use steps::Steps;
 use target::{PathPattern, edit_query, strip_prefix};
 
 /// The policy's line in the registry.
@@ -32,10 +35,13 @@ pub const REGISTRATION: Registration = Registration {
 #[derive(Debug)]
 struct Transform {
     route: String,
-    request: RequestConfig,
+    headers: Steps,
+    query: Steps,
+    path: PathConfig,
+    method: Option<String>,
     pattern: Option<PathPattern>,
     presets: Rc<[Edit]>,
-    response: Rules<FieldName>,
+    response: Steps,
     statuses: Rc<[(StatusPattern, u16)]>,
     request_body: Option<Rc<BodyRules>>,
     response_body: Option<(Rc<[StatusPattern]>, Rc<BodyRules>)>,
@@ -77,15 +83,15 @@ impl ResponseChange {
     }
 
     /// The fields that change, pseudo-headers first.
-    pub fn apply(&self, headers: &Headers) -> Vec<(String, Values)> {
+    pub fn apply(&self, headers: &Headers) -> Vec<(Rc<str>, Values)> {
         let status = headers.first(":status").and_then(|status| status.parse().ok());
         let new = status.and_then(|status| {
             let mut statuses = self.statuses.iter();
             statuses.find(|(pattern, _)| pattern.matches(status))
         });
-        let status = new.map(|(_, status)| (":status".to_owned(), vec![status.to_string().into_bytes()]));
-        let edits = self.presets.iter().chain(&self.edits);
-        let changed = fields::apply(edits, |name| headers.all(name).map(<[u8]>::to_vec).collect());
+        let status = new.map(|(_, status)| (Rc::from(":status"), vec![status.to_string().into_bytes()]));
+        let edits = self.presets.iter().chain(&self.edits).cloned();
+        let changed = fields::apply(edits, |name| headers.all(name).collect());
         status.into_iter().chain(changed).collect()
     }
 }
@@ -119,23 +125,6 @@ impl<Name: Ord + AsRef<str>> Rules<Name> {
         let made = self.templates();
         let made = made.map(|(kind, name, _)| (format!("{kind}.{}", name.as_ref()), name));
         removed.chain(renamed).chain(made)
-    }
-
-    /// A change whose value is missing is left out.
-    fn edits(&self, place: Place, scope: Scope<'_>) -> Vec<Edit> {
-        let name = |name: &Name| name.as_ref().to_owned();
-        let removed = self.remove.iter().map(|own| Edit::Remove(name(own)));
-        let renamed = self.rename.iter().map(|(from, to)| Edit::Rename(name(from), name(to)));
-        let made = self.templates().filter_map(|(kind, own, template)| {
-            let value = template.render(place, scope)?;
-            Some(match kind {
-                "replace" => Edit::Replace(name(own), value),
-                "set" => Edit::Set(name(own), value),
-                "add" => Edit::Add(name(own), value),
-                _ => Edit::Append(name(own), value),
-            })
-        });
-        removed.chain(renamed).chain(made).collect()
     }
 }
 
@@ -185,10 +174,13 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
             route: route.name.to_owned(),
             request_body: rules(&request.body),
             response_body: rules(&response.body).map(|rules| (of_statuses.into(), rules)),
-            request,
+            headers: Steps::new(&request.headers),
+            query: Steps::new(&request.query),
+            path: request.path,
+            method: request.method,
             pattern,
             presets: presets.chain(response.body.varies_by()).collect(),
-            response: response.headers,
+            response: Steps::new(&response.headers),
             statuses,
         }) as Box<dyn Policy>
     })
@@ -327,12 +319,11 @@ impl Policy for Transform {
             route: &self.route,
             captures: captures.as_deref().unwrap_or_default(),
         };
-        let headers = self.request.headers.edits(Place::Header, scope);
-        let query = self.request.query.edits(Place::Query, scope);
+        let query: Vec<_> = self.query.edits(Place::Query, scope).collect();
         let path = self.path(captures.is_some(), scope)?;
         let response = ResponseChange {
             presets: Rc::clone(&self.presets),
-            edits: self.response.edits(Place::Header, scope),
+            edits: self.response.edits(Place::Header, scope).collect(),
             statuses: Rc::clone(&self.statuses),
             body: self
                 .response_body
@@ -340,13 +331,17 @@ impl Policy for Transform {
                 .map(|(statuses, rules)| (Rc::clone(statuses), rules.ready(scope))),
         };
         let body = self.request_body.as_ref().map(|rules| rules.ready(scope));
-        for (name, values) in fields::apply(&headers, |name| request.now(name)) {
-            request.effects.push(Effect::SetHeaders(name, values));
+        if !self.headers.is_empty() {
+            let changed = fields::apply(self.headers.edits(Place::Header, scope), |name| request.now(name));
+            let changed = changed.into_iter();
+            request
+                .effects
+                .extend(changed.map(|(name, values)| Effect::SetHeaders(name, values)));
         }
         if path.is_some() || !query.is_empty() {
             retarget(path, &query, request);
         }
-        if let Some(method) = &self.request.method {
+        if let Some(method) = &self.method {
             request
                 .effects
                 .push(Effect::SetHeader(":method".into(), method.clone().into_bytes()));
@@ -370,8 +365,7 @@ impl Policy for Transform {
 impl Transform {
     /// The new path, if there is one.
     fn path(&self, matches: bool, scope: Scope<'_>) -> Result<Option<String>, Denial> {
-        let config = &self.request.path;
-        let path = match (&config.rewrite, &config.strip_prefix) {
+        let path = match (&self.path.rewrite, &self.path.strip_prefix) {
             (Some(template), _) if matches => template.render(Place::Path, scope),
             (None, Some(prefix)) => strip_prefix(scope.request.path, prefix).map(|path| path.as_bytes().to_vec()),
             _ => None,
@@ -389,10 +383,10 @@ impl Transform {
 /// Changes path and query, of which a credential may have been taken out already.
 fn retarget(path: Option<String>, query: &[Edit], request: &mut Request<'_>) {
     let now = request.now(":path").into_iter().next().unwrap_or_default();
-    let now = String::from_utf8_lossy(&now);
+    let now = String::from_utf8_lossy(now).into_owned();
     let (own, own_query) = match now.split_once('?') {
         Some((path, query)) => (path, Some(query)),
-        None => (&*now, None),
+        None => (now.as_str(), None),
     };
     let path = path.unwrap_or_else(|| own.to_owned());
     let target = match edit_query(own_query, query) {

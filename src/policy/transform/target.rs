@@ -118,14 +118,14 @@ pub(super) fn edit_query(query: Option<&str>, edits: &[Edit]) -> Option<String> 
     for edit in edits {
         let place = |pairs: &[(String, String)], name: &str| pairs.iter().position(|(own, _)| own == name);
         match edit {
-            Edit::Remove(name) => pairs.retain(|(own, _)| own != name),
+            Edit::Remove(name) => pairs.retain(|(own, _)| **own != **name),
             Edit::Rename(from, to) => {
                 if from != to && place(&pairs, from).is_some() {
-                    pairs.retain(|(own, _)| own != to);
-                    for (own, text) in pairs.iter_mut().filter(|(own, _)| own == from) {
+                    pairs.retain(|(own, _)| **own != **to);
+                    for (own, text) in pairs.iter_mut().filter(|(own, _)| **own == **from) {
                         let value = text.split_once('=').map(|(_, value)| format!("={value}"));
                         *text = plain(to.as_bytes()) + &value.unwrap_or_default();
-                        own.clone_from(to);
+                        *own = to.to_string();
                     }
                 }
             }
@@ -133,7 +133,7 @@ pub(super) fn edit_query(query: Option<&str>, edits: &[Edit]) -> Option<String> 
                 Some(at) => {
                     let mut index = 0_usize;
                     pairs.retain(|(own, _)| {
-                        let kept = own != name || index == at;
+                        let kept = **own != **name || index == at;
                         index = index.saturating_add(1);
                         kept
                     });
@@ -247,7 +247,7 @@ mod tests {
         #[test]
         fn no_rule_changes_nothing(query in "[a-c=&%+0-9]{1,20}") {
             prop_assert_eq!(edit_query(Some(&query), &[]), Some(query.clone()));
-            prop_assert_eq!(edit_query(Some(&query), &[Edit::Remove("z".into())]), Some(query));
+            prop_assert_eq!(edit_query(Some(&query), &[Edit::Remove("none".into())]), Some(query));
         }
     }
 }

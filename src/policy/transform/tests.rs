@@ -43,7 +43,7 @@ fn send(rule: Value, path: &str, more: &[(&str, &str)]) -> (Result<Vec<String>, 
         let (name, values) = match effect {
             Effect::Reply(reply) => return (Err(reply.details), exchange),
             Effect::SetHeader(name, value) => (name, vec![value]),
-            Effect::SetHeaders(name, values) => (name, values),
+            Effect::SetHeaders(name, values) => (name.to_string(), values),
             Effect::RemoveHeader(name) => (String::from_utf8(name).unwrap(), vec![]),
             _ => continue,
         };

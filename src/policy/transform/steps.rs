@@ -1,0 +1,68 @@
+//! Rules of headers or query parameters, compiled: what is done with every request, in order.
+
+use std::rc::Rc;
+
+use super::config::Rules;
+use crate::fields::Edit;
+use crate::template::{Place, Scope, Template};
+
+/// Rules in the order in which they run.
+#[derive(Debug, Clone)]
+pub(super) struct Steps(Vec<Step>);
+
+#[derive(Debug, Clone)]
+enum Step {
+    Remove(Rc<str>),
+    Rename(Rc<str>, Rc<str>),
+    Write(Kind, Rc<str>, Template),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Replace,
+    Set,
+    Add,
+    Append,
+}
+
+impl Steps {
+    pub(super) fn new<Name: Ord + AsRef<str>>(rules: &Rules<Name>) -> Self {
+        let name = |name: &Name| Rc::from(name.as_ref());
+        let removed = rules.remove.iter().map(|own| Step::Remove(name(own)));
+        let renamed = rules.rename.iter().map(|(from, to)| Step::Rename(name(from), name(to)));
+        let kinds = [
+            (Kind::Replace, &rules.replace),
+            (Kind::Set, &rules.set),
+            (Kind::Add, &rules.add),
+            (Kind::Append, &rules.append),
+        ];
+        let written = kinds.into_iter().flat_map(|(kind, templates)| {
+            let templates = templates.iter();
+            templates.map(move |(own, template)| Step::Write(kind, name(own), template.clone()))
+        });
+        Self(removed.chain(renamed).chain(written).collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// With the values that this request gives. A change whose value is missing is left out.
+    pub(super) fn edits<'a>(&'a self, place: Place, scope: Scope<'a>) -> impl Iterator<Item = Edit> + 'a {
+        self.0.iter().filter_map(move |step| {
+            Some(match step {
+                Step::Remove(name) => Edit::Remove(Rc::clone(name)),
+                Step::Rename(from, to) => Edit::Rename(Rc::clone(from), Rc::clone(to)),
+                Step::Write(kind, name, template) => {
+                    let (name, value) = (Rc::clone(name), template.render(place, scope)?);
+                    match kind {
+                        Kind::Replace => Edit::Replace(name, value),
+                        Kind::Set => Edit::Set(name, value),
+                        Kind::Add => Edit::Add(name, value),
+                        Kind::Append => Edit::Append(name, value),
+                    }
+                }
+            })
+        })
+    }
+}
