@@ -35,7 +35,7 @@ impl Bundled {
         let keys = KeyService::start(&environment, &[]);
         let mut upstreams: BTreeMap<_, _> = SERVICES.map(|name| (name, Echo::start(name).address)).into();
         upstreams.insert("key-service", keys.address());
-        let mut bootstrap = bootstrap(&upstreams);
+        let mut bootstrap = bootstrap("envoy.yaml", &upstreams);
         change(&mut bootstrap);
         let options = Options {
             environment: environment.iter().cloned().collect(),
@@ -74,9 +74,9 @@ pub fn environment(database: &str) -> [(&str, &str); 4] {
     ]
 }
 
-/// `envoy/envoy.yaml` with ports that the system chooses, its clusters at `upstreams`, and the issuer's keys.
-fn bootstrap(upstreams: &BTreeMap<&str, SocketAddr>) -> Value {
-    let path = repository().join("envoy/envoy.yaml");
+/// A file of `envoy/` with ports that the system chooses, its clusters at `upstreams`, and the issuer's keys.
+pub(crate) fn bootstrap(file: &str, upstreams: &BTreeMap<&str, SocketAddr>) -> Value {
+    let path = repository().join("envoy").join(file);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut bootstrap: Value =
         serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -97,6 +97,10 @@ fn bootstrap(upstreams: &BTreeMap<&str, SocketAddr>) -> Value {
     visit(&mut bootstrap, &mut |member, value| match member {
         "filename" if value.as_str().is_some_and(|name| name.ends_with("tollgate.wasm")) => *value = wasm_file().into(),
         "inline" => *value = with_keys("$keys".into()),
+        "proto_descriptor" => {
+            let file = repository().join(value.as_str().expect("a file"));
+            *value = file.display().to_string().into();
+        }
         _ => {}
     });
     bootstrap

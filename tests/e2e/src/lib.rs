@@ -6,6 +6,7 @@ pub mod bundled;
 pub mod case;
 pub mod echo;
 pub mod envoy;
+pub mod grpc;
 pub mod http2;
 pub mod issuer;
 pub mod key_service;

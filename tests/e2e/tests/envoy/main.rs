@@ -6,6 +6,7 @@ mod bundled;
 mod cases;
 mod comparison;
 mod configuration;
+mod grpc;
 mod hostile;
 mod http2;
 mod jwks;
