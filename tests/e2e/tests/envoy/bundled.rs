@@ -73,6 +73,65 @@ fn it_strips_before_the_route_is_chosen_and_refuses_other_spellings() {
 }
 
 #[test]
+fn preflights_reach_no_policy_and_refusals_can_be_read_by_pages() {
+    // A limit so long that nothing comes back meanwhile.
+    let gateway = Bundled::start(|bootstrap| {
+        let connection = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+        let tollgate = &mut connection["typed_config"]["http_filters"][1];
+        assert_eq!(tollgate["name"], "tollgate");
+        let config = &mut tollgate["typed_config"]["config"]["configuration"]["value"];
+        config["rate_limits"] = json!([{"name": "per-ip", "key": ["ip"], "limit": 3, "window": "24h"}]);
+        config["defaults"]["rate_limits"] = json!(["per-ip"]);
+    });
+    let send = |method: &str, path: &str, origin: &str, headers: &[(&str, &str)]| {
+        let own = [("host", "a"), ("origin", origin)];
+        let headers: Vec<_> = own.iter().chain(headers).copied().collect();
+        gateway.envoy.send(&request(method, path, &headers, b""))
+    };
+    let ours = "https://app.example";
+    let asked = [
+        ("access-control-request-method", "PUT"),
+        ("access-control-request-headers", "authorization, x-api-key"),
+    ];
+    // More of them than the limit allows requests, and none has a credential.
+    for _ in 0..5 {
+        let answer = send("OPTIONS", "/api/users/1", ours, &asked);
+        assert_eq!((answer.status, answer.text().as_str()), (200, ""));
+        for (name, value) in [
+            ("access-control-allow-origin", ours),
+            ("access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE"),
+            ("access-control-allow-headers", "authorization, content-type, x-api-key"),
+            ("access-control-max-age", "600"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{name}");
+        }
+    }
+    let of_others = send("OPTIONS", "/api/users/1", "https://other.example", &asked);
+    let bad = send("GET", "/api/users/1", ours, &[("authorization", "Bearer x")]);
+    let said = "access-control-allow-origin: *";
+    let good = format!("Bearer {}", Issuer::shared().good_token());
+    let good = send(
+        "GET",
+        "/api/users/1",
+        ours,
+        &[("authorization", &good), ("x-respond", said)],
+    );
+    let over = send("GET", "/api/users/1", ours, &[("authorization", "Bearer x")]);
+    for (answer, status, origin) in [
+        (of_others, 401, None),
+        (bad, 401, Some(ours)),
+        (good, 200, Some(ours)),
+        (over, 429, Some(ours)),
+    ] {
+        let found = answer.header("access-control-allow-origin");
+        assert_eq!((answer.status, found), (status, origin), "{}", answer.text());
+        let exposed = answer.header("access-control-expose-headers");
+        assert_eq!(exposed, origin.map(|_| "ratelimit, ratelimit-policy, retry-after"));
+        assert_eq!(answer.header("retry-after").is_some(), status == 429);
+    }
+}
+
+#[test]
 fn the_demo_plays_its_story_as_the_readme_shows_it() {
     let output = Command::new(repository().join("scripts/demo"))
         .arg("--once")
