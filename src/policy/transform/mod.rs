@@ -1,35 +1,34 @@
 //! Changes of requests and responses, by rule. It runs last: what it makes of a request is what the upstream gets.
 
 mod body;
+mod compile;
 mod config;
+mod response;
 mod steps;
 mod target;
 
 use std::rc::Rc;
 
-use super::{Policy, Registration, RouteContext, Stage, Stop};
-use crate::body::{Body, Direction};
-use crate::config::Report;
-use crate::config::values::FieldName;
+use super::{Policy, Registration, Stage, Stop};
 use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
-use crate::fields::{self, Edit, Values};
-use crate::headers::Headers;
+use crate::fields::{self, Edit};
 use crate::request::{Request, check_path};
-use crate::template::{Place, Scope, Source, Template};
+use crate::template::{Place, Scope};
 use crate::world::World;
 
 pub use body::BodyChange;
-use body::{BodyConfig, BodyRules};
+use body::BodyRules;
 use config::PathConfig;
 pub use config::{RequestConfig, ResponseConfig, Rules, StatusPattern};
+pub use response::ResponseChange;
 use steps::Steps;
 use target::{PathPattern, edit_query, strip_prefix};
 
 /// The policy's line in the registry.
 pub const REGISTRATION: Registration = Registration {
     stage: Stage::Transform,
-    compile,
+    compile: compile::compile,
 };
 
 #[derive(Debug)]
@@ -45,270 +44,6 @@ struct Transform {
     statuses: Rc<[(StatusPattern, u16)]>,
     request_body: Option<Rc<BodyRules>>,
     response_body: Option<(Rc<[StatusPattern]>, Rc<BodyRules>)>,
-}
-
-/// Changes of a response, ready before it is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResponseChange {
-    /// Before the edits.
-    presets: Rc<[Edit]>,
-    edits: Vec<Edit>,
-    /// The most exact ones first.
-    statuses: Rc<[(StatusPattern, u16)]>,
-    /// Of responses with these statuses.
-    body: Option<(Rc<[StatusPattern]>, BodyChange)>,
-}
-
-impl ResponseChange {
-    /// Whether it changes nothing.
-    fn is_empty(&self) -> bool {
-        self.presets.is_empty() && self.edits.is_empty() && self.statuses.is_empty() && self.body.is_none()
-    }
-
-    /// Whether bodies may change.
-    pub fn has_body(&self) -> bool {
-        self.body.is_some()
-    }
-
-    /// What is to be done with the body of a response with these headers.
-    pub fn body(&self, headers: &Headers) -> Body {
-        let mut body = Body::new(Direction::Response);
-        let status = headers.first(":status").and_then(|status| status.parse().ok());
-        if let (Some((statuses, change)), Some(status)) = (&self.body, status)
-            && statuses.iter().any(|pattern| pattern.matches(status))
-        {
-            body.change(change.clone());
-        }
-        body
-    }
-
-    /// The fields that change, pseudo-headers first.
-    pub fn apply(&self, headers: &Headers) -> Vec<(Rc<str>, Values)> {
-        let status = headers.first(":status").and_then(|status| status.parse().ok());
-        let new = status.and_then(|status| {
-            let mut statuses = self.statuses.iter();
-            statuses.find(|(pattern, _)| pattern.matches(status))
-        });
-        let status = new.map(|(_, status)| (Rc::from(":status"), vec![status.to_string().into_bytes()]));
-        let edits = self.presets.iter().chain(&self.edits).cloned();
-        let changed = fields::apply(edits, |name| headers.all(name).collect());
-        status.into_iter().chain(changed).collect()
-    }
-}
-
-impl<Name: Ord + AsRef<str>> Rules<Name> {
-    fn is_empty(&self) -> bool {
-        let Self { remove, rename, .. } = self;
-        remove.is_empty() && rename.is_empty() && self.templates().next().is_none()
-    }
-
-    fn templates(&self) -> impl Iterator<Item = (&'static str, &Name, &Template)> {
-        let kinds = [
-            ("replace", &self.replace),
-            ("set", &self.set),
-            ("add", &self.add),
-            ("append", &self.append),
-        ];
-        kinds
-            .into_iter()
-            .flat_map(|(kind, map)| map.iter().map(move |(name, template)| (kind, name, template)))
-    }
-
-    /// The names that change, with where they are written.
-    fn names(&self) -> impl Iterator<Item = (String, &Name)> {
-        let removed = self.remove.iter().enumerate();
-        let removed = removed.map(|(index, name)| (format!("remove[{index}]"), name));
-        let renamed = self.rename.iter().flat_map(|(from, to)| {
-            let path = format!("rename.{}", from.as_ref());
-            [(path.clone(), from), (path, to)]
-        });
-        let made = self.templates();
-        let made = made.map(|(kind, name, _)| (format!("{kind}.{}", name.as_ref()), name));
-        removed.chain(renamed).chain(made)
-    }
-}
-
-fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
-    let request = route.request.cloned().unwrap_or_default();
-    let response = route.response.cloned().unwrap_or_default();
-    let mut pattern = None;
-    report.within("request", |report| {
-        pattern = check_request(&request, route, report);
-        check_rules("headers", &request.headers, route, pattern.as_ref(), report);
-        check_templates("query", &request.query, route, pattern.as_ref(), report);
-        check_body(&request.body, route, pattern.as_ref(), report);
-        if request.body.statuses.is_some() {
-            report.error_at("body.statuses", "is for responses; requests have none");
-        }
-    });
-    report.within("response", |report| {
-        check_rules("headers", &response.headers, route, pattern.as_ref(), report);
-        check_body(&response.body, route, pattern.as_ref(), report);
-        for (from, to) in &response.status {
-            if !(200..=599).contains(to) || BODILESS.contains(to) {
-                report.error_at(
-                    format!("status.{from}"),
-                    format!("{to} is not a status from 200 to 599 that may have a body"),
-                );
-            }
-        }
-    });
-    let path = &request.path;
-    let is_empty = request.headers.is_empty()
-        && request.query.is_empty()
-        && request.method.is_none()
-        && path.rewrite.is_none()
-        && path.strip_prefix.is_none()
-        && request.body.is_empty()
-        && response.body.is_empty()
-        && response.presets.is_empty()
-        && response.headers.is_empty()
-        && response.status.is_empty();
-    (!is_empty).then(|| {
-        // An exact status stands before a class in the map's own order.
-        let statuses = response.status.iter().map(|(from, to)| (*from, *to)).collect();
-        let presets = response.presets.iter().flat_map(|preset| preset.edits());
-        let rules = |config: &BodyConfig| (!config.is_empty()).then(|| Rc::new(BodyRules::new(config)));
-        let of_statuses = response.body.statuses.clone().unwrap_or(vec![StatusPattern::Class(2)]);
-        Box::new(Transform {
-            route: route.name.to_owned(),
-            request_body: rules(&request.body),
-            response_body: rules(&response.body).map(|rules| (of_statuses.into(), rules)),
-            headers: Steps::new(&request.headers),
-            query: Steps::new(&request.query),
-            path: request.path,
-            method: request.method,
-            pattern,
-            presets: presets.chain(response.body.varies_by()).collect(),
-            response: Steps::new(&response.headers),
-            statuses,
-        }) as Box<dyn Policy>
-    })
-}
-
-/// What is said of the path and the method; the pattern of the path.
-fn check_request(request: &RequestConfig, route: &RouteContext<'_>, report: &mut Report) -> Option<PathPattern> {
-    let path = &request.path;
-    let pattern = path.r#match.as_ref().and_then(|text| {
-        let pattern = PathPattern::parse(text);
-        pattern
-            .map_err(|error| report.error_at("path.match", format!("\"{text}\" {error}")))
-            .ok()
-    });
-    if let Some(rewrite) = &path.rewrite {
-        if path.r#match.is_none() {
-            report.error_at("path.rewrite", "needs `path.match`, which says what is rewritten");
-        }
-        check_template("path.rewrite", rewrite, route, pattern.as_ref(), report);
-        let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\\".contains(&byte);
-        if !rewrite.texts().all(|text| text.bytes().all(plain))
-            || !rewrite.texts().next().is_some_and(|text| text.starts_with('/'))
-        {
-            report.error_at("path.rewrite", "is not a path, which begins with `/` and has no `?`");
-        }
-        if path.strip_prefix.is_some() {
-            report.error_at("path.strip_prefix", "beside `rewrite`; keep one");
-        }
-    }
-    if let Some(prefix) = &path.strip_prefix
-        && check_path(prefix).is_err()
-    {
-        report.error_at(
-            "path.strip_prefix",
-            format!("\"{prefix}\" is not the beginning of a path"),
-        );
-    }
-    if let Some(method) = &request.method
-        && !["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&method.as_str())
-    {
-        report.error_at("method", format!("\"{method}\" is not a method such as GET"));
-    }
-    let rewrites = path.rewrite.is_some() || path.strip_prefix.is_some() || request.method.is_some();
-    if rewrites && !request.reroute {
-        report.error_at(
-            "reroute",
-            "must be true where path or method change: Envoy chooses the route again, by the new ones. Its own \
-             `prefix_rewrite` and `regex_rewrite` leave the route as it is",
-        );
-    }
-    if request.reroute && route.matches_route_name {
-        report.error_at(
-            "reroute",
-            "with `match.route`: the route may be another one afterwards; match by host, path and methods",
-        );
-    }
-    pattern
-}
-
-/// Rules of headers: what the gateway manages is not theirs.
-fn check_rules(
-    key: &str,
-    rules: &Rules<FieldName>,
-    route: &RouteContext<'_>,
-    pattern: Option<&PathPattern>,
-    report: &mut Report,
-) {
-    report.within(key, |report| {
-        for (path, name) in rules.names() {
-            if route.definitions.identity.managed.contains(name.as_str().as_bytes()) {
-                report.error_at(
-                    path,
-                    format!("`{}` is an identity header, which only the gateway sets", name.as_str()),
-                );
-            }
-        }
-    });
-    check_templates(key, rules, route, pattern, report);
-}
-
-fn check_templates<Name: Ord + AsRef<str>>(
-    key: &str,
-    rules: &Rules<Name>,
-    route: &RouteContext<'_>,
-    pattern: Option<&PathPattern>,
-    report: &mut Report,
-) {
-    report.within(key, |report| {
-        for (kind, name, template) in rules.templates() {
-            check_template(format!("{kind}.{}", name.as_ref()), template, route, pattern, report);
-        }
-    });
-}
-
-fn check_body(body: &BodyConfig, route: &RouteContext<'_>, pattern: Option<&PathPattern>, report: &mut Report) {
-    report.within("body", |report| {
-        for (at, what) in body.mistakes() {
-            report.error_at(at, what);
-        }
-        for (at, template) in body.templates() {
-            check_template(at, template, route, pattern, report);
-        }
-    });
-}
-
-/// What a template names must be there.
-fn check_template(
-    key: impl Into<String>,
-    template: &Template,
-    route: &RouteContext<'_>,
-    pattern: Option<&PathPattern>,
-    report: &mut Report,
-) {
-    let key = key.into();
-    for source in template.sources() {
-        match source {
-            Source::Claim(name) if !route.definitions.identity.has_attribute(name) => report.error_at(
-                key.clone(),
-                format!("nothing defines \"{name}\"; name its header in `identity.headers.attributes`"),
-            ),
-            Source::Path(name) if !pattern.iter().any(|pattern| pattern.names().any(|own| own == name)) => report
-                .error_at(
-                    key.clone(),
-                    format!("nothing names \"{name}\"; name it in `request.path.match`"),
-                ),
-            _ => {}
-        }
-    }
 }
 
 impl Policy for Transform {
@@ -402,9 +137,6 @@ fn retarget(path: Option<String>, query: &[Edit], request: &mut Request<'_>) {
 
 /// What asks for anything else than a whole, plain document.
 const WHOLE_AND_PLAIN: [&str; 3] = ["accept-encoding", "if-range", "range"];
-
-/// Statuses of responses without a body.
-const BODILESS: [u16; 3] = [204, 205, 304];
 
 #[cfg(test)]
 mod tests;

@@ -73,6 +73,32 @@ fn it_strips_before_the_route_is_chosen_and_refuses_other_spellings() {
 }
 
 #[test]
+fn answers_say_nothing_of_the_software_behind_and_bind_browsers() {
+    let gateway = Bundled::start(|_| {});
+    let told = [
+        ("x-respond", "server: nginx/1.2"),
+        ("x-respond", "x-powered-by: PHP/5"),
+        ("x-respond", "x-frame-options: SAMEORIGIN"),
+    ];
+    for (path, status) in [("/api/products/1", 200), ("/api/users/1", 401)] {
+        let headers: Vec<_> = [("host", "a")].iter().chain(&told).copied().collect();
+        let answer = gateway.envoy.send(&request("GET", path, &headers, b""));
+        assert_eq!(answer.status, status);
+        for name in ["server", "x-powered-by", "x-envoy-upstream-service-time"] {
+            assert_eq!(answer.header(name), None, "{path}: {name}");
+        }
+        if status == 200 {
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+            assert_eq!(
+                answer.header("x-frame-options"),
+                Some("SAMEORIGIN"),
+                "the service's own word"
+            );
+        }
+    }
+}
+
+#[test]
 fn preflights_reach_no_policy_and_refusals_can_be_read_by_pages() {
     // A limit so long that nothing comes back meanwhile.
     let gateway = Bundled::start(|bootstrap| {
