@@ -21,6 +21,8 @@ use crate::world::World;
 pub struct Exchange {
     plan: Rc<Plan>,
     suspended: Option<Suspended>,
+    /// Whether a body has come while the request was held, as Envoy's `allow_on_headers_stop_iteration` has it.
+    has_early_body: bool,
     passed: Option<Passed>,
 }
 
@@ -60,6 +62,7 @@ impl Exchange {
         Self {
             plan,
             suspended: None,
+            has_early_body: false,
             passed: None,
         }
     }
@@ -90,7 +93,7 @@ impl Exchange {
 
     /// Whether it is to be told of a message's body.
     pub fn watches(&self, direction: Direction) -> bool {
-        self.body(direction).is_some_and(Body::is_watched)
+        self.suspended.is_some() || self.body(direction).is_some_and(Body::is_watched)
     }
 
     /// Whether a message's body is held until it is whole.
@@ -146,6 +149,11 @@ impl Exchange {
     }
 
     fn on_body(&mut self, direction: Direction, chunk: &Chunk<'_>) -> Vec<Effect> {
+        // Going on would take the headers along, which nobody has decided about.
+        if self.suspended.is_some() {
+            self.has_early_body = true;
+            return vec![Effect::Hold];
+        }
         let Some(passed) = &mut self.passed else {
             return Vec::new();
         };
@@ -227,6 +235,10 @@ impl Exchange {
         let quota_headers = quota.map(|quota| quota.headers(plan.quota_headers)).unwrap_or_default();
         let begun = match stopped {
             Some((_, Stop::Deny(denial))) => Err(denial),
+            // What has been held goes on without being told of again.
+            _ if self.has_early_body && request.body.is_watched() => {
+                Err(Denial::new(DenialKind::Unavailable, "body_came_early"))
+            }
             _ if request.body.is_watched() => request.body.begin(&route.name, headers),
             _ => Ok(Vec::new()),
         };

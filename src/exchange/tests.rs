@@ -199,3 +199,42 @@ fn a_request_waits_for_keys_once_and_is_counted_once() {
     assert_eq!(effects.iter().filter(|effect| **effect == counted).count(), 1);
     assert!(effects.contains(&Effect::RemoveHeader(b"x-user-id".to_vec())));
 }
+
+#[test]
+fn a_body_that_comes_early_is_held_and_never_passes_unseen() {
+    let chunk = || Chunk {
+        size: 2,
+        ends: true,
+        read: &|| Some(b"{}".to_vec()),
+    };
+    for (validate, refused) in [(json!({}), None), (json!({"max_bytes": 9}), Some(503))] {
+        let config = json!({
+            "version": 1,
+            "rate_limit_service": {"cluster": "rls"},
+            "rate_limits": [{"name": "all", "key": ["route"], "limit": 5, "window": "1m", "backend": "rls", "on_fault": "allow"}],
+            "routes": [{"match": {"path_prefix": "/"}, "public": true, "rate_limits": ["all"], "validate": validate}],
+        });
+        let config = decode(config.to_string().as_bytes()).unwrap();
+        let mut exchange = Exchange::new(Rc::new(Plan::compile(&config, &Environment::new()).unwrap()));
+        let headers: Headers = [(":method", "POST"), (":authority", "h"), (":path", "/")]
+            .into_iter()
+            .collect();
+        let event = || Event::RequestHeaders {
+            headers: &headers,
+            route_name: None,
+            may_wait: true,
+            has_body: true,
+        };
+        let world = Simulated::default();
+        assert_eq!(exchange.on(event(), &world), [Effect::Wait]);
+        assert!(exchange.watches(Direction::Request));
+        assert_eq!(exchange.on(Event::RequestBody(chunk()), &world), [Effect::Hold]);
+        // The service has not answered in time.
+        let effects = exchange.on(event(), &world);
+        let status = effects.iter().find_map(|effect| match effect {
+            Effect::Reply(reply) => Some(reply.status),
+            _ => None,
+        });
+        assert_eq!(status, refused, "{effects:?}");
+    }
+}

@@ -162,8 +162,9 @@ impl HttpContext for Http {
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        if self.end_body(Direction::Request) == Applied::Replied {
-            return Action::Pause;
+        let body = self.end_body(Direction::Request);
+        if body != Applied::Continue {
+            return body.action();
         }
         let Some(trailers) = read(Map::RequestTrailers) else {
             refuse("trailers_unreadable");

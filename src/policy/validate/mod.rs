@@ -13,8 +13,8 @@ use crate::request::Request;
 use crate::template::parameter;
 use crate::world::World;
 
-use config::DEFAULT_MAX_BYTES;
 pub use config::ValidateConfig;
+use config::{DEFAULT_MAX_BYTES, MOST_HELD};
 pub use schema::Schema;
 
 /// The policy's line in the registry.
@@ -62,6 +62,12 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
                 None
             }
         });
+        if config.schema.is_some() && config.max_bytes.is_some_and(|bytes| bytes > MOST_HELD) {
+            report.error_at(
+                "max_bytes",
+                format!("is at most {MOST_HELD} beside `schema`: the body is held"),
+            );
+        }
         let max_bytes = config.max_bytes.or(schema.is_some().then_some(DEFAULT_MAX_BYTES));
         let policy = Validate {
             headers: config.headers.clone(),

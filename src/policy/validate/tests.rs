@@ -108,6 +108,10 @@ fn each_mistake_says_where_it_is() {
             "routes[0].validate.schema: #/a is not checked",
         ),
         (json!({"max_bytes": -1}), "routes[0].validate.max_bytes"),
+        (
+            json!({"schema": true, "max_bytes": 67108865}),
+            "routes[0].validate.max_bytes: is at most 67108864",
+        ),
         (json!({"body": 1}), "routes[0].validate.body: unknown field"),
     ] {
         let found = plan(&validate).map(|_| ()).unwrap_err();

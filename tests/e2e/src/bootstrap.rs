@@ -40,6 +40,8 @@ pub struct Bare {
     pub clusters: Vec<(&'static str, SocketAddr)>,
     /// The same for what speaks HTTP/2.
     pub http2_clusters: Vec<(&'static str, SocketAddr)>,
+    /// Whether Envoy tells the plugin of bodies while it holds the headers.
+    pub tells_of_held: bool,
     /// Filters between the plugin and the router.
     pub filters: Vec<Value>,
     /// Further listeners, to compare with: [`listener`] makes them.
@@ -78,6 +80,7 @@ impl Bare {
             upstream: upstream.address,
             clusters: Vec::new(),
             http2_clusters: Vec::new(),
+            tells_of_held: false,
             filters: Vec::new(),
             listeners: Vec::new(),
             routes: None,
@@ -158,6 +161,7 @@ impl Bare {
             "config": {
                 "name": "tollgate",
                 "failure_policy": "FAIL_RELOAD",
+                "allow_on_headers_stop_iteration": self.tells_of_held,
                 "configuration": configuration,
                 "vm_config": {
                     "vm_id": "tollgate",

@@ -174,6 +174,42 @@ fn compressed_bodies_are_refused_where_they_would_have_to_change() {
 }
 
 #[test]
+fn a_body_does_not_take_a_request_along_that_nobody_has_decided_about() {
+    // A key service that accepts connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let keys = json!({"secrets": [{"id": "v1", "env": "SECRET"}], "opaque": true, "lookup": {"cluster": "keys"}});
+    let routes = json!([{"match": {"path_prefix": "/"}, "auth": {"any": ["api_key"]}}]);
+    for tells_of_held in [false, true] {
+        let echo = Echo::start("upstream");
+        let config = json!({"version": 1, "api_keys": keys, "routes": routes});
+        let mut bare = Bare::new(config, &echo);
+        bare.environment = [("SECRET".to_owned(), "s".repeat(32))].into();
+        bare.clusters = vec![("keys", silent.local_addr().expect("an address"))];
+        bare.tells_of_held = tells_of_held;
+        let envoy = Envoy::start(&bare.bootstrap());
+        let mut chunked = request(
+            "POST",
+            "/",
+            &[
+                HOST,
+                ("x-api-key", "unknown-but-long-enough-to-be-looked-up-0123456789"),
+                ("transfer-encoding", "chunked"),
+            ],
+            b"",
+        );
+        chunked.extend_from_slice(b"4\r\nbody\r\n0\r\nx-trailer: 1\r\n\r\n");
+        let answer = envoy.send(&chunked);
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (503, &json!("keys_unavailable")),
+            "{tells_of_held}"
+        );
+        assert!(echo.take().is_empty(), "{tells_of_held}");
+        envoy.assert_no_vm_died();
+    }
+}
+
+#[test]
 fn a_refused_body_reaches_no_upstream_behind_the_buffer_filter() {
     let echo = Echo::start("upstream");
     let mut bare = Bare::new(config(), &echo);
