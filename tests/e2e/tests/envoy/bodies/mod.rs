@@ -227,6 +227,27 @@ fn a_refused_body_reaches_no_upstream_behind_the_buffer_filter() {
 }
 
 #[test]
+fn envoys_own_buffer_bounds_what_is_held() {
+    let long = format!("{{\"gone\":1,\"text\":\"{}\"}}", "x".repeat(100_000));
+    for (filters, status) in [(vec![], 413), (vec![buffer(1 << 20)], 200)] {
+        let echo = Echo::start("upstream");
+        let mut bare = Bare::new(config(), &echo);
+        bare.filters = filters;
+        let mut bootstrap = bare.bootstrap();
+        bootstrap["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"] = 32_768.into();
+        let envoy = Envoy::start(&bootstrap);
+        // The buffer filter sets the request's own limit.
+        assert_eq!(post(&envoy, "/change", &[], long.as_bytes()).status, status);
+        // An answer that does not fit breaks off.
+        let line = format!(":body: {}", &long[..40_000]);
+        let bytes = request("GET", "/change", &[HOST, ("x-respond", &line)], b"");
+        let broken = raw::send(envoy.address(), &bytes).expect("headers");
+        assert!(broken.body.is_empty(), "not even an end: {}", broken.text());
+        envoy.assert_no_vm_died();
+    }
+}
+
+#[test]
 fn without_it_the_upstream_sees_a_request_that_breaks_off() {
     let (envoy, echo) = start();
     for (path, body, status) in [
