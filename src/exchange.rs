@@ -93,7 +93,8 @@ impl Exchange {
 
     /// Whether it is to be told of a message's body.
     pub fn watches(&self, direction: Direction) -> bool {
-        self.suspended.is_some() || self.body(direction).is_some_and(Body::is_watched)
+        let is_early = direction == Direction::Request && self.suspended.is_some();
+        is_early || self.body(direction).is_some_and(Body::is_watched)
     }
 
     /// Whether a message's body is held until it is whole.
@@ -150,7 +151,7 @@ impl Exchange {
 
     fn on_body(&mut self, direction: Direction, chunk: &Chunk<'_>) -> Vec<Effect> {
         // Going on would take the headers along, which nobody has decided about.
-        if self.suspended.is_some() {
+        if direction == Direction::Request && self.suspended.is_some() {
             self.has_early_body = true;
             return vec![Effect::Hold];
         }

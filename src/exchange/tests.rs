@@ -228,6 +228,10 @@ fn a_body_that_comes_early_is_held_and_never_passes_unseen() {
         let world = Simulated::default();
         assert_eq!(exchange.on(event(), &world), [Effect::Wait]);
         assert!(exchange.watches(Direction::Request));
+        assert!(
+            !exchange.watches(Direction::Response),
+            "Envoy may answer by itself meanwhile"
+        );
         assert_eq!(exchange.on(Event::RequestBody(chunk()), &world), [Effect::Hold]);
         // The service has not answered in time.
         let effects = exchange.on(event(), &world);
