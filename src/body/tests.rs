@@ -200,6 +200,12 @@ fn headers_stay_true() {
     assert_eq!(begin(Direction::Request), removed);
     let weak = Effect::SetHeader("etag".into(), b"W/\"1\"".to_vec());
     assert_eq!(begin(Direction::Response), [&removed[..], &[weak]].concat());
+    let weak = [JSON, ("etag", "W/\"1\"")].into_iter().collect();
+    assert_eq!(
+        changing(Direction::Response, "deny").begin("r", &weak).unwrap(),
+        [],
+        "it is weak"
+    );
     let plain = [
         ("content-type", "text/plain"),
         ("content-length", "9"),
