@@ -14,11 +14,13 @@ use tollgate_e2e::envoy::{Envoy, eventually};
 use tollgate_e2e::http2;
 use tollgate_e2e::raw::{self, Response, request};
 
-/// `/change` changes bodies there and back, `/limit` counts them, `/empty` has rules that say nothing.
+/// `/change` changes bodies there and back, `/lenient` only small ones, `/limit` counts them, `/empty` has rules that say nothing.
 fn config() -> Value {
     let body = json!({"body": {"remove": ["gone"], "set": {"new": 1}, "max_bytes": 400_000}});
+    let lenient = json!({"body": {"remove": ["gone"], "max_bytes": 1000, "on_fault": "pass"}});
     json!({"version": 1, "routes": [
         {"match": {"path_prefix": "/change"}, "public": true, "request": body, "response": body},
+        {"match": {"path_prefix": "/lenient"}, "public": true, "request": lenient, "response": lenient},
         {"match": {"path_prefix": "/limit"}, "public": true, "validate": {"max_bytes": 10}},
         {"match": {"path_prefix": "/schema"}, "public": true, "validate": {"schema": {"type": "object"}}},
         {"match": {"path_prefix": "/empty"}, "public": true, "validate": {}, "request": {"body": {}}, "response": {"body": {}}},

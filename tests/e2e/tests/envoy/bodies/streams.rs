@@ -106,6 +106,37 @@ fn an_answer_that_cannot_be_changed_breaks_off() {
 }
 
 #[test]
+fn what_is_too_large_may_pass_as_it_is() {
+    let (envoy, _streams) = start_streams();
+    let body = format!("{{\"gone\":\"{}\"}}", "x".repeat(300_000));
+    let mut chunked = request(
+        "POST",
+        "/lenient/count",
+        &[HOST, JSON, ("transfer-encoding", "chunked")],
+        b"",
+    );
+    for piece in body.as_bytes().chunks(700) {
+        chunked.extend(format!("{:x}\r\n", piece.len()).into_bytes());
+        chunked.extend_from_slice(piece);
+        chunked.extend_from_slice(b"\r\n");
+    }
+    chunked.extend_from_slice(b"0\r\n\r\n");
+    assert_eq!(envoy.send(&chunked).text(), body.len().to_string());
+    let typed = ("x-type", "application/json");
+    let answer = envoy.send(&request("GET", "/lenient/bytes/300000", &[HOST, typed], b""));
+    assert_eq!((answer.status, answer.body.len()), (200, 300_000));
+    let counted = |direction: &str| {
+        envoy.stat(&format!(
+            "wasmcustom.tollgate_bodies_unchanged_total;route=/lenient/*;direction={direction};reason=body_too_large;"
+        ))
+    };
+    eventually("both are counted", || {
+        (counted("request"), counted("response")) == (1, 1)
+    });
+    envoy.assert_no_vm_died();
+}
+
+#[test]
 fn a_gigabyte_passes_without_being_held() {
     let (envoy, _streams) = start_streams();
     envoy.send(&request("GET", "/x/bytes/1", &[HOST], b""));
