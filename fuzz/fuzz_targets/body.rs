@@ -55,7 +55,8 @@ fuzz_target!(|bytes: &[u8]| {
         let headers: Headers = [(":method", "POST"), (":authority", "a"), (":path", path), json].into_iter().collect();
         let mut exchange = Exchange::new(Rc::clone(&plan));
         exchange.on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false, has_body: true }, &world);
-        let chunk = || Chunk { size: bytes.len(), ends: true, read: &|| Some(bytes.to_vec()) };
+        let read = || Some(bytes.to_vec());
+        let chunk = || Chunk { size: bytes.len(), ends: true, read: &read };
         hold(&exchange.on(Event::RequestBody(chunk()), &world));
         let headers: Headers = [(":status", "200"), json].into_iter().collect();
         exchange.on(Event::ResponseHeaders { headers: &headers, has_body: true }, &world);

@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::jose::{Jws, KeySet, json};
+use tollgate::jose::{Jws, KeySet};
+use tollgate::json;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Jws::parse(bytes);
