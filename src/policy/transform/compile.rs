@@ -196,37 +196,5 @@ fn check_template(
     }
 }
 
-impl<Name: Ord + AsRef<str>> Rules<Name> {
-    fn is_empty(&self) -> bool {
-        let Self { remove, rename, .. } = self;
-        remove.is_empty() && rename.is_empty() && self.templates().next().is_none()
-    }
-
-    fn templates(&self) -> impl Iterator<Item = (&'static str, &Name, &Template)> {
-        let kinds = [
-            ("replace", &self.replace),
-            ("set", &self.set),
-            ("add", &self.add),
-            ("append", &self.append),
-        ];
-        kinds
-            .into_iter()
-            .flat_map(|(kind, map)| map.iter().map(move |(name, template)| (kind, name, template)))
-    }
-
-    /// The names that change, with where they are written.
-    fn names(&self) -> impl Iterator<Item = (String, &Name)> {
-        let removed = self.remove.iter().enumerate();
-        let removed = removed.map(|(index, name)| (format!("remove[{index}]"), name));
-        let renamed = self.rename.iter().flat_map(|(from, to)| {
-            let path = format!("rename.{}", from.as_ref());
-            [(path.clone(), from), (path, to)]
-        });
-        let made = self.templates();
-        let made = made.map(|(kind, name, _)| (format!("{kind}.{}", name.as_ref()), name));
-        removed.chain(renamed).chain(made)
-    }
-}
-
 /// Statuses of responses without a body.
 const BODILESS: [u16; 3] = [204, 205, 304];

@@ -78,6 +78,19 @@ pub struct Rules<Name: Ord> {
     pub append: BTreeMap<Name, Template>,
 }
 
+/// What a value does to what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It takes its place; where nothing is, it does nothing.
+    Replace,
+    /// It takes its place, or is the first.
+    Set,
+    /// Only where nothing is.
+    Add,
+    /// It comes after.
+    Append,
+}
+
 /// Changes of the path.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -114,6 +127,53 @@ impl<Name: Ord> Default for Rules<Name> {
             add: BTreeMap::new(),
             append: BTreeMap::new(),
         }
+    }
+}
+
+impl Kind {
+    /// Every value of a configuration's maps, which are in the order in which they run.
+    pub(super) fn each<Name, Value>(maps: [&BTreeMap<Name, Value>; 4]) -> impl Iterator<Item = (Self, &Name, &Value)> {
+        let kinds = [Self::Replace, Self::Set, Self::Add, Self::Append];
+        kinds
+            .into_iter()
+            .zip(maps)
+            .flat_map(|(kind, map)| map.iter().map(move |(name, value)| (kind, name, value)))
+    }
+}
+
+/// As operators write it.
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Replace => "replace",
+            Self::Set => "set",
+            Self::Add => "add",
+            Self::Append => "append",
+        })
+    }
+}
+
+impl<Name: Ord + AsRef<str>> Rules<Name> {
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { remove, rename, .. } = self;
+        remove.is_empty() && rename.is_empty() && self.templates().next().is_none()
+    }
+
+    pub(super) fn templates(&self) -> impl Iterator<Item = (Kind, &Name, &Template)> {
+        Kind::each([&self.replace, &self.set, &self.add, &self.append])
+    }
+
+    /// The names that change, with where they are written.
+    pub(super) fn names(&self) -> impl Iterator<Item = (String, &Name)> {
+        let removed = self.remove.iter().enumerate();
+        let removed = removed.map(|(index, name)| (format!("remove[{index}]"), name));
+        let renamed = self.rename.iter().flat_map(|(from, to)| {
+            let path = format!("rename.{}", from.as_ref());
+            [(path.clone(), from), (path, to)]
+        });
+        let made = self.templates();
+        let made = made.map(|(kind, name, _)| (format!("{kind}.{}", name.as_ref()), name));
+        removed.chain(renamed).chain(made)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::config::Rules;
+use super::config::{Kind, Rules};
 use crate::fields::Edit;
 use crate::template::{Place, Scope, Template};
 
@@ -17,29 +17,13 @@ enum Step {
     Write(Kind, Rc<str>, Template),
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Replace,
-    Set,
-    Add,
-    Append,
-}
-
 impl Steps {
     pub(super) fn new<Name: Ord + AsRef<str>>(rules: &Rules<Name>) -> Self {
         let name = |name: &Name| Rc::from(name.as_ref());
         let removed = rules.remove.iter().map(|own| Step::Remove(name(own)));
         let renamed = rules.rename.iter().map(|(from, to)| Step::Rename(name(from), name(to)));
-        let kinds = [
-            (Kind::Replace, &rules.replace),
-            (Kind::Set, &rules.set),
-            (Kind::Add, &rules.add),
-            (Kind::Append, &rules.append),
-        ];
-        let written = kinds.into_iter().flat_map(|(kind, templates)| {
-            let templates = templates.iter();
-            templates.map(move |(own, template)| Step::Write(kind, name(own), template.clone()))
-        });
+        let written = rules.templates();
+        let written = written.map(|(kind, own, template)| Step::Write(kind, name(own), template.clone()));
         Self(removed.chain(renamed).chain(written).collect())
     }
 

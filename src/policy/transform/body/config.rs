@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::super::StatusPattern;
+use super::super::config::{Kind, StatusPattern};
 use super::content::Content;
 use super::form::Convert;
 use crate::body::OnFault;
@@ -90,14 +90,6 @@ pub enum All {
     All,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Replace,
-    Set,
-    Add,
-    Append,
-}
-
 impl BodyConfig {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
@@ -123,23 +115,14 @@ impl BodyConfig {
             && self.contents().next().is_none()
     }
 
-    pub(super) fn contents(&self) -> impl Iterator<Item = (Kind, &'static str, &Path, &Content)> {
-        let kinds = [
-            (Kind::Replace, "replace", &self.replace),
-            (Kind::Set, "set", &self.set),
-            (Kind::Add, "add", &self.add),
-            (Kind::Append, "append", &self.append),
-        ];
-        let all = kinds
-            .into_iter()
-            .map(|(kind, key, map)| map.iter().map(move |(path, content)| (kind, key, path, content)));
-        all.flatten()
+    pub(super) fn contents(&self) -> impl Iterator<Item = (Kind, &Path, &Content)> {
+        Kind::each([&self.replace, &self.set, &self.add, &self.append])
     }
 
     /// Every template, with where it is written.
     pub fn templates(&self) -> impl Iterator<Item = (String, &Template)> {
-        let contents = self.contents().flat_map(|(_, key, path, content)| {
-            let at = format!("{key}.{path}");
+        let contents = self.contents().flat_map(|(kind, path, content)| {
+            let at = format!("{kind}.{path}");
             content
                 .templates()
                 .into_iter()
@@ -181,9 +164,9 @@ impl BodyConfig {
                 say(format!("rename.{path}"), "ends at a member, which has a name");
             }
         }
-        for (_, key, path, _) in self.contents() {
-            if path.segments().last() == Some(&Segment::Items) && key != "replace" {
-                say(format!("{key}.{path}"), "ends at a member; `replace` takes items");
+        for (kind, path, _) in self.contents() {
+            if path.segments().last() == Some(&Segment::Items) && kind != Kind::Replace {
+                say(format!("{kind}.{path}"), "ends at a member; `replace` takes items");
             }
         }
         for (from, to) in &self.r#move {

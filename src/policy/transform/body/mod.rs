@@ -7,12 +7,13 @@ mod form;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::config::Kind;
 use crate::body::OnFault;
 use crate::json::{Mask, Name, Node, Path, Segment};
 use crate::template::{Scope, Template};
 
 pub(super) use config::BodyConfig;
-use config::{Kind, MAX_BYTES, Shape};
+use config::{MAX_BYTES, Shape};
 use content::Content;
 use form::Convert;
 
@@ -58,7 +59,7 @@ impl BodyRules {
         };
         let values = config
             .contents()
-            .map(|(kind, _, path, content)| (kind, path.clone(), content.clone()));
+            .map(|(kind, path, content)| (kind, path.clone(), content.clone()));
         Self {
             convert: config.convert,
             unwrap: config.unwrap.clone(),
