@@ -120,9 +120,7 @@ impl Body {
         {
             self.fault(route, Fault::Encoded, &mut effects)?;
         }
-        if self.change.as_ref().is_some_and(|change| declared > change.max_bytes()) {
-            self.fault(route, Fault::TooLarge, &mut effects)?;
-        }
+        self.check_size(route, declared, &mut effects)?;
         if let Some(change) = &self.change {
             effects.extend(self.unframe(headers));
             let content_type = change.writes().map(|media_type| media_type.as_bytes().to_vec());
@@ -140,13 +138,7 @@ impl Body {
         };
         self.check_limit(self.seen)?;
         let mut effects = Vec::new();
-        if self
-            .change
-            .as_ref()
-            .is_some_and(|change| self.seen > change.max_bytes())
-        {
-            self.fault(route, Fault::TooLarge, &mut effects)?;
-        }
+        self.check_size(route, self.seen, &mut effects)?;
         if !self.is_held() {
             return Ok(effects);
         }
@@ -167,9 +159,18 @@ impl Body {
         Ok(effects)
     }
 
+    /// Whether so many bytes may come at all.
     fn check_limit(&self, bytes: usize) -> Result<(), Denial> {
         match self.limit {
             Some(limit) if bytes > limit => Err(self.denial(Fault::TooLarge)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether so many bytes can be held to be changed.
+    fn check_size(&mut self, route: &str, bytes: usize, effects: &mut Vec<Effect>) -> Result<(), Denial> {
+        match &self.change {
+            Some(change) if bytes > change.max_bytes() => self.fault(route, Fault::TooLarge, effects),
             _ => Ok(()),
         }
     }
@@ -230,6 +231,12 @@ impl Fault {
         }
     }
 }
+
+/// Bytes of a body that is held, where a rule does not say: the buffer that Envoy has by default.
+pub const DEFAULT_MAX_BYTES: u64 = 1 << 20;
+
+/// Bytes of a body that a rule may hold: what a worker could hold of a few requests.
+pub const MOST_HELD: u64 = 64 << 20;
 
 /// Of other bytes than those that are sent on.
 const STALE: [&str; 6] = [

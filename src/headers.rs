@@ -96,6 +96,16 @@ impl Headers {
     }
 }
 
+/// A content type's media type, without its parameters, in lower case (RFC 9110 section 8.3.1).
+pub fn media_type(content_type: &str) -> String {
+    content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
+}
+
 fn number_at(buffer: &[u8], at: usize) -> Result<usize, Malformed> {
     let word = buffer
         .get(at..at.saturating_add(WORD))

@@ -26,9 +26,3 @@ pub struct ValidateConfig {
     #[serde(deserialize_with = "values::present")]
     pub schema: Option<Value>,
 }
-
-/// Bytes: the buffer that Envoy has by default.
-pub(super) const DEFAULT_MAX_BYTES: u64 = 1 << 20;
-
-/// Bytes: what a worker could hold of a few requests.
-pub(super) const MOST_HELD: u64 = 64 << 20;

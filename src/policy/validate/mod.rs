@@ -6,15 +6,16 @@ mod schema;
 use std::rc::Rc;
 
 use super::{Policy, Registration, RouteContext, Stage, Stop};
+use crate::body::{DEFAULT_MAX_BYTES, MOST_HELD};
 use crate::config::Report;
 use crate::config::values::FieldName;
 use crate::denial::{Denial, DenialKind, Failure, Location};
+use crate::headers::media_type;
 use crate::request::Request;
 use crate::template::parameter;
 use crate::world::World;
 
 pub use config::ValidateConfig;
-use config::{DEFAULT_MAX_BYTES, MOST_HELD};
 pub use schema::Schema;
 
 /// The policy's line in the registry.
@@ -149,10 +150,10 @@ impl Validate {
         let sent = sent
             .and_then(|value| std::str::from_utf8(value).ok())
             .unwrap_or_default();
-        let essence = sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let sent = media_type(sent);
         let fits = |own: &String| match own.strip_suffix('*') {
-            Some(kind) => essence.len() > kind.len() && essence.starts_with(kind),
-            None => essence == *own,
+            Some(kind) => sent.len() > kind.len() && sent.starts_with(kind),
+            None => sent == *own,
         };
         if self.content_types.iter().any(fits) {
             return Ok(());

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::super::config::{Kind, StatusPattern};
 use super::content::Content;
 use super::form::Convert;
-use crate::body::OnFault;
+use crate::body::{MOST_HELD, OnFault};
 use crate::config::values;
 use crate::fields::Edit;
 use crate::json::{Path, Segment};
@@ -186,15 +186,9 @@ impl BodyConfig {
                 "is `deny` beside `convert`: the new content type goes ahead of the body",
             );
         }
-        if self.max_bytes.is_some_and(|bytes| !(1..=LARGEST).contains(&bytes)) {
-            say("max_bytes".into(), "is from 1 to 67108864");
+        if self.max_bytes.is_some_and(|bytes| !(1..=MOST_HELD).contains(&bytes)) {
+            say("max_bytes".into(), &format!("is from 1 to {MOST_HELD}"));
         }
         mistakes
     }
 }
-
-/// Bytes: the buffer that Envoy has by default.
-pub(super) const MAX_BYTES: u64 = 1 << 20;
-
-/// Bytes: what a worker could hold of a few requests.
-const LARGEST: u64 = 64 << 20;

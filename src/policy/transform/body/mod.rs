@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::config::Kind;
-use crate::body::OnFault;
+use crate::body::{DEFAULT_MAX_BYTES, OnFault};
+use crate::headers::media_type;
 use crate::json::{Mask, Name, Node, Path, Segment};
 use crate::template::{Scope, Template};
 
 pub(super) use config::BodyConfig;
-use config::{MAX_BYTES, Shape};
+use config::Shape;
 use content::Content;
 use form::Convert;
 
@@ -86,7 +87,7 @@ impl BodyRules {
                 .collect(),
             values: values.collect(),
             wrap: config.wrap.as_deref().map(Name::new),
-            max_bytes: usize::try_from(config.max_bytes.unwrap_or(MAX_BYTES)).unwrap_or(usize::MAX),
+            max_bytes: usize::try_from(config.max_bytes.unwrap_or(DEFAULT_MAX_BYTES)).unwrap_or(usize::MAX),
             on_fault: config.on_fault,
         }
     }
@@ -137,16 +138,11 @@ impl BodyChange {
 
     /// Whether it is for bodies of this type.
     pub fn reads(&self, content_type: &str) -> bool {
-        let essence = content_type
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
+        let media_type = media_type(content_type);
         match self.rules.convert {
-            Some(Convert::FormToJson) => essence == form::FORM,
+            Some(Convert::FormToJson) => media_type == form::FORM,
             // Whatever is built on JSON says so (RFC 6839 section 3.1).
-            _ => essence == "application/json" || essence == "text/json" || essence.ends_with("+json"),
+            _ => media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json"),
         }
     }
 
