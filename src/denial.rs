@@ -170,26 +170,21 @@ impl Denial {
 
     /// The answer: problem details (RFC 9457), or a short text that Envoy turns into `grpc-message`.
     pub fn reply(self, request_id: Option<&str>, grpc: bool) -> Reply {
-        let Refusal {
-            status,
-            code,
-            grpc_status,
-            ..
-        } = self.kind.refusal();
+        let refusal = self.kind.refusal();
         let mut headers = self.headers;
         headers.push(("cache-control", "no-store".into()));
         let body = if grpc {
-            code.to_owned()
+            refusal.code.to_owned()
         } else {
             headers.push(("content-type", "application/problem+json".into()));
-            problem(self.kind.refusal(), request_id, &self.failures)
+            problem(refusal, request_id, &self.failures)
         };
         Reply {
-            status,
+            status: refusal.status,
             headers,
             body,
-            grpc_status: grpc.then_some(grpc_status),
-            details: format!("tollgate{{{code}}}"),
+            grpc_status: grpc.then_some(refusal.grpc_status),
+            details: format!("tollgate{{{}}}", refusal.code),
         }
     }
 }

@@ -104,6 +104,13 @@ impl Field<'_> {
     }
 }
 
+/// Changes the first of these, and takes the others of them out. `false` where there is none.
+pub fn change_one<T>(items: &mut Vec<T>, is: impl Fn(&T) -> bool, change: impl FnOnce(&mut T)) -> bool {
+    let mut change = Some(change);
+    items.retain_mut(|item| !is(item) || change.take().map(|change| change(item)).is_some());
+    change.is_none()
+}
+
 /// Names in a route's rules.
 const USUAL: usize = 8;
 

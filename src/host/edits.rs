@@ -61,8 +61,8 @@ impl Edits {
                 .flat_map(|(name, values)| values.iter().map(|value| (name.as_bytes(), value.as_slice())));
             return abi::set_header_map(*map, &kept.chain(set).collect::<Vec<_>>());
         }
-        let changes = changes.iter().map(|(name, values)| (name.as_bytes(), values));
-        changes.into_iter().try_for_each(|(name, values)| match values.first() {
+        let mut changes = changes.iter().map(|(name, values)| (name.as_bytes(), values));
+        changes.try_for_each(|(name, values)| match values.first() {
             Some(value) => {
                 // So that nothing hangs on how the host replaces several values by one.
                 if headers.is_some_and(|headers| headers.all_bytes(name).nth(1).is_some()) {

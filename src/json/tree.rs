@@ -8,6 +8,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::path::{Name, Segment};
+use crate::fields::change_one;
 
 /// A value.
 #[derive(Debug, Clone)]
@@ -134,21 +135,14 @@ impl<'a> Node<'a> {
     /// Makes this the one value of a name, in the place of the first one; nothing where this is no object.
     pub fn put(&mut self, name: &'a Name, value: Self) {
         let Some(members) = self.members() else { return };
-        let place = members.iter().position(|member| member.is_named(&name.plain));
-        match place {
-            Some(place) => {
-                let mut index = 0_usize;
-                members.retain(|member| {
-                    let is_first = index == place;
-                    index = index.saturating_add(1);
-                    is_first || !member.is_named(&name.plain)
-                });
-                if let Some(member) = members.get_mut(place) {
-                    member.value = value;
-                }
+        let mut value = Some(value);
+        let is_own = |member: &Member<'a>| member.is_named(&name.plain);
+        change_one(members, is_own, |first| {
+            if let Some(value) = value.take() {
+                first.value = value;
             }
-            None => members.push(Member::new(name, value)),
-        }
+        });
+        members.extend(value.map(|value| Member::new(name, value)));
     }
 
     /// The value of an object's member; the first one of this name.

@@ -34,8 +34,7 @@ impl ResponseChange {
     /// What is to be done with the body of a response with these headers.
     pub fn body(&self, headers: &Headers) -> Body {
         let mut body = Body::new(Direction::Response);
-        let status = headers.first(":status").and_then(|status| status.parse().ok());
-        if let (Some((statuses, change)), Some(status)) = (&self.body, status)
+        if let (Some((statuses, change)), Some(status)) = (&self.body, status(headers))
             && statuses.iter().any(|pattern| pattern.matches(status))
         {
             body.change(change.clone());
@@ -45,8 +44,7 @@ impl ResponseChange {
 
     /// The fields that change, pseudo-headers first.
     pub fn apply(&self, headers: &Headers) -> Vec<(Rc<str>, Values)> {
-        let status = headers.first(":status").and_then(|status| status.parse().ok());
-        let new = status.and_then(|status| {
+        let new = status(headers).and_then(|status| {
             let mut statuses = self.statuses.iter();
             statuses.find(|(pattern, _)| pattern.matches(status))
         });
@@ -55,4 +53,8 @@ impl ResponseChange {
         let changed = fields::apply(edits, |name| headers.all(name).collect());
         status.into_iter().chain(changed).collect()
     }
+}
+
+fn status(headers: &Headers) -> Option<u16> {
+    headers.first(":status")?.parse().ok()
 }

@@ -1,6 +1,6 @@
 //! Paths and queries, changed so that what no rule names stays byte for byte.
 
-use crate::fields::Edit;
+use crate::fields::{Edit, change_one};
 use crate::template::{parameter, plain};
 
 /// A pattern of a path that names parts of it.
@@ -129,21 +129,16 @@ pub(super) fn edit_query(query: Option<&str>, edits: &[Edit]) -> Option<String> 
                     }
                 }
             }
-            Edit::Replace(name, value) | Edit::Set(name, value) => match place(&pairs, name) {
-                Some(at) => {
-                    let mut index = 0_usize;
-                    pairs.retain(|(own, _)| {
-                        let kept = **own != **name || index == at;
-                        index = index.saturating_add(1);
-                        kept
-                    });
-                    if let Some(first) = pairs.get_mut(at) {
-                        *first = pair(name, value);
-                    }
+            Edit::Replace(name, value) | Edit::Set(name, value) => {
+                let is_there = change_one(
+                    &mut pairs,
+                    |(own, _)| **own == **name,
+                    |first| *first = pair(name, value),
+                );
+                if !is_there && matches!(edit, Edit::Set(..)) {
+                    pairs.push(pair(name, value));
                 }
-                None if matches!(edit, Edit::Set(..)) => pairs.push(pair(name, value)),
-                None => {}
-            },
+            }
             Edit::Add(name, value) => {
                 if place(&pairs, name).is_none() {
                     pairs.push(pair(name, value));

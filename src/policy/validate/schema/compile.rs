@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use regex_lite::RegexBuilder;
 use serde_json::{Map, Number, Value};
 
-use super::{Format, Rule, Type};
+use super::{Format, Rule, Type, named};
 
 /// The rules of a schema, that of the whole first.
 pub(super) fn compile(schema: &Value) -> Result<Vec<Rule>, Vec<(String, String)>> {
@@ -94,9 +94,8 @@ impl Compiler<'_> {
                 None => self.mistake(pointer, "is not text"),
             },
             "format" => {
-                let found = Format::ALL.iter().find(|(name, _)| value == name);
-                rule.text.format = found.map(|(_, format)| *format);
-                if found.is_none() {
+                rule.text.format = named(&Format::ALL, value);
+                if rule.text.format.is_none() {
                     let names = Format::ALL.map(|(name, _)| name).join(", ");
                     self.mistake(pointer, format!("is none of the formats that are checked: {names}"));
                 }
@@ -134,8 +133,7 @@ impl Compiler<'_> {
             Value::Array(names) => names.as_slice(),
             one => std::slice::from_ref(one),
         };
-        let named = |value: &Value| Type::ALL.iter().find(|(name, _)| value == name).map(|(_, own)| *own);
-        let types: Vec<_> = names.iter().filter_map(named).collect();
+        let types: Vec<_> = names.iter().filter_map(|name| named(&Type::ALL, name)).collect();
         if types.len() != names.len() || types.is_empty() {
             self.mistake(
                 pointer,

@@ -134,10 +134,7 @@ impl Type {
     ];
 
     fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(_, own)| *own == self)
-            .map_or("", |(name, _)| name)
+        name_of(&Self::ALL, self)
     }
 
     fn has(self, value: &Value) -> bool {
@@ -166,10 +163,7 @@ impl Format {
     ];
 
     fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(_, own)| *own == self)
-            .map_or("", |(name, _)| name)
+        name_of(&Self::ALL, self)
     }
 
     fn has(self, text: &str) -> bool {
@@ -189,6 +183,18 @@ impl Format {
             }
         }
     }
+}
+
+fn name_of<T: PartialEq>(names: &[(&'static str, T)], own: T) -> &'static str {
+    names
+        .iter()
+        .find(|(_, other)| *other == own)
+        .map_or("", |(name, _)| name)
+}
+
+/// What a value names, if it is a name.
+fn named<T: Copy>(names: &[(&'static str, T)], value: &Value) -> Option<T> {
+    names.iter().find(|(name, _)| value == name).map(|(_, own)| *own)
 }
 
 /// As JSON Schema compares: `1` is `1.0`.
