@@ -1,18 +1,17 @@
 //! An upstream that answers with what it received, and remembers it.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 
 use crate::case::{RESPOND, responded};
 use crate::raw::{from_latin1, latin1};
+use crate::server::{listener, serve};
 
 /// A server on a port of its own, until the process ends.
 #[derive(Debug, Clone)]
@@ -45,18 +44,14 @@ pub struct Seen {
 impl Echo {
     /// Starts a server that calls itself `name`; it speaks HTTP/1.1 and HTTP/2 with prior knowledge.
     pub fn start(name: &str) -> Self {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        listener.set_nonblocking(true).expect("a listener");
+        let listener = listener();
         let echo = Self {
             address: listener.local_addr().expect("an address"),
             seen: Arc::default(),
             name: name.to_owned(),
         };
         let router = Router::new().fallback(answer).with_state(echo.clone());
-        runtime().spawn(async move {
-            let listener = TcpListener::from_std(listener).expect("a listener");
-            axum::serve(listener, router).await.expect("the echo server runs");
-        });
+        serve(listener, router);
         echo
     }
 
@@ -150,9 +145,3 @@ async fn answer(State(echo): State<Echo>, request: Request) -> Response {
 
 /// Bytes; the answer tells of the whole request.
 const MOST_SHOWN: usize = 64 * 1024;
-
-/// The one runtime of this process.
-pub fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
-}

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 use tokio::net::TcpStream;
 
-use crate::echo::runtime;
+use crate::server::runtime;
 
 /// What came back.
 #[derive(Debug)]

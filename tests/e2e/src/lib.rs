@@ -17,4 +17,5 @@ pub mod program;
 pub mod publisher;
 pub mod rate_limit_service;
 pub mod raw;
+pub mod server;
 pub mod streams;

@@ -1,6 +1,6 @@
 //! An issuer's HTTP server: publishes a key set, or fails in a chosen way, and counts who asks.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as TcpStdListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,9 +9,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
-use crate::echo::runtime;
+use crate::server::{listener, serve};
 
 /// A server on a port of its own, until the process ends.
 #[derive(Debug, Clone)]
@@ -47,15 +46,11 @@ pub enum Answer {
 impl Publisher {
     /// Starts a server.
     pub fn start(answer: Answer) -> Self {
-        Self::serve(
-            TcpStdListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"),
-            answer,
-        )
+        Self::serve(listener(), answer)
     }
 
     /// Serves where this listens.
-    pub fn serve(listener: TcpStdListener, answer: Answer) -> Self {
-        listener.set_nonblocking(true).expect("a listener");
+    pub fn serve(listener: TcpListener, answer: Answer) -> Self {
         let inner = Arc::new(Mutex::new(Inner {
             answer,
             requests: Vec::new(),
@@ -65,10 +60,7 @@ impl Publisher {
             inner,
         };
         let router = Router::new().fallback(answer_one).with_state(publisher.clone());
-        runtime().spawn(async move {
-            let listener = TcpListener::from_std(listener).expect("a listener");
-            axum::serve(listener, router).await.expect("the publisher runs");
-        });
+        serve(listener, router);
         publisher
     }
 

@@ -1,6 +1,6 @@
 //! An upstream whose answers come in pieces: what the gateway holds shows.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,10 +11,9 @@ use axum::routing::{any, get};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use http_body_util::channel::Channel;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::echo::runtime;
+use crate::server::{listener, serve};
 
 /// A server on a port of its own, until the process ends.
 #[derive(Debug, Clone)]
@@ -26,11 +25,10 @@ pub struct Streams {
 
 impl Streams {
     /// Starts it. `/RULE/count` is answered with the number of the request's bytes; `/RULE/bytes/N` with N
-    /// bytes; any other path with the header `x-pieces`, split at `|`, of which each but the first waits for [`next`](Self::next). The
-    /// content type of an answer is that of the header `x-type`.
+    /// bytes; any other path with the header `x-pieces`, split at `|`, of which each but the first waits for
+    /// [`next`](Self::next). The content type of an answer is that of the header `x-type`.
     pub fn start() -> Self {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        listener.set_nonblocking(true).expect("a listener");
+        let listener = listener();
         let streams = Self {
             address: listener.local_addr().expect("an address"),
             next: Arc::new(Semaphore::new(0)),
@@ -40,10 +38,7 @@ impl Streams {
             .route("/{rule}/bytes/{count}", get(bytes))
             .fallback(pieces)
             .with_state(streams.clone());
-        runtime().spawn(async move {
-            let listener = TcpListener::from_std(listener).expect("a listener");
-            axum::serve(listener, router).await.expect("the server runs");
-        });
+        serve(listener, router);
         streams
     }
 

@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tollgate_e2e::bundled::Bundled;
-use tollgate_e2e::echo::{Seen, runtime};
+use tollgate_e2e::echo::Seen;
 use tollgate_e2e::envoy::Envoy;
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 use tollgate_e2e::raw::request;
+use tollgate_e2e::server::runtime;
 
 fn main() -> ExitCode {
     let gateway = Bundled::start(|_| {});

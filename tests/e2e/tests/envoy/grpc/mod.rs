@@ -4,11 +4,11 @@ mod policies;
 mod transcoding;
 
 use serde_json::json;
-use tollgate_e2e::echo::runtime;
 use tollgate_e2e::envoy::{Envoy, validate};
 use tollgate_e2e::grpc::build_descriptors;
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 use tollgate_e2e::raw::{Response, request};
+use tollgate_e2e::server::runtime;
 use tollgate_grpc::products::products_client::ProductsClient;
 use tollgate_grpc::products::{GetProductRequest, Product};
 use tonic::transport::Channel;

@@ -1,8 +1,8 @@
 //! Authentication, authorization, limits and identity on both paths of a method.
 
 use serde_json::json;
-use tollgate_e2e::echo::runtime;
 use tollgate_e2e::grpc::RestToGrpc;
+use tollgate_e2e::server::runtime;
 use tollgate_grpc::products::{CreateProductRequest, InspectRequest, Product, RemoveProductRequest};
 use tonic::{Code, Status};
 

@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::json;
 use tollgate_e2e::case::repository;
-use tollgate_e2e::echo::runtime;
 use tollgate_e2e::grpc::RestToGrpc;
+use tollgate_e2e::server::runtime;
 use tollgate_grpc::products::{InspectRequest, ListProductsRequest};
 use tonic::Code;
 
