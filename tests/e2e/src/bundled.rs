@@ -118,6 +118,11 @@ fn visit(value: &mut Value, change: &mut impl FnMut(&str, &mut Value)) {
     }
 }
 
-const SERVICES: [&str; 3] = ["user-service", "order-service", "product-service"];
+const SERVICES: [&str; 4] = [
+    "user-service",
+    "order-service",
+    "order-service-canary",
+    "product-service",
+];
 
 const ADMIN: &str = "an-administration-token-of-the-bundled-gateway";
