@@ -2,12 +2,22 @@
 
 #![cfg_attr(
     test,
-    allow(clippy::arithmetic_side_effects, reason = "a test may fail by panicking")
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        reason = "a test may fail by panicking"
+    )
 )]
 
+mod build;
+mod check;
+mod finding;
+#[cfg(feature = "service")]
 mod keys;
+mod policies;
+mod schema;
+mod yaml;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -22,17 +32,29 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Say everything that is wrong with configurations, wherever they stand.
+    Check(check::Check),
+    /// Make one configuration of policy files, for Envoy to load.
+    Build(build::Build),
+    /// Print the JSON Schema of a file, for editors.
+    Schema(schema::Schema),
     /// Make, change and serve API keys.
+    #[cfg(feature = "service")]
     Keys(keys::cli::Keys),
 }
 
 fn main() -> ExitCode {
-    let Command::Keys(command) = Cli::parse().command;
-    match keys::run(command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::FAILURE
-        }
+    match Cli::parse().command {
+        Command::Check(command) => check::run(&command),
+        Command::Build(command) => build::run(&command),
+        Command::Schema(command) => schema::run(&command),
+        #[cfg(feature = "service")]
+        Command::Keys(command) => match keys::run(command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                finding::complain(&error);
+                ExitCode::FAILURE
+            }
+        },
     }
 }

@@ -164,7 +164,7 @@ impl<Name: Ord + AsRef<str>> Rules<Name> {
     }
 
     /// The names that change, with where they are written.
-    pub(super) fn names(&self) -> impl Iterator<Item = (String, &Name)> {
+    pub fn names(&self) -> impl Iterator<Item = (String, &Name)> {
         let removed = self.remove.iter().enumerate();
         let removed = removed.map(|(index, name)| (format!("remove[{index}]"), name));
         let renamed = self.rename.iter().flat_map(|(from, to)| {

@@ -10,9 +10,10 @@ use tempfile::TempDir;
 use crate::bootstrap::{address, wasm_file};
 use crate::case::{repository, with_keys};
 use crate::echo::Echo;
-use crate::envoy::{Envoy, Options};
+use crate::envoy::{Envoy, Options, Refused};
 use crate::key_service::KeyService;
 use crate::keys::SECRET;
+use crate::policies::Policies;
 
 /// Envoy, three services behind it, and a key service.
 pub struct Bundled {
@@ -20,6 +21,8 @@ pub struct Bundled {
     pub envoy: Envoy,
     /// What `tollgate keys` needs in its environment to work on the same keys.
     pub environment: Vec<(String, String)>,
+    /// The teams' policies.
+    pub policies: Policies,
     keys: KeyService,
     _folder: TempDir,
 }
@@ -27,6 +30,18 @@ pub struct Bundled {
 impl Bundled {
     /// Starts all of it. `change` may change Envoy's configuration.
     pub fn start(change: impl FnOnce(&mut Value)) -> Self {
+        let policies = Policies::bundled();
+        policies.build().expect("the bundled policies are good");
+        Self::with(policies, change)
+    }
+
+    /// The same with policies that were made before.
+    pub fn with(policies: Policies, change: impl FnOnce(&mut Value)) -> Self {
+        Self::try_with(policies, change).unwrap_or_else(|refused| panic!("Envoy did not start:\n{}", refused.log))
+    }
+
+    /// The same, and what Envoy logged where it did not start.
+    pub fn try_with(policies: Policies, change: impl FnOnce(&mut Value)) -> Result<Self, Refused> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let database = format!("sqlite:{}", folder.path().join("keys.db").display());
         let environment: Vec<(String, String)> = environment(&database)
@@ -36,18 +51,20 @@ impl Bundled {
         let mut upstreams: BTreeMap<_, _> = SERVICES.map(|name| (name, Echo::start(name).address)).into();
         upstreams.insert("key-service", keys.address());
         let mut bootstrap = bootstrap("envoy.yaml", &upstreams);
+        policies.load_into(&mut bootstrap);
         change(&mut bootstrap);
         let options = Options {
             environment: environment.iter().cloned().collect(),
             ..Options::default()
         };
-        let envoy = Envoy::start_with(&bootstrap, &options);
-        Self {
+        let envoy = Envoy::try_start(&bootstrap, &options)?;
+        Ok(Self {
             envoy,
             environment,
+            policies,
             keys,
             _folder: folder,
-        }
+        })
     }
 
     /// A new API key.
@@ -94,7 +111,13 @@ pub(crate) fn bootstrap(file: &str, upstreams: &BTreeMap<&str, SocketAddr>) -> V
         cluster["load_assignment"]["endpoints"] =
             json!([{"lb_endpoints": [{"endpoint": {"address": address(upstream.port())}}]}]);
     }
-    visit(&mut bootstrap, &mut |member, value| match member {
+    localize(&mut bootstrap);
+    bootstrap
+}
+
+/// Files where they are here, and the keys of the tests' issuer.
+pub(crate) fn localize(document: &mut Value) {
+    visit(document, &mut |member, value| match member {
         "filename" if value.as_str().is_some_and(|name| name.ends_with("tollgate.wasm")) => *value = wasm_file().into(),
         "inline" => *value = with_keys("$keys".into()),
         "proto_descriptor" => {
@@ -103,11 +126,10 @@ pub(crate) fn bootstrap(file: &str, upstreams: &BTreeMap<&str, SocketAddr>) -> V
         }
         _ => {}
     });
-    bootstrap
 }
 
 /// Calls `change` for every member of every object.
-fn visit(value: &mut Value, change: &mut impl FnMut(&str, &mut Value)) {
+pub(crate) fn visit(value: &mut Value, change: &mut impl FnMut(&str, &mut Value)) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| visit(item, change)),
         Value::Object(members) => members.iter_mut().for_each(|(name, value)| {

@@ -12,6 +12,7 @@ pub mod issuer;
 pub mod key_service;
 pub mod keys;
 pub mod native;
+pub mod policies;
 pub mod postgres;
 pub mod program;
 pub mod publisher;

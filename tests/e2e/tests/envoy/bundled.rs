@@ -10,10 +10,14 @@ use tollgate_e2e::bundled::Bundled;
 use tollgate_e2e::case::repository;
 use tollgate_e2e::envoy::validate;
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
+use tollgate_e2e::policies::Policies;
 use tollgate_e2e::raw::{self, request};
 
 #[test]
 fn it_is_valid_as_it_is() {
+    let made = Command::new(repository().join("scripts/policies")).output();
+    let made = made.expect("scripts/policies runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     validate(&["-c", "envoy/envoy.yaml"]).unwrap_or_else(|refused| panic!("{}", refused.log));
 }
 
@@ -101,14 +105,13 @@ fn answers_say_nothing_of_the_software_behind_and_bind_browsers() {
 #[test]
 fn preflights_reach_no_policy_and_refusals_can_be_read_by_pages() {
     // A limit so long that nothing comes back meanwhile.
-    let gateway = Bundled::start(|bootstrap| {
-        let connection = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
-        let tollgate = &mut connection["typed_config"]["http_filters"][1];
-        assert_eq!(tollgate["name"], "tollgate");
-        let config = &mut tollgate["typed_config"]["config"]["configuration"]["value"];
-        config["rate_limits"] = json!([{"name": "per-ip", "key": ["ip"], "limit": 3, "window": "24h"}]);
-        config["defaults"]["rate_limits"] = json!(["per-ip"]);
+    let policies = Policies::bundled();
+    policies.change("gateway", |base| {
+        base["policy"]["rate_limits"] = json!([{"name": "per-ip", "key": ["ip"], "limit": 3, "window": "24h"}]);
+        base["policy"]["defaults"]["rate_limits"] = json!(["per-ip"]);
     });
+    policies.build().expect("good policies");
+    let gateway = Bundled::with(policies, |_| {});
     let send = |method: &str, path: &str, origin: &str, headers: &[(&str, &str)]| {
         let own = [("host", "a"), ("origin", origin)];
         let headers: Vec<_> = own.iter().chain(headers).copied().collect();

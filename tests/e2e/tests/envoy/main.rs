@@ -11,6 +11,7 @@ mod hostile;
 mod http2;
 mod jwks;
 mod oidc;
+mod policies;
 mod rate_limit_service;
 mod rate_limits;
 mod refusals;

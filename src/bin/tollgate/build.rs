@@ -1,0 +1,119 @@
+//! `tollgate build`: policy files become one file for Envoy's `config_discovery`.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::check::{UNUSABLE, load};
+use crate::finding::{Findings, Severity, complain, counted};
+use crate::policies::{Files, Policies};
+use crate::yaml::Reader;
+
+/// Make one configuration of policy files, for Envoy to load.
+#[derive(Args)]
+pub(crate) struct Build {
+    /// The base file and the teams' files, in any order.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// The file that Envoy watches. It is replaced as a whole, and only where nothing is wrong.
+    #[arg(long, short)]
+    output: PathBuf,
+}
+
+pub(crate) fn run(command: &Build) -> ExitCode {
+    let mut findings = Findings::default();
+    let Ok(documents) = load(&command.files, &mut findings) else {
+        return ExitCode::from(UNUSABLE);
+    };
+    let mut files = Files::default();
+    for document in &documents {
+        if !files.take(document) {
+            findings.error(
+                &document.place,
+                "is no policy file: neither a base, which has `policy`, nor a team's, which has `routes` and `rate_limits` alone",
+            );
+        }
+    }
+    if files.bases.is_empty() && files.teams.is_empty() && findings.count(Severity::Error) == 0 {
+        complain(&"there is no policy file among these");
+        return ExitCode::FAILURE;
+    }
+    let policies = files.merge(&mut findings);
+    if let Some(policies) = &policies {
+        let mut found = Findings::default();
+        policies.filter.configuration.judge(&mut found);
+        policies.filter.check_host(&mut found);
+        files.name_teams(found, &mut findings);
+    }
+    findings.print();
+    let errors = findings.count(Severity::Error);
+    let Some(policies) = policies.filter(|_| errors == 0) else {
+        complain(&format!(
+            "{}; {} is as it was",
+            counted(errors, "error"),
+            command.output.display()
+        ));
+        return ExitCode::FAILURE;
+    };
+    let text = discovery(&policies, &command.output);
+    if let Err(error) = replace(&command.output, text.as_bytes()) {
+        complain(&format!("{}: {error}", command.output.display()));
+        return ExitCode::from(UNUSABLE);
+    }
+    let routes = policies.filter.configuration.document.select("routes[]").len();
+    let _ = writeln!(
+        io::stdout(),
+        "{}: {} of {}",
+        command.output.display(),
+        counted(routes, "route"),
+        counted(documents.len(), "file")
+    );
+    ExitCode::SUCCESS
+}
+
+/// The file as Envoy reads it. JSON is YAML too.
+fn discovery(policies: &Policies, output: &Path) -> String {
+    let mut plugin = policies.plugin.to_json(Reader::Envoy);
+    let configuration = &policies.filter.configuration;
+    plugin["configuration"] = json!({
+        "@type": "type.googleapis.com/google.protobuf.Struct",
+        "value": configuration.document.to_json(configuration.reader),
+    });
+    let resource = json!({
+        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": policies.name,
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": plugin},
+    });
+    // The same files have the same version, wherever they are built.
+    let digest = Sha256::digest(resource.to_string());
+    let version: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let whole: Value = json!({"version_info": version, "resources": [resource]});
+    let comment = match output.extension() {
+        Some(extension) if extension == "json" => "",
+        _ => "# Made by `tollgate build`: change the policy files instead.\n",
+    };
+    format!("{comment}{whole:#}\n")
+}
+
+/// Envoy looks when something is moved to its place: it never sees half a file.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let new = folder.join(format!(".{name}.{}", std::process::id()));
+    let written = File::create(&new)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
+}

@@ -1,0 +1,221 @@
+//! A configuration beside the Envoy configuration that it works in.
+
+use tollgate::config::Config;
+use tollgate::credential::Source;
+use tollgate::policy::transform::RequestConfig;
+use tollgate::route::MatchConfig;
+
+use super::configuration::{Configuration, Sound};
+use super::shape;
+use crate::finding::Findings;
+use crate::yaml::{Node, Place};
+
+/// Envoy's routes and clusters around a Tollgate filter.
+pub(crate) struct Surroundings<'a> {
+    bootstrap: &'a Node,
+    connection_manager: &'a Node,
+}
+
+/// Something that the gateway changes of requests, and who says so.
+struct Change {
+    name: String,
+    by: String,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Every connection manager of a bootstrap, with its HTTP filters.
+    pub(crate) fn all(bootstrap: &'a Node) -> Vec<(Self, &'a [Node])> {
+        let mut managers = Vec::new();
+        bootstrap.visit(&mut |node| {
+            if node.is_message(CONNECTION_MANAGER) {
+                managers.push(node);
+            }
+        });
+        let with_filters = managers.into_iter().map(|connection_manager| {
+            let filters = connection_manager.field("http_filters").map_or(&[][..], Node::items);
+            let surroundings = Self {
+                bootstrap,
+                connection_manager,
+            };
+            (surroundings, filters)
+        });
+        with_filters.collect()
+    }
+
+    /// Says what does not fit together.
+    pub(crate) fn check(&self, configuration: &Configuration, sound: &Sound, findings: &mut Findings) {
+        self.check_clusters(configuration, findings);
+        let Some(routes) = self.routes() else { return };
+        check_rules(configuration, &routes, findings);
+        check_covered(&sound.config, &routes, findings);
+        let (headers, parameters) = changes(&sound.config);
+        let change = |name: &str| {
+            let is_identity = sound.plan.identity.managed.contains(name.as_bytes());
+            let by = headers.iter().find(|change| change.name.eq_ignore_ascii_case(name));
+            is_identity
+                .then_some("an identity header")
+                .or(by.map(|change| change.by.as_str()))
+        };
+        let of_query = |name: &str| {
+            let change = parameters.iter().find(|change| change.name == name);
+            change.map(|change| change.by.as_str())
+        };
+        for route in routes {
+            check_matchers(route, "headers", change, findings);
+            check_matchers(route, "query_parameters", of_query, findings);
+        }
+    }
+
+    fn check_clusters(&self, configuration: &Configuration, findings: &mut Findings) {
+        if self.bootstrap.fields(&["dynamic_resources", "cds_config"]).is_some() {
+            return;
+        }
+        let clusters = self
+            .bootstrap
+            .fields(&["static_resources", "clusters"])
+            .map_or(&[][..], Node::items);
+        let names: Vec<_> = clusters.iter().filter_map(|cluster| cluster.text_of("name")).collect();
+        for cluster in configuration.clusters() {
+            let name = cluster.text().unwrap_or_default();
+            if !names.contains(&name) {
+                let message = format!(
+                    "{} has no cluster `{name}`{}",
+                    self.bootstrap.place.file,
+                    there_is(name, &names)
+                );
+                findings.error(&cluster.place, message);
+            }
+        }
+    }
+
+    /// `None` where they come from elsewhere.
+    fn routes(&self) -> Option<Vec<&'a Node>> {
+        let hosts = self
+            .connection_manager
+            .fields(&["route_config", "virtual_hosts"])?
+            .items();
+        let routes = hosts.iter().filter_map(|host| host.field("routes"));
+        Some(routes.flat_map(Node::items).collect())
+    }
+}
+
+/// A route must not match on what changes after it was chosen.
+fn check_matchers<'a>(route: &Node, field: &str, change: impl Fn(&str) -> Option<&'a str>, findings: &mut Findings) {
+    let matchers = route.fields(&["match", field]).map_or(&[][..], Node::items);
+    for name in matchers.iter().filter_map(|matcher| matcher.get("name")) {
+        let written = name.text().unwrap_or_default();
+        if let Some(by) = change(written) {
+            findings.error(
+                &name.place,
+                format!(
+                    "Tollgate changes `{written}` ({by}), and Envoy then chooses the route again: what was decided for one route \
+                     would be served by another; match on something that stays"
+                ),
+            );
+        }
+    }
+}
+
+/// Every rule's `match.route` is there.
+fn check_rules(configuration: &Configuration, routes: &[&Node], findings: &mut Findings) {
+    let names: Vec<_> = routes.iter().filter_map(|route| route.text_of("name")).collect();
+    for rule in configuration.document.select("routes[].match.route") {
+        let name = rule.text().unwrap_or_default();
+        if !names.contains(&name) {
+            let message = match routes.first() {
+                Some(route) => format!("{} has no route `{name}`{}", route.place.file, there_is(name, &names)),
+                None => format!("Envoy has no route `{name}`, nor any other"),
+            };
+            findings.error(&rule.place, message);
+        }
+    }
+}
+
+/// Every route has a rule, or the default.
+fn check_covered(config: &Config, routes: &[&Node], findings: &mut Findings) {
+    if config.defaults.auth.is_some() {
+        return;
+    }
+    for route in routes {
+        if !config.routes.iter().any(|rule| may_match(&rule.r#match, route)) {
+            findings.warning(
+                &route.place,
+                "no rule matches this route and there is no `defaults.auth`, so all of its requests are refused (403 `no_policy`)",
+            );
+        }
+    }
+}
+
+/// Whether some request of this Envoy route may match a rule.
+fn may_match(rule: &MatchConfig, route: &Node) -> bool {
+    if let Some(name) = &rule.route {
+        return route.text_of("name") == Some(name);
+    }
+    let paths = ["path", "path_separated_prefix", "prefix"];
+    let path = paths.iter().find_map(|key| route.fields(&["match", key])?.text());
+    let own = rule.path.as_deref().or(rule.path_prefix.as_deref());
+    match (own, path) {
+        (Some(own), Some(path)) => own.starts_with(path) || path.starts_with(own),
+        _ => true,
+    }
+}
+
+/// Headers and query parameters that are not at the upstream as the client sent them, besides identity headers.
+fn changes(config: &Config) -> (Vec<Change>, Vec<Change>) {
+    let change = |name: &str, by: &str| Change {
+        name: name.to_owned(),
+        by: by.to_owned(),
+    };
+    let mut headers = Vec::new();
+    let mut parameters = Vec::new();
+    let tokens = config
+        .jwt
+        .iter()
+        .flat_map(|jwt| &jwt.issuers)
+        .filter(|issuer| !issuer.forward_token);
+    let tokens = tokens.flat_map(|issuer| &issuer.from);
+    for source in tokens.chain(config.api_keys.iter().flat_map(|keys| &keys.from)) {
+        match source {
+            Source::Header { name, .. } => headers.push(change(name.as_str(), "a credential, which is taken out")),
+            Source::Cookie(_) => headers.push(change("cookie", "a credential in it is taken out")),
+            Source::Query(name) => parameters.push(change(name, "a credential, which is taken out")),
+        }
+    }
+    let rules = config.routes.iter().enumerate();
+    let rules = rules.filter_map(|(index, rule)| Some((format!("routes[{index}].request"), rule.request.as_ref()?)));
+    let defaults = config
+        .defaults
+        .request
+        .as_ref()
+        .map(|request| ("defaults.request".to_owned(), request));
+    for (by, RequestConfig { headers: of, query, .. }) in rules.chain(defaults).filter(|(_, request)| !request.reroute)
+    {
+        headers.extend(
+            of.names()
+                .map(|(at, name)| change(name.as_str(), &format!("{by}.headers.{at}"))),
+        );
+        parameters.extend(
+            query
+                .names()
+                .map(|(at, name)| change(name, &format!("{by}.query.{at}"))),
+        );
+    }
+    (headers, parameters)
+}
+
+/// What would be right.
+fn there_is(name: &str, names: &[&str]) -> String {
+    match (shape::closest(name, names.iter().copied()), names) {
+        (Some(near), _) => format!("; did you mean `{near}`?"),
+        (None, []) => String::new(),
+        (None, names) => format!("; it has {}", names.join(", ")),
+    }
+}
+
+/// Where a filter's configuration is to come from.
+pub(crate) fn discovered(filter: &Node) -> Option<(&str, &Place)> {
+    filter.field("config_discovery")?;
+    Some((filter.text_of("name")?, &filter.place))
+}
+
+const CONNECTION_MANAGER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";

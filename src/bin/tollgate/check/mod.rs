@@ -1,0 +1,200 @@
+//! `tollgate check`: everything that is wrong with configurations, wherever they stand.
+
+pub(crate) mod configuration;
+mod envoy;
+pub(crate) mod filter;
+pub(crate) mod shape;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use clap::Args;
+
+use crate::finding::{Findings, Severity, complain, counted};
+use crate::policies::Files;
+use crate::yaml::{Node, parse};
+use envoy::Surroundings;
+use filter::Filter;
+
+/// Say everything that is wrong with configurations, wherever they stand.
+#[derive(Args)]
+pub(crate) struct Check {
+    /// Envoy's configurations, files for `config_discovery`, policy files, Istio's `WasmPlugin`, or bare configurations. What
+    /// belongs together is checked together: policy files, and the Envoy configuration that loads what is made of them.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Fail for warnings too.
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+/// The exit status where files cannot be read, as for a wrong command line.
+pub(crate) const UNUSABLE: u8 = 2;
+
+pub(crate) fn run(command: &Check) -> ExitCode {
+    let mut findings = Findings::default();
+    let Ok(documents) = load(&command.files, &mut findings) else {
+        return ExitCode::from(UNUSABLE);
+    };
+    let needs = check(&documents, &mut findings);
+    findings.print();
+    let (errors, warnings) = (findings.count(Severity::Error), findings.count(Severity::Warning));
+    let mut summary = counted(command.files.len(), "file");
+    if errors > 0 || warnings > 0 {
+        summary = format!(
+            "{summary}: {}, {}",
+            counted(errors, "error"),
+            counted(warnings, "warning")
+        );
+    } else {
+        summary.push_str(": good");
+    }
+    if !needs.is_empty() {
+        let names: Vec<_> = needs.into_iter().collect();
+        summary = format!("{summary}\nthe VM needs in its environment: {}", names.join(", "));
+    }
+    let _ = writeln!(io::stdout(), "{summary}");
+    if errors > 0 || (command.deny_warnings && warnings > 0) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Every document of every file. `Err` where a file cannot be read, which has been said.
+pub(crate) fn load(files: &[PathBuf], findings: &mut Findings) -> Result<Vec<Node>, ()> {
+    let mut documents = Vec::new();
+    for path in files {
+        let file: Rc<str> = path.display().to_string().into();
+        let text = fs::read_to_string(path).map_err(|error| complain(&format!("{file}: {error}")))?;
+        match parse(&file, &text) {
+            Ok(found) => documents.extend(found),
+            Err(finding) => findings.add(finding),
+        }
+    }
+    Ok(documents)
+}
+
+/// A configuration that an Envoy may load, by the name under which it asks.
+struct Offer {
+    name: String,
+    filter: Filter,
+}
+
+/// Says everything; the variables that VMs need.
+fn check(documents: &[Node], findings: &mut Findings) -> BTreeSet<String> {
+    let mut files = Files::default();
+    let mut offers = Vec::new();
+    let mut filters = Vec::new();
+    let mut unknown: Vec<&Node> = Vec::new();
+    let mut known = BTreeSet::new();
+    let mut discovering = Vec::new();
+    for document in documents {
+        let before = filters.len();
+        let mut is_ours = files.take(document);
+        if document.text_of("kind") == Some("WasmPlugin") {
+            filters.extend(Filter::istio(document, findings));
+        } else if !is_ours && is_bare(document) {
+            filters.extend(Filter::bare(document, findings));
+            is_ours = true;
+        } else if !is_ours {
+            filters.extend(Filter::all(document, findings));
+            offers.extend(offers_of(document));
+            for (surroundings, http_filters) in Surroundings::all(document) {
+                is_ours |= http_filters.iter().any(|filter| envoy::discovered(filter).is_some());
+                discovering.push((surroundings, http_filters));
+            }
+        }
+        if is_ours || filters.len() > before {
+            known.insert(Rc::clone(&document.place.file));
+        } else {
+            unknown.push(document);
+        }
+    }
+    for document in unknown {
+        // A file may hold other documents beside.
+        if known.insert(Rc::clone(&document.place.file)) && !findings.mention(&document.place.file) {
+            findings.error(&document.place, NOTHING);
+        }
+    }
+    let mut found = Findings::default();
+    if let Some(policies) = files.merge(findings) {
+        offers.push(Offer {
+            name: policies.name,
+            filter: policies.filter.clone(),
+        });
+        filters.push(policies.filter);
+    }
+    let mut needs = BTreeSet::new();
+    for filter in &filters {
+        filter.configuration.judge(&mut found);
+        filter.check_host(&mut found);
+        let variables = filter.configuration.variables();
+        needs.extend(variables.into_iter().filter_map(Node::text).map(str::to_owned));
+    }
+    for (surroundings, http_filters) in discovering {
+        check_together(&surroundings, http_filters, &offers, &mut found);
+    }
+    files.name_teams(found, findings);
+    needs
+}
+
+/// The filters of one connection manager, with what surrounds them.
+fn check_together(surroundings: &Surroundings<'_>, http_filters: &[Node], offers: &[Offer], findings: &mut Findings) {
+    // What is wrong with each by itself has been said.
+    let mut said = Findings::default();
+    for http_filter in http_filters {
+        let found = match envoy::discovered(http_filter) {
+            None => Filter::all(http_filter, &mut said),
+            Some((name, place)) => {
+                let offer = offers.iter().find(|offer| offer.name == name);
+                if offer.is_none() && name.contains("tollgate") {
+                    findings.warning(
+                        place,
+                        format!("the configuration of `{name}` comes from elsewhere: give its policy files too, to check them together"),
+                    );
+                }
+                offer.map(|offer| offer.filter.clone()).into_iter().collect()
+            }
+        };
+        for filter in found {
+            if let Some(sound) = filter.configuration.judge(&mut said) {
+                surroundings.check(&filter.configuration, &sound, findings);
+            }
+        }
+    }
+}
+
+/// The resources of a file for `config_discovery`.
+fn offers_of(document: &Node) -> Vec<Offer> {
+    let resources = document.get("resources").map_or(&[][..], Node::items).iter();
+    let mut said = Findings::default();
+    resources
+        .filter_map(|resource| {
+            Some(Offer {
+                name: resource.text_of("name")?.to_owned(),
+                filter: Filter::all(resource, &mut said).into_iter().next()?,
+            })
+        })
+        .collect()
+}
+
+/// A configuration by itself.
+fn is_bare(document: &Node) -> bool {
+    let own = ["version", "jwt", "api_keys", "defaults", "identity"];
+    let envoys = ["static_resources", "dynamic_resources", "admin", "resources", "kind"];
+    let has = |keys: &[&str]| {
+        document
+            .members()
+            .iter()
+            .any(|member| keys.contains(&member.key.as_str()))
+    };
+    has(&own) && !has(&envoys)
+}
+
+const NOTHING: &str = "holds no configuration of Tollgate: neither a Wasm filter with one, nor a policy file, nor a `WasmPlugin`, \
+                       nor a configuration by itself, which begins with `version: 1`";

@@ -1,0 +1,122 @@
+//! `tollgate check` on files with mistakes: what it says stands beside each, line by line. And on everything here that is
+//! good, it says so.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    reason = "a test may fail by panicking"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+#[test]
+fn every_mistake_is_told_with_its_line_and_what_would_be_right() {
+    let mut mistakes = 0;
+    for expected in entries(&root().join("tests/check"), "txt") {
+        let told = fs::read_to_string(&expected).unwrap();
+        let name = expected.with_extension("");
+        let files = if name.is_dir() {
+            entries(&name, "yaml")
+        } else {
+            vec![name.with_extension("yaml")]
+        };
+        let output = check(&root().join("tests/check"), &files);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), told, "{}", expected.display());
+        let errors = told.lines().filter(|line| !line.starts_with("warning: ")).count();
+        assert_eq!(output.status.code(), Some(i32::from(errors > 0)), "{}", expected.display());
+        mistakes += told.lines().count();
+    }
+    assert!(mistakes >= 25, "only {mistakes} mistakes are tried");
+}
+
+#[test]
+fn everything_that_is_shipped_is_good() {
+    let mut together = entries(&root().join("envoy/policies"), "yaml");
+    assert!(together.len() >= 2);
+    together.push("envoy/envoy.yaml".into());
+    good(&together);
+    for file in entries(&root().join("envoy"), "yaml") {
+        good(&[file]);
+    }
+}
+
+#[test]
+fn every_configuration_in_the_documentation_is_good() {
+    let folder = root().join("target/tmp/check");
+    fs::create_dir_all(&folder).unwrap();
+    let mut count = 0;
+    let mut documents = entries(&root().join("docs"), "md");
+    documents.push("README.md".into());
+    for document in documents {
+        let text = fs::read_to_string(root().join(&document)).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for block in blocks.filter(|block| block.contains("version: 1")) {
+            let file = folder.join(format!("{count}.yaml"));
+            fs::write(&file, block).unwrap();
+            good(&[file]);
+            count += 1;
+        }
+    }
+    assert!(count >= 2, "only {count} configurations found");
+}
+
+#[test]
+fn warnings_fail_where_that_is_asked_for() {
+    let file = [PathBuf::from("tests/check/warnings.yaml")];
+    assert_eq!(check(&root(), &file).status.code(), Some(0));
+    let denied = tollgate().args(["check", "--deny-warnings"]).args(file).output().unwrap();
+    assert_eq!(denied.status.code(), Some(1));
+}
+
+#[test]
+fn what_cannot_be_read_is_not_called_a_mistake() {
+    let output = check(&root(), &["tests/check/no-such-file.yaml".into()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: tests/check/no-such-file.yaml: "));
+    assert_eq!(tollgate().arg("check").output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn the_variables_of_the_vm_are_named_and_not_read() {
+    let output = check(&root(), &entries(&root().join("envoy/policies"), "yaml"));
+    let told = String::from_utf8_lossy(&output.stdout);
+    let last = "the VM needs in its environment: TOLLGATE_KEYS_LOOKUP_TOKEN, TOLLGATE_KEY_SECRET\n";
+    assert!(told.ends_with(last), "{told}");
+}
+
+fn good(files: &[PathBuf]) {
+    let output = check(&root(), files);
+    let told = String::from_utf8_lossy(&output.stderr);
+    let is_elsewhere = |line: &str| line.starts_with("warning: ") && line.contains("comes from elsewhere");
+    assert!(output.status.success() && told.lines().all(is_elsewhere), "{files:?}\n{told}");
+}
+
+fn check(folder: &Path, files: &[PathBuf]) -> Output {
+    let files = files.iter().map(|file| file.strip_prefix(folder).unwrap_or(file));
+    tollgate().current_dir(folder).arg("check").args(files).output().unwrap()
+}
+
+/// With nothing in its environment.
+fn tollgate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.env_clear().current_dir(root());
+    command
+}
+
+fn entries(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
