@@ -41,6 +41,8 @@ pub struct Body {
     schema: Option<Rc<Schema>>,
     /// What changes.
     change: Option<BodyChange>,
+    /// What comes in its place.
+    replacement: Option<Vec<u8>>,
     /// Bytes that have come.
     seen: usize,
 }
@@ -77,6 +79,7 @@ impl Body {
             limit: None,
             schema: None,
             change: None,
+            replacement: None,
             seen: 0,
         }
     }
@@ -96,9 +99,15 @@ impl Body {
         self.change = Some(change);
     }
 
+    /// Something else comes in its place, whatever it is.
+    pub fn replace(&mut self, bytes: Vec<u8>) {
+        *self = Self::new(self.direction);
+        self.replacement = Some(bytes);
+    }
+
     /// Whether something waits for the whole of it.
     pub fn is_held(&self) -> bool {
-        self.schema.is_some() || self.change.is_some()
+        self.schema.is_some() || self.change.is_some() || self.replacement.is_some()
     }
 
     /// Whether it must be told of every piece.
@@ -144,6 +153,10 @@ impl Body {
         }
         if !chunk.ends {
             effects.push(Effect::Hold);
+            return Ok(effects);
+        }
+        if let Some(bytes) = self.replacement.take() {
+            effects.push(Effect::SetBody(bytes));
             return Ok(effects);
         }
         let text = (chunk.read)().ok_or(Denial::new(DenialKind::Unavailable, "body_unreadable"))?;

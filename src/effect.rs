@@ -3,6 +3,8 @@
 use std::rc::Rc;
 
 use crate::fields::Values;
+use crate::headers::Headers;
+use crate::policy::fallback::Response;
 
 /// One change to a message, or an answer in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub enum Effect {
     Wait,
     /// Hold the body until more of it is there, and tell it again then. Always the last effect.
     Hold,
+    /// Make this the response, in place of one that has no body to replace. Always the last effect.
+    Respond(Response),
     /// Answer the request now; nothing reaches an upstream. Always the last effect.
     Reply(Reply),
     /// Add one to a counter of this name; labels are part of it: `name;label=value;`.
@@ -41,4 +45,29 @@ pub struct Reply {
     pub grpc_status: Option<u8>,
     /// For Envoy's access log (`%RESPONSE_CODE_DETAILS%`).
     pub details: String,
+}
+
+/// Headers as these effects make them; the last word on a name counts.
+pub fn applied(headers: &Headers, effects: &[Effect]) -> Headers {
+    let none = Values::new();
+    let mut changes: Vec<(&[u8], &[Vec<u8>])> = Vec::with_capacity(effects.len());
+    for effect in effects {
+        let (name, values) = match effect {
+            Effect::RemoveHeader(name) => (name.as_slice(), none.as_slice()),
+            Effect::SetHeader(name, value) => (name.as_bytes(), std::slice::from_ref(value)),
+            Effect::SetHeaders(name, values) => (name.as_bytes(), values.as_slice()),
+            _ => continue,
+        };
+        match changes.iter_mut().find(|(own, _)| *own == name) {
+            Some(change) => change.1 = values,
+            None => changes.push((name, values)),
+        }
+    }
+    let kept = headers
+        .iter()
+        .filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
+    let set = changes
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (*name, value.as_slice())));
+    kept.chain(set).collect()
 }

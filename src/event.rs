@@ -28,6 +28,8 @@ pub enum Event<'a> {
     ResponseHeaders {
         /// All of them; empty unless [`Exchange::needs_response_headers`](crate::exchange::Exchange::needs_response_headers).
         headers: &'a Headers,
+        /// Whether the host can hold the response.
+        may_wait: bool,
         /// Whether a body follows.
         has_body: bool,
     },

@@ -4,11 +4,13 @@ use std::rc::Rc;
 
 use crate::body::{Body, Chunk, Direction};
 use crate::denial::{Denial, DenialKind};
-use crate::effect::Effect;
+use crate::effect::{Effect, applied};
 use crate::event::Event;
+use crate::grpc;
 use crate::headers::Headers;
 use crate::plan::{Plan, Route, Selection, counter};
 use crate::policy::Stop;
+use crate::policy::fallback::{Fate, Recording, Response, StandIn};
 use crate::policy::identity_headers::connection_effect;
 use crate::policy::transform::ResponseChange;
 use crate::remote::Awaited;
@@ -35,6 +37,8 @@ struct Passed {
     request_body: Body,
     response: Option<ResponseChange>,
     response_body: Body,
+    stand_in: Option<StandIn>,
+    recording: Option<Recording>,
     /// Headers of the response, over whatever else changes.
     told: Vec<(&'static str, String)>,
 }
@@ -72,29 +76,40 @@ impl Exchange {
         self.plan.needs_route_name
     }
 
-    /// Whether what the request waits for has come, or will not.
+    /// Whether what the request or its response waits for has come, or will not.
     pub fn is_ready(&self, store: &dyn Store) -> bool {
-        self.suspended
-            .as_ref()
-            .is_none_or(|suspended| suspended.awaited.is_settled(store))
+        let suspended = self.suspended.as_ref();
+        suspended.is_none_or(|suspended| suspended.awaited.is_settled(store)) && !self.response_waits()
     }
 
     /// Whether anything is to be done with the response.
     pub fn changes_response(&self) -> bool {
-        self.passed
-            .as_ref()
-            .is_some_and(|passed| passed.response.is_some() || !passed.told.is_empty())
+        let passed = self.passed.as_ref();
+        self.needs_response_headers() || passed.is_some_and(|passed| !passed.told.is_empty())
     }
 
     /// Whether the response's headers are to be told.
     pub fn needs_response_headers(&self) -> bool {
-        self.passed.as_ref().is_some_and(|passed| passed.response.is_some())
+        let passed = self.passed.as_ref();
+        passed.is_some_and(|passed| passed.response.is_some() || passed.stand_in.is_some())
     }
 
     /// Whether it is to be told of a message's body.
     pub fn watches(&self, direction: Direction) -> bool {
-        let is_early = direction == Direction::Request && self.suspended.is_some();
+        let is_early = match direction {
+            Direction::Request => self.suspended.is_some(),
+            Direction::Response => self.response_waits() || self.is_recording(),
+        };
         is_early || self.body(direction).is_some_and(Body::is_watched)
+    }
+
+    fn response_waits(&self) -> bool {
+        let stand_in = self.passed.as_ref().and_then(|passed| passed.stand_in.as_ref());
+        stand_in.is_some_and(StandIn::is_waiting)
+    }
+
+    fn is_recording(&self) -> bool {
+        self.passed.as_ref().is_some_and(|passed| passed.recording.is_some())
     }
 
     /// Whether a message's body is held until it is whole.
@@ -119,13 +134,87 @@ impl Exchange {
                 has_body,
             } => self.on_request(headers, route_name, may_wait, has_body, world),
             Event::RequestTrailers { trailers } => self.strip(trailers).map(Effect::RemoveHeader).collect(),
-            Event::ResponseHeaders { headers, has_body } => self.on_response(headers, has_body),
-            Event::RequestBody(chunk) => self.on_body(Direction::Request, &chunk),
-            Event::ResponseBody(chunk) => self.on_body(Direction::Response, &chunk),
+            Event::ResponseHeaders {
+                headers,
+                may_wait,
+                has_body,
+            } => self.on_response(headers, may_wait, has_body, world),
+            Event::RequestBody(chunk) => self.on_body(Direction::Request, &chunk, world),
+            Event::ResponseBody(chunk) => self.on_body(Direction::Response, &chunk, world),
         }
     }
 
-    fn on_response(&mut self, headers: &Headers, has_body: bool) -> Vec<Effect> {
+    fn on_response(&mut self, headers: &Headers, may_wait: bool, has_body: bool, world: &dyn World) -> Vec<Effect> {
+        let Some(passed) = &mut self.passed else {
+            return Vec::new();
+        };
+        let fate = passed.stand_in.as_mut();
+        match fate.map(|stand_in| stand_in.judge(headers, has_body, may_wait, world)) {
+            None | Some(Fate::Passes) => self.pass_response(headers, has_body),
+            Some(Fate::IsKept(recording)) => {
+                passed.recording = Some(recording);
+                self.pass_response(headers, has_body)
+            }
+            Some(Fate::Waits) => vec![Effect::Wait],
+            Some(Fate::IsLost(count)) => {
+                let mut effects = vec![Effect::Count(count)];
+                effects.extend(self.pass_response(headers, has_body));
+                effects
+            }
+            Some(Fate::IsReplaced(response, count)) => {
+                let mut effects = vec![Effect::Count(count)];
+                effects.extend(self.replace_response(headers, response, has_body, world));
+                effects
+            }
+        }
+    }
+
+    /// A response that does not come from the upstream changes like one that does.
+    fn replace_response(
+        &mut self,
+        actual: &Headers,
+        response: Response,
+        has_body: bool,
+        world: &dyn World,
+    ) -> Vec<Effect> {
+        let mut effects = self.pass_response(&response.headers, !response.body.is_empty());
+        let mut body = response.body;
+        if self.holds(Direction::Response) {
+            let chunk = Chunk {
+                size: body.len(),
+                ends: true,
+                read: &|| Some(body.clone()),
+            };
+            let taken = self.on_body(Direction::Response, &chunk, world);
+            effects.extend(taken);
+        }
+        if matches!(effects.last(), Some(Effect::Reply(_))) {
+            return effects;
+        }
+        let headers = applied(&response.headers, &effects);
+        let mut others = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::SetBody(changed) => body = changed,
+                Effect::Count(_) | Effect::Log(..) => others.push(effect),
+                _ => {}
+            }
+        }
+        let response = Response { headers, body };
+        if !has_body && !response.body.is_empty() {
+            others.push(Effect::Respond(response));
+            return others;
+        }
+        let mut effects = response.replaces(actual, has_body);
+        effects.append(&mut others);
+        if has_body && let Some(passed) = &mut self.passed {
+            passed.response_body.replace(response.body);
+        }
+        effects
+    }
+
+    /// What the rules say of a response.
+    fn pass_response(&mut self, headers: &Headers, has_body: bool) -> Vec<Effect> {
         let Some(passed) = &mut self.passed else {
             return Vec::new();
         };
@@ -149,11 +238,17 @@ impl Exchange {
         effects
     }
 
-    fn on_body(&mut self, direction: Direction, chunk: &Chunk<'_>) -> Vec<Effect> {
+    fn on_body(&mut self, direction: Direction, chunk: &Chunk<'_>, world: &dyn World) -> Vec<Effect> {
         // Going on would take the headers along, which nobody has decided about.
         if direction == Direction::Request && self.suspended.is_some() {
             self.has_early_body = true;
             return vec![Effect::Hold];
+        }
+        if direction == Direction::Response {
+            if self.response_waits() {
+                return vec![Effect::Hold];
+            }
+            self.record(chunk, world);
         }
         let Some(passed) = &mut self.passed else {
             return Vec::new();
@@ -174,6 +269,20 @@ impl Exchange {
                 effects
             }
             Err(denial) => self.refuse_late(direction, denial),
+        }
+    }
+
+    /// Takes down a piece of the upstream's own response, and keeps it when it is whole.
+    fn record(&mut self, chunk: &Chunk<'_>, world: &dyn World) {
+        let Some(passed) = &mut self.passed else { return };
+        // What is held comes again with the next piece.
+        if passed.response_body.is_held() && !chunk.ends {
+            return;
+        }
+        let recording = passed.recording.take().and_then(|recording| recording.take(chunk));
+        match (&passed.stand_in, recording) {
+            (Some(stand_in), Some(recording)) if chunk.ends => stand_in.keep(recording, world),
+            (_, recording) => passed.recording = recording,
         }
     }
 
@@ -264,6 +373,8 @@ impl Exchange {
             request_body: request.body,
             response: request.response,
             response_body: Body::new(Direction::Response),
+            stand_in: request.stand_in,
+            recording: None,
             told: quota_headers,
         });
         effects
@@ -328,13 +439,9 @@ fn reply(denial: Denial, route: &str, counted: Rc<str>, mut effects: Vec<Effect>
 
 impl Caller {
     fn of(headers: &Headers) -> Self {
-        let speaks_grpc = headers
-            .first("content-type")
-            .and_then(|value| value.strip_prefix("application/grpc"))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']));
         Self {
             request_id: headers.first("x-request-id").map(ToOwned::to_owned),
-            speaks_grpc,
+            speaks_grpc: grpc::is_spoken(headers),
         }
     }
 }

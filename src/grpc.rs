@@ -5,7 +5,16 @@ use std::time::Duration;
 
 use prost::Message;
 
+use crate::headers::Headers;
 use crate::remote::Answer;
+
+/// Whether a message with these headers is gRPC.
+pub fn is_spoken(headers: &Headers) -> bool {
+    let content_type = headers.first("content-type");
+    content_type
+        .and_then(|value| value.strip_prefix("application/grpc"))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
+}
 
 /// The headers of a call, pseudo-headers first.
 pub fn headers(authority: &str, path: &str, timeout: Duration) -> Vec<(&'static str, String)> {
@@ -37,7 +46,7 @@ pub fn message<M: Message + Default>(answer: &Answer, max_body: usize) -> Result
         Some(_) => return Err("status"),
     }
     // In the headers where there is nothing but an error.
-    let status = |headers: &crate::headers::Headers| headers.first("grpc-status").map(str::to_owned);
+    let status = |headers: &Headers| headers.first("grpc-status").map(str::to_owned);
     match status(&answer.trailers).or_else(|| status(&answer.headers)).as_deref() {
         Some("0") => {}
         // CANCELLED, DEADLINE_EXCEEDED and UNAVAILABLE: the server, or what is between, says so itself. Some cancel what has

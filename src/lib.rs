@@ -38,6 +38,7 @@ pub mod limit;
 pub mod origin;
 pub mod plan;
 pub mod policy;
+pub mod questions;
 pub mod remote;
 pub mod request;
 pub mod route;

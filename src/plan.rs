@@ -28,7 +28,7 @@ pub struct Plan {
     api_keys: Option<Rc<ApiKeys>>,
     limits: Rc<Limits>,
     rules: Vec<Rule>,
-    fallback: Option<Rc<Route>>,
+    default: Option<Rc<Route>>,
 }
 
 #[derive(Debug)]
@@ -100,10 +100,10 @@ impl Plan {
         };
         check_names(config, &definitions, &mut report);
         let rules = compile_rules(config, &definitions, &mut report);
-        let fallback = report.within("defaults", |report| {
-            compile_fallback(&config.defaults, &definitions, report)
+        let default = report.within("defaults", |report| {
+            compile_default(&config.defaults, &definitions, report)
         });
-        if rules.is_empty() && fallback.is_none() {
+        if rules.is_empty() && default.is_none() {
             report.error("refuses every request: it has neither `routes` nor `defaults.auth`");
         }
         let needs_route_name = rules.iter().any(|rule| rule.matcher.needs_route_name());
@@ -111,10 +111,13 @@ impl Plan {
         let published = definitions.jwt.iter().flat_map(Issuers::remote_keys);
         let published = published.map(|keys| Rc::clone(keys) as Rc<dyn Remote>);
         let services = definitions.api_keys.iter().flat_map(|keys| keys.remotes());
+        let routes = rules.iter().map(|rule| &rule.route).chain(&default);
+        let policies = routes.flat_map(|route| &route.policies);
         Ok(Self {
             remotes: published
                 .chain(services)
                 .chain(counting.map(|service| service as Rc<dyn Remote>))
+                .chain(policies.flat_map(|policy| policy.remotes()))
                 .collect(),
             api_keys: definitions.api_keys,
             limits,
@@ -122,7 +125,7 @@ impl Plan {
             identity,
             needs_route_name,
             rules,
-            fallback,
+            default,
         })
     }
 
@@ -144,7 +147,7 @@ impl Plan {
                 Ok(()) => Selection::Route(&rule.route),
                 Err(allow) => Selection::MethodNotAllowed(&rule.route, allow),
             },
-            None => self.fallback.as_ref().map_or(Selection::None, Selection::Route),
+            None => self.default.as_ref().map_or(Selection::None, Selection::Route),
         }
     }
 }
@@ -254,6 +257,7 @@ fn compile_rule(
             validate: route.validate.as_ref().or(defaults.validate.as_ref()),
             request: route.request.as_ref().or(defaults.request.as_ref()),
             response: route.response.as_ref().or(defaults.response.as_ref()),
+            fallback: route.fallback.as_ref().or(defaults.fallback.as_ref()),
             matches_route_name: matcher.needs_route_name(),
             definitions,
         },
@@ -265,7 +269,7 @@ fn compile_rule(
     }
 }
 
-fn compile_fallback(defaults: &DefaultsConfig, definitions: &Definitions, report: &mut Report) -> Option<Rc<Route>> {
+fn compile_default(defaults: &DefaultsConfig, definitions: &Definitions, report: &mut Report) -> Option<Rc<Route>> {
     let auth = defaults.auth.as_ref()?;
     let route = RouteContext {
         name: "default",
@@ -275,6 +279,7 @@ fn compile_fallback(defaults: &DefaultsConfig, definitions: &Definitions, report
         validate: defaults.validate.as_ref(),
         request: defaults.request.as_ref(),
         response: defaults.response.as_ref(),
+        fallback: defaults.fallback.as_ref(),
         matches_route_name: false,
         definitions,
     };

@@ -1,5 +1,6 @@
 //! What the gateway asks of other services by itself. The host sends the calls, with its timer, and brings the answers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ pub struct Call {
     /// Envoy's cluster.
     pub cluster: String,
     /// Pseudo-headers first.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
     /// Empty for none.
     pub body: Vec<u8>,
     /// Until the whole answer is there.

@@ -7,8 +7,10 @@ use std::net::IpAddr;
 use crate::body::{Body, Direction};
 use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
+use crate::grpc;
 use crate::headers::Headers;
 use crate::identity::Identity;
+use crate::policy::fallback::StandIn;
 use crate::policy::identity_headers::ManagedNames;
 use crate::policy::rate_limit::{Pending, Quota};
 use crate::policy::transform::ResponseChange;
@@ -43,6 +45,8 @@ pub struct Request<'a> {
     pub body: Body,
     /// What is to be done with the response.
     pub response: Option<ResponseChange>,
+    /// What stands in for the response if the upstream fails.
+    pub stand_in: Option<StandIn>,
     headers: &'a Headers,
     managed: &'a ManagedNames,
     address: OnceCell<Option<IpAddr>>,
@@ -86,6 +90,7 @@ impl<'a> Request<'a> {
             has_body: false,
             body: Body::new(Direction::Request),
             response: None,
+            stand_in: None,
             headers,
             managed,
             address: OnceCell::new(),
@@ -131,6 +136,16 @@ impl<'a> Request<'a> {
             _ => None,
         });
         last.unwrap_or_else(|| self.headers.all(name).collect())
+    }
+
+    /// All headers, as they came.
+    pub fn headers(&self) -> &'a Headers {
+        self.headers
+    }
+
+    /// Whether its sender speaks gRPC.
+    pub fn speaks_grpc(&self) -> bool {
+        grpc::is_spoken(self.headers)
     }
 
     /// Every value of a header that the client may set; managed names look absent.

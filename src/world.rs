@@ -26,6 +26,11 @@ pub trait World {
     /// What all workers share.
     fn store(&self) -> &dyn Store;
 
+    /// Why Envoy answers in an upstream's place, as its response flags have it; `None` for a response of an upstream's own.
+    fn response_flags(&self) -> Option<u64> {
+        None
+    }
+
     /// Verifies a signature outside the core. `None`: this world cannot, and the core computes it itself.
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool>;
 }
@@ -64,6 +69,8 @@ pub mod simulated {
         pub verdict: Cell<Option<bool>>,
         /// How many signatures it was asked about.
         pub asked: Cell<u32>,
+        /// Envoy's response flags; `None` for a response of an upstream's own.
+        pub flags: Cell<Option<u64>>,
         /// What workers share; clones of it are the same.
         pub store: Memory,
     }
@@ -76,6 +83,7 @@ pub mod simulated {
                 address: Cell::new(Some(Ipv4Addr::LOCALHOST.into())),
                 verdict: Cell::new(None),
                 asked: Cell::new(0),
+                flags: Cell::new(None),
                 store: Memory::default(),
             }
         }
@@ -96,6 +104,10 @@ pub mod simulated {
 
         fn store(&self) -> &dyn Store {
             &self.store
+        }
+
+        fn response_flags(&self) -> Option<u64> {
+            self.flags.get()
         }
 
         fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {

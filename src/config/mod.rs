@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::policy::api_key::ApiKeysConfig;
 use crate::policy::authenticate::AuthConfig;
 use crate::policy::authorize::RequireConfig;
+use crate::policy::fallback::FallbackConfig;
 use crate::policy::identity_headers::IdentityConfig;
 use crate::policy::jwt::JwtConfig;
 use crate::policy::rate_limit::{LimitRef, QuotaHeaders, RateLimitConfig, RateLimitServiceConfig};
@@ -78,6 +79,9 @@ pub struct DefaultsConfig {
     /// What changes of responses.
     #[serde(deserialize_with = "values::present")]
     pub response: Option<ResponseConfig>,
+    /// What stands in for an upstream that fails.
+    #[serde(deserialize_with = "values::present")]
+    pub fallback: Option<FallbackConfig>,
 }
 
 /// One rule: which requests, and what they need.
@@ -112,6 +116,9 @@ pub struct RouteConfig {
     /// What changes of responses; inherited from `defaults` where absent, `{}` for nothing.
     #[serde(default, deserialize_with = "values::present")]
     pub response: Option<ResponseConfig>,
+    /// What stands in for an upstream that fails; inherited from `defaults` where absent, `{}` for nothing.
+    #[serde(default, deserialize_with = "values::present")]
+    pub fallback: Option<FallbackConfig>,
 }
 
 /// Named values of the environment: secrets, which never stand in the configuration itself.

@@ -7,6 +7,8 @@ use std::ptr::null_mut;
 
 use proxy_wasm::types::LogLevel;
 
+use crate::body::Direction;
+
 /// A host call that did not succeed, with the ABI's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HostError(pub(super) u32);
@@ -197,10 +199,14 @@ pub(super) fn set_effective_context(context: u32) -> Result<(), HostError> {
     checked(unsafe { proxy_set_effective_context(context) })
 }
 
-/// Lets the effective context's request go on.
-pub(super) fn continue_request() -> Result<(), HostError> {
+/// Lets the effective context's request or response go on.
+pub(super) fn continue_stream(direction: Direction) -> Result<(), HostError> {
+    let stream = match direction {
+        Direction::Request => 0,
+        Direction::Response => 1,
+    };
     // SAFETY: a plain number.
-    checked(unsafe { proxy_continue_stream(HTTP_REQUEST) })
+    checked(unsafe { proxy_continue_stream(stream) })
 }
 
 /// Nanoseconds of the monotonic clock, which all VMs of a process share; 0 where it cannot be told.
@@ -224,15 +230,11 @@ pub(super) fn property(path: &[&str]) -> Option<Vec<u8>> {
 pub(super) fn reply(
     status: u16,
     details: &str,
-    headers: &[(&str, &str)],
-    body: &str,
+    headers: &[(&[u8], &[u8])],
+    body: &[u8],
     grpc_status: i32,
 ) -> Result<(), HostError> {
-    let headers: Vec<_> = headers
-        .iter()
-        .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
-        .collect();
-    let headers = serialize(&headers);
+    let headers = serialize(headers);
     // SAFETY: pointers and sizes are those of live slices.
     checked(unsafe {
         proxy_send_local_response(
@@ -332,4 +334,3 @@ fn serialize(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
 const OK: u32 = 0;
 const MONOTONIC: u32 = 1;
 const COUNTER: u32 = 0;
-const HTTP_REQUEST: u32 = 0;

@@ -19,6 +19,7 @@ use crate::exchange::Exchange;
 use crate::fields::Values;
 use crate::headers::Headers;
 use crate::plan::Plan;
+use crate::policy::fallback::Response;
 
 /// One request, with its response.
 pub(super) struct Http {
@@ -52,11 +53,11 @@ pub(super) enum Applied {
 }
 
 impl<'a> Message<'a> {
-    /// A request with these headers.
-    pub(super) fn request(headers: &'a Headers) -> Self {
+    /// The one of this direction, with these headers.
+    pub(super) fn with(direction: Direction, headers: &'a Headers) -> Self {
         Self {
             headers: Some(headers),
-            ..REQUEST
+            ..of(direction)
         }
     }
 }
@@ -142,12 +143,13 @@ impl HttpContext for Http {
         };
         let effects = exchange.on(event, &Envoy);
         self.exchange.replace(Some(exchange));
-        let applied = apply(effects, Message::request(&headers));
+        let applied = apply(effects, Message::with(Direction::Request, &headers));
         if applied == Applied::Wait {
             self.waiting_room.hold(
                 self.id,
                 Held {
                     exchange: Rc::clone(&self.exchange),
+                    direction: Direction::Request,
                     headers,
                     route_name,
                     has_body,
@@ -192,16 +194,32 @@ impl HttpContext for Http {
             refuse("response_unreadable");
             return Action::Pause;
         };
+        begin_callback();
         let none = Headers::default();
+        let has_body = !end_of_stream;
         let event = Event::ResponseHeaders {
             headers: headers.as_ref().unwrap_or(&none),
-            has_body: !end_of_stream,
+            may_wait: self.waiting_room.has_room(),
+            has_body,
         };
         let message = Message {
             headers: headers.as_ref(),
             ..RESPONSE
         };
-        self.tell(event, message).action()
+        let applied = self.tell(event, message);
+        if applied == Applied::Wait {
+            self.waiting_room.hold(
+                self.id,
+                Held {
+                    exchange: Rc::clone(&self.exchange),
+                    direction: Direction::Response,
+                    headers: headers.unwrap_or_default(),
+                    route_name: None,
+                    has_body,
+                },
+            );
+        }
+        applied.action()
     }
 
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
@@ -245,6 +263,7 @@ pub(super) fn apply(effects: Vec<Effect>, message: Message<'_>) -> Applied {
                 }
             }
             Effect::Wait | Effect::Hold => return Applied::Wait,
+            Effect::Respond(response) => return respond(&response),
             Effect::Reply(reply) => {
                 // For whoever logs the request. The refusal does not hang on it.
                 if edits.carry_out(message.headers).is_err() {
@@ -303,13 +322,32 @@ fn refuse(reason: &'static str) -> Applied {
 }
 
 fn send(reply: &Reply) -> Applied {
-    let headers: Vec<_> = reply
-        .headers
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
+    let headers = reply.headers.iter();
+    let headers: Vec<_> = headers
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
         .collect();
     let grpc_status = reply.grpc_status.map_or(-1, i32::from);
-    if abi::reply(reply.status, &reply.details, &headers, &reply.body, grpc_status).is_err() {
+    sent(abi::reply(
+        reply.status,
+        &reply.details,
+        &headers,
+        reply.body.as_bytes(),
+        grpc_status,
+    ))
+}
+
+/// Answers in place of a response.
+fn respond(response: &Response) -> Applied {
+    let Some(status) = response.headers.first(":status").and_then(|status| status.parse().ok()) else {
+        return refuse("response_unusable");
+    };
+    let headers = response.headers.iter();
+    let headers: Vec<_> = headers.filter(|(name, _)| !name.starts_with(b":")).collect();
+    sent(abi::reply(status, "tollgate{fallback}", &headers, &response.body, -1))
+}
+
+fn sent(result: Result<(), HostError>) -> Applied {
+    if result.is_err() {
         log::error!("a reply could not be sent; the request is held");
     }
     Applied::Replied

@@ -34,7 +34,7 @@ impl Root {
         let headers = call
             .headers
             .iter()
-            .map(|(name, value)| (*name, value.as_str()))
+            .map(|(name, value)| (name.as_ref(), value.as_str()))
             .collect();
         let body = (!call.body.is_empty()).then_some(call.body.as_slice());
         match self.dispatch_http_call(&call.cluster, headers, body, Vec::new(), call.timeout) {

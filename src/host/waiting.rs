@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::abi;
 use super::http::{Applied, Message, SharedExchange, apply};
 use super::world::{Envoy, random};
+use crate::body::Direction;
 use crate::event::Event;
 use crate::headers::Headers;
 
@@ -20,9 +21,10 @@ pub(super) struct WaitingRoom {
     has_rung: Cell<bool>,
 }
 
-/// A request with all that it takes to look at it again.
+/// A request or a response, with all that it takes to look at it again.
 pub(super) struct Held {
     pub(super) exchange: SharedExchange,
+    pub(super) direction: Direction,
     pub(super) headers: Headers,
     pub(super) route_name: Option<String>,
     pub(super) has_body: bool,
@@ -112,20 +114,28 @@ impl WaitingRoom {
         if abi::set_effective_context(id).is_err() {
             return;
         }
-        let event = Event::RequestHeaders {
-            headers: &held.headers,
-            route_name: held.route_name.as_deref(),
-            may_wait: self.has_room(),
-            has_body: held.has_body,
+        let (headers, may_wait, has_body) = (&held.headers, self.has_room(), held.has_body);
+        let event = match held.direction {
+            Direction::Request => Event::RequestHeaders {
+                headers,
+                route_name: held.route_name.as_deref(),
+                may_wait,
+                has_body,
+            },
+            Direction::Response => Event::ResponseHeaders {
+                headers,
+                may_wait,
+                has_body,
+            },
         };
         let effects = match held.exchange.borrow_mut().as_mut() {
             Some(exchange) => exchange.on(event, &Envoy),
             None => return,
         };
-        match apply(effects, Message::request(&held.headers)) {
+        match apply(effects, Message::with(held.direction, headers)) {
             Applied::Continue => {
                 // An error says that the request has ended meanwhile.
-                let _ = abi::continue_request();
+                let _ = abi::continue_stream(held.direction);
             }
             // For something else, which a later policy needs.
             Applied::Wait => self.hold(id, held),

@@ -81,6 +81,16 @@ impl World for Envoy {
         self
     }
 
+    fn response_flags(&self) -> Option<u64> {
+        // A response that came at the second try has the flags of the first.
+        if abi::property(&["response", "code_details"]).is_some_and(|details| details == b"via_upstream") {
+            return None;
+        }
+        let flags = abi::property(&["response", "flags"]);
+        let flags = flags.and_then(|flags| flags.first_chunk().copied());
+        Some(flags.map(u64::from_le_bytes).unwrap_or_default())
+    }
+
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {
         if LACKING.get() {
             return None;

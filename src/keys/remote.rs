@@ -255,7 +255,7 @@ impl RemoteKeys {
     }
 
     fn fetch(&self, authority: &str, path: &str, topic: u64) -> Call {
-        let header = |name, value: &str| (name, value.to_owned());
+        let header = |name: &'static str, value: &str| (name.into(), value.to_owned());
         Call {
             cluster: self.cluster.clone(),
             headers: vec![

@@ -3,6 +3,7 @@
 pub mod api_key;
 pub mod authenticate;
 pub mod authorize;
+pub mod fallback;
 pub mod identity_headers;
 pub mod jwt;
 pub mod rate_limit;
@@ -14,13 +15,14 @@ use std::rc::Rc;
 
 use crate::config::Report;
 use crate::denial::Denial;
-use crate::remote::Awaited;
+use crate::remote::{Awaited, Remote};
 use crate::request::Request;
 use crate::world::World;
 
 use api_key::ApiKeys;
 use authenticate::AuthConfig;
 use authorize::RequireConfig;
+use fallback::FallbackConfig;
 use identity_headers::IdentityHeaders;
 use jwt::Issuers;
 use rate_limit::{LimitRef, Limits};
@@ -31,6 +33,11 @@ use validate::ValidateConfig;
 pub trait Policy: fmt::Debug {
     /// Looks at the request, adds effects to it, or refuses it.
     fn on_request(&self, request: &mut Request<'_>, world: &dyn World) -> Result<(), Stop>;
+
+    /// What it calls other services by.
+    fn remotes(&self) -> Vec<Rc<dyn Remote>> {
+        Vec::new()
+    }
 }
 
 /// Why a request does not go on.
@@ -65,6 +72,8 @@ pub enum Stage {
     Forward,
     /// What else changes, there and back.
     Transform,
+    /// What if the upstream fails?
+    Fallback,
 }
 
 /// How a policy enters the plan of a route.
@@ -92,6 +101,8 @@ pub struct RouteContext<'a> {
     pub request: Option<&'a RequestConfig>,
     /// What changes of the response.
     pub response: Option<&'a ResponseConfig>,
+    /// What stands in for an upstream that fails.
+    pub fallback: Option<&'a FallbackConfig>,
     /// Whether the rule looks at Envoy's route name.
     pub matches_route_name: bool,
     /// What the configuration defines once for all routes.
@@ -120,4 +131,5 @@ pub const REGISTRY: &[Registration] = &[
     validate::REGISTRATION,
     identity_headers::REGISTRATION,
     transform::REGISTRATION,
+    fallback::REGISTRATION,
 ];

@@ -112,7 +112,7 @@ impl Service {
         headers.extend_from_slice(more);
         Call {
             cluster: self.cluster.clone(),
-            headers,
+            headers: headers.into_iter().map(|(name, value)| (name.into(), value)).collect(),
             body,
             timeout: Duration::from_millis(self.timeout.saturating_add(wait)),
             max_body: MAX_BODY,

@@ -1,7 +1,6 @@
 //! The Rate Limit Service, as one worker sees it: questions, each of one request about one limit, and their answers.
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::config::RateLimitServiceConfig;
@@ -12,6 +11,7 @@ use crate::config::Report;
 use crate::effect::Effect;
 use crate::grpc;
 use crate::limit::Rate;
+use crate::questions::Questions;
 use crate::remote::{Answer, Awaited, Call, Outcome, Remote};
 use crate::request::Request;
 use crate::store::Store;
@@ -24,11 +24,7 @@ pub struct RateLimitService {
     domain: String,
     timeout: std::time::Duration,
     breaker: Breaker,
-    /// Not yet sent.
-    queue: RefCell<VecDeque<Rc<Question>>>,
-    /// Sent, by the topic of the call.
-    asked: RefCell<BTreeMap<u64, Rc<Question>>>,
-    topics: Cell<u64>,
+    questions: Questions<Question>,
 }
 
 /// A question, and its answer once there is one.
@@ -58,9 +54,7 @@ impl RateLimitService {
             domain: config.domain.clone(),
             timeout: config.timeout.0,
             breaker: Breaker::new(&format!("tollgate.rls.{}", config.cluster)),
-            queue: RefCell::default(),
-            asked: RefCell::default(),
-            topics: Cell::default(),
+            questions: Questions::default(),
         }
     }
 
@@ -77,18 +71,16 @@ impl RateLimitService {
         if self.breaker.open_for(now, store).is_some() {
             return Err("breaker_open");
         }
-        let under_way = self.queue.borrow().len().saturating_add(self.asked.borrow().len());
-        if !request.may_wait || under_way >= MOST_ASKED {
+        if !request.may_wait {
             return Err("busy");
         }
-        let question = Rc::new(Question {
+        let question = Question {
             body: grpc::frame(&question(&self.domain, descriptor, rate, cost)),
             trace: request.trace(),
             rate: *rate,
             told: OnceCell::new(),
-        });
-        self.queue.borrow_mut().push_back(Rc::clone(&question));
-        Ok(question)
+        };
+        self.questions.push(question).ok_or("busy")
     }
 
     /// The seconds after which it is worth asking again.
@@ -110,17 +102,13 @@ impl Remote for RateLimitService {
     fn synchronize(&self, _: &dyn Store) {}
 
     fn call(&self, _: u64, _: &dyn Store) -> Option<Call> {
-        let question = self.queue.borrow_mut().pop_front()?;
-        let topic = self.topics.get();
-        self.topics.set(topic.wrapping_add(1));
+        let (topic, question) = self.questions.send()?;
         let mut headers = grpc::headers(&self.authority, PATH, self.timeout);
         headers.extend_from_slice(&question.trace);
-        let body = question.body.clone();
-        self.asked.borrow_mut().insert(topic, question);
         Some(Call {
             cluster: self.cluster.clone(),
-            headers,
-            body,
+            headers: headers.into_iter().map(|(name, value)| (name.into(), value)).collect(),
+            body: question.body.clone(),
             timeout: self.timeout,
             max_body: MAX_BODY,
             topic,
@@ -128,7 +116,7 @@ impl Remote for RateLimitService {
     }
 
     fn answer(&self, call: &Call, answer: Option<&Answer>, now: u64, store: &dyn Store) -> Outcome {
-        let Some(question) = self.asked.borrow_mut().remove(&call.topic) else {
+        let Some(question) = self.questions.answered(call.topic) else {
             return Outcome::default();
         };
         let told = answer
@@ -158,7 +146,7 @@ impl Remote for RateLimitService {
     }
 
     fn is_awaited(&self, _: u64) -> bool {
-        !self.queue.borrow().is_empty() || !self.asked.borrow().is_empty()
+        !self.questions.is_empty()
     }
 }
 
@@ -174,10 +162,6 @@ impl Awaited for Answers {
 
 /// Milliseconds.
 const LONGEST_TIMEOUT: u64 = 1000;
-
-/// Questions of one worker under way. Of the requests that ask, no more than a few hundred wait at a time; those that leave
-/// and come again must not pile up.
-const MOST_ASKED: usize = 1024;
 
 /// Bytes of an answer.
 const MAX_BODY: usize = 16 * 1024;

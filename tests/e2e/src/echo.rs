@@ -1,17 +1,19 @@
 //! An upstream that answers with what it received, and remembers it.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::{Handle, Runtime};
 
 use crate::case::{RESPOND, responded};
 use crate::raw::{from_latin1, latin1};
-use crate::server::{listener, serve};
+use crate::server::{listener, runtime, serve_on};
 
 /// A server on a port of its own, until the process ends.
 #[derive(Debug, Clone)]
@@ -44,20 +46,64 @@ pub struct Seen {
 impl Echo {
     /// Starts a server that calls itself `name`; it speaks HTTP/1.1 and HTTP/2 with prior knowledge.
     pub fn start(name: &str) -> Self {
-        let listener = listener();
+        Self::start_on(runtime().handle(), listener(), name)
+    }
+
+    fn start_on(runtime: &Handle, listener: TcpListener, name: &str) -> Self {
         let echo = Self {
             address: listener.local_addr().expect("an address"),
             seen: Arc::default(),
             name: name.to_owned(),
         };
         let router = Router::new().fallback(answer).with_state(echo.clone());
-        serve(listener, router);
+        serve_on(runtime, listener, router);
         echo
     }
 
     /// The requests that it has received since this was last asked.
     pub fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.seen.lock().expect("not poisoned"))
+    }
+}
+
+/// An upstream that can die, with all of its connections, and come back where it was.
+pub struct Mortal {
+    /// What it is while it lives.
+    pub echo: Echo,
+    life: Option<Runtime>,
+}
+
+impl Mortal {
+    /// Starts one that calls itself `name`.
+    pub fn start(name: &str) -> Self {
+        let life = Runtime::new().expect("a runtime");
+        Self {
+            echo: Echo::start_on(life.handle(), listener(), name),
+            life: Some(life),
+        }
+    }
+
+    /// From now on, connections are refused.
+    pub fn die(&mut self) {
+        let life = self.life.take().expect("it lives");
+        life.shutdown_background();
+    }
+
+    /// It listens again.
+    pub fn revive(&mut self) {
+        let life = Runtime::new().expect("a runtime");
+        let listener = TcpListener::bind(self.echo.address).expect("its port");
+        let revived = Echo::start_on(life.handle(), listener, &self.echo.name);
+        self.echo = revived;
+        self.life = Some(life);
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        if let Some(life) = self.life.take() {
+            life.shutdown_background();
+        }
     }
 }
 
@@ -98,20 +144,21 @@ async fn answer(State(echo): State<Echo>, request: Request) -> Response {
             .filter(|text| text.len() < MOST_SHOWN)
             .unwrap_or_default(),
     };
-    let told = seen
-        .all(RESPOND)
-        .into_iter()
-        .map(responded)
-        .find(|(name, _)| *name == ":body");
+    let told = |wanted: &str| {
+        let told = seen.all(RESPOND).into_iter().map(responded);
+        told.filter(|(name, _)| *name == wanted).map(|(_, value)| value).next()
+    };
+    let after = told(":after").map(|millis| millis.parse().expect("milliseconds"));
+    let told = told(":body");
     let text = match told {
-        Some((_, text)) => latin1(text),
+        Some(text) => latin1(text),
         None => serde_json::to_vec(&seen).expect("JSON"),
     };
     let mut response = ([(http::header::CONTENT_TYPE, "application/json")], text).into_response();
     for line in seen.all(RESPOND) {
         match responded(line) {
             (":status", status) => *response.status_mut() = status.parse().expect("a status"),
-            (":body" | ":trailer", _) => {}
+            (":body" | ":trailer" | ":after", _) => {}
             ("content-type", value) => {
                 let value = value.parse().expect("a value");
                 response.headers_mut().insert(http::header::CONTENT_TYPE, value);
@@ -136,6 +183,9 @@ async fn answer(State(echo): State<Echo>, request: Request) -> Response {
         })
         .collect();
     echo.seen.lock().expect("not poisoned").push(seen);
+    if let Some(millis) = after {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
     if !trailers.is_empty() {
         let with = |body: axum::body::Body| axum::body::Body::new(body.with_trailers(async { Some(Ok(trailers)) }));
         return response.map(with);

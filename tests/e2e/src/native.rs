@@ -144,6 +144,7 @@ impl Run {
         let headers: Headers = response.headers.iter().map(|(name, value)| (name, value)).collect();
         let event = Event::ResponseHeaders {
             headers: &headers,
+            may_wait: false,
             has_body: !response.body.is_empty(),
         };
         let replied = response.apply(self.exchange.on(event, &self.world));

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::OnceLock;
 
 use axum::Router;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 /// A listener on a free port.
 pub fn listener() -> TcpListener {
@@ -13,8 +13,13 @@ pub fn listener() -> TcpListener {
 
 /// Serves where this listens; HTTP/1.1, and HTTP/2 with prior knowledge.
 pub fn serve(listener: TcpListener, router: Router) {
+    serve_on(runtime().handle(), listener, router);
+}
+
+/// The same for as long as this runtime lives.
+pub fn serve_on(runtime: &Handle, listener: TcpListener, router: Router) {
     listener.set_nonblocking(true).expect("a listener");
-    runtime().spawn(async move {
+    runtime.spawn(async move {
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
         axum::serve(listener, router).await.expect("the server runs");
     });

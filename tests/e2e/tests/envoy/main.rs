@@ -6,6 +6,7 @@ mod bundled;
 mod cases;
 mod comparison;
 mod configuration;
+mod fallback;
 mod grpc;
 mod hostile;
 mod http2;

@@ -226,8 +226,9 @@ fn clients_that_leave_in_the_middle_cost_nothing() {
         grown / 1024
     );
     assert!(grown < 16 << 20, "{grown}");
-    echo.take();
     assert_eq!(post(&envoy, "/change", &[], b"{}").status, 200);
-    assert_eq!(echo.take().remove(0).body, r#"{"new":1}"#);
+    // The upstream may still be busy with those who left.
+    let bodies: Vec<_> = echo.take().into_iter().map(|seen| seen.body).collect();
+    assert!(bodies.iter().any(|body| body == r#"{"new":1}"#), "{bodies:?}");
     envoy.assert_no_vm_died();
 }

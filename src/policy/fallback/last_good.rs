@@ -1,0 +1,289 @@
+//! The last good response of an upstream to one caller's request, kept for all workers in a table that never grows.
+//!
+//! A set of four entries has an index, which is changed by compare and swap: whose responses they are, and since when. Each
+//! entry lies under a key of its own, with the name of its owner in it once more: who finds another's finds nothing.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+
+use super::config::LastGoodConfig;
+use super::response::Response;
+use crate::headers::Headers;
+use crate::identity::Identity;
+use crate::request::Request;
+use crate::store::{self, Store};
+
+/// The responses that are kept for one rule.
+#[derive(Debug)]
+pub(super) struct LastGood {
+    name: String,
+    sets: u32,
+    max_age: u64,
+    max_bytes: usize,
+    /// When this worker last kept a response, by its owner.
+    kept: RefCell<HashMap<Owner, u64>>,
+}
+
+/// Whose response: host, path, query, and everything that the upstream learns of the caller, as a hash.
+pub(super) type Owner = [u8; OWNER];
+
+/// A response that was found, and its age in milliseconds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) response: Response,
+    pub(super) age: u64,
+}
+
+/// Whose response a request would get; `None` where it cannot be told whose it is: an anonymous request that carries a
+/// credential which the gateway has not looked at.
+pub(super) fn owner(request: &Request<'_>) -> Option<Owner> {
+    let identity = request.identity.as_ref();
+    let has_credential = || request.header("authorization").chain(request.header("cookie")).next();
+    if identity.is_none() && has_credential().is_some() {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    let mut part = |part: Option<&str>| {
+        let part = part.map(str::as_bytes);
+        // Its length first: no two lists of parts look alike.
+        let length = part.map_or(u64::MAX, |part| u64::try_from(part.len()).unwrap_or(u64::MAX));
+        hash.update(length.to_le_bytes());
+        hash.update(part.unwrap_or_default());
+    };
+    part(Some(&request.host));
+    part(Some(request.path));
+    part(request.query);
+    if let Some(identity) = identity {
+        describe(identity, &mut part);
+    }
+    hash.finalize().first_chunk().copied()
+}
+
+/// Who has fewer rights now must not get what the same user was shown with more.
+fn describe(identity: &Identity, part: &mut impl FnMut(Option<&str>)) {
+    part(Some(identity.method));
+    part(identity.issuer.as_deref());
+    part(identity.key_id.as_deref());
+    part(Some(&identity.user_id));
+    part(identity.tenant_id.as_deref());
+    part(identity.plan.as_deref());
+    let lists = [(ROLES, &identity.roles), (SCOPES, &identity.scopes)];
+    let attributes = identity.attributes.iter().map(|(name, values)| (name.as_str(), values));
+    for (name, values) in lists.into_iter().chain(attributes) {
+        part(Some(name));
+        values.iter().for_each(|value| part(Some(value)));
+        part(None);
+    }
+}
+
+impl LastGood {
+    /// `name` is the rule's.
+    pub(super) fn new(name: &str, config: &LastGoodConfig) -> Self {
+        Self {
+            name: format!("tollgate.last_good.{name}"),
+            sets: config.entries.div_ceil(WAYS),
+            max_age: config.max_age.as_millis(),
+            max_bytes: usize::try_from(config.max_bytes).unwrap_or(usize::MAX),
+            kept: RefCell::default(),
+        }
+    }
+
+    /// Bytes that a response may have.
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    /// Whether this worker has not kept one for a while. `now` is of the monotonic clock.
+    pub(super) fn is_due(&self, owner: &Owner, now: u64) -> bool {
+        let kept = self.kept.borrow();
+        kept.get(owner).is_none_or(|kept| now.saturating_sub(*kept) >= RENEWED)
+    }
+
+    /// Keeps a response in place of the one that is there, or of the oldest. `varies` are the request's values of what the
+    /// response varies by.
+    pub(super) fn keep(&self, owner: Owner, varies: &Varies, response: &Response, now: u64, store: &dyn Store) {
+        let Some(entry) = encode(&owner, now, varies, response).filter(|entry| entry.len() <= self.max_bytes) else {
+            return;
+        };
+        let set = self.set(&owner);
+        let way = store::update(store, &set, |index| {
+            let mut index = decode_index(index.unwrap_or_default());
+            let places = || index.iter().enumerate();
+            let own = places().find(|(_, (theirs, _))| *theirs == owner);
+            let (way, _) = own.or_else(|| places().min_by_key(|(_, (_, since))| *since))?;
+            *index.get_mut(way)? = (owner, now);
+            Some((encode_index(&index), way))
+        });
+        let Some(way) = way else { return };
+        store.write(&format!("{set}.{way}"), &entry, 0);
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() >= MOST_REMEMBERED {
+            kept.clear();
+        }
+        kept.insert(owner, now);
+    }
+
+    /// What was kept, if it is young enough and of the same variant. `request` is what the upstream would get.
+    pub(super) fn find(&self, owner: &Owner, request: &Headers, now: u64, store: &dyn Store) -> Option<Found> {
+        let set = self.set(owner);
+        let way = self.way(&set, owner, store)?;
+        let (entry, _) = store.read(&format!("{set}.{way}"))?;
+        let (since, varies, response) = decode(&entry, owner)?;
+        let age = now.saturating_sub(since);
+        let is_same = varies.iter().all(|(name, values)| *values == values_of(request, name));
+        (age <= self.max_age && is_same).then_some(Found { response, age })
+    }
+
+    /// The upstream has said something else since.
+    pub(super) fn forget(&self, owner: &Owner, store: &dyn Store) {
+        let set = self.set(owner);
+        if self.way(&set, owner, store).is_none() {
+            return;
+        }
+        self.kept.borrow_mut().remove(owner);
+        store::update(store, &set, |index| {
+            let mut index = decode_index(index?);
+            let place = index.iter_mut().find(|(theirs, _)| theirs == owner)?;
+            *place = FREE;
+            Some((encode_index(&index), ()))
+        });
+    }
+
+    fn way(&self, set: &str, owner: &Owner, store: &dyn Store) -> Option<usize> {
+        let (index, _) = store.read(set)?;
+        decode_index(&index).iter().position(|(theirs, _)| theirs == owner)
+    }
+
+    fn set(&self, owner: &Owner) -> String {
+        let number = owner.last_chunk().copied().map(u32::from_le_bytes).unwrap_or_default();
+        format!("{}.{}", self.name, number.checked_rem(self.sets).unwrap_or_default())
+    }
+}
+
+/// Names that a response varies by, and the request's values of them.
+pub(super) type Varies = Vec<(String, Vec<u8>)>;
+
+/// What a response varies by (RFC 9110 section 12.5.5); `None` where that cannot be told from the request's headers.
+pub(super) fn varies(response: &Headers, request: &Headers) -> Option<Varies> {
+    let mut names = Vec::new();
+    for line in response.all("vary") {
+        let names_of_line = std::str::from_utf8(line).ok()?.split(',').map(str::trim);
+        names.extend(
+            names_of_line
+                .filter(|name| !name.is_empty())
+                .map(str::to_ascii_lowercase),
+        );
+    }
+    if names.iter().any(|name| name == "*") {
+        return None;
+    }
+    // It does, whether or not it says so.
+    if response.all("content-encoding").next().is_some() {
+        names.push("accept-encoding".into());
+    }
+    names.sort_unstable();
+    names.dedup();
+    let values = names.into_iter().map(|name| {
+        let values = values_of(request, &name);
+        (name, values)
+    });
+    Some(values.collect())
+}
+
+fn values_of(headers: &Headers, name: &str) -> Vec<u8> {
+    headers.all(name).collect::<Vec<_>>().join(&b'\n')
+}
+
+// === as they lie in the store ===
+
+type Index = [(Owner, u64); 4];
+
+fn decode_index(bytes: &[u8]) -> Index {
+    let mut index = [FREE; 4];
+    for (place, chunk) in index.iter_mut().zip(bytes.chunks_exact(OWNER.saturating_add(8))) {
+        if let (Some(owner), Some(since)) = (chunk.first_chunk(), chunk.last_chunk()) {
+            *place = (*owner, u64::from_le_bytes(*since));
+        }
+    }
+    index
+}
+
+fn encode_index(index: &Index) -> Vec<u8> {
+    let entries = index.iter();
+    entries
+        .flat_map(|(owner, since)| owner.iter().copied().chain(since.to_le_bytes()))
+        .collect()
+}
+
+/// Owner, moment, then both lists of fields and the body, each with its length.
+fn encode(owner: &Owner, now: u64, varies: &Varies, response: &Response) -> Option<Vec<u8>> {
+    let mut bytes = owner.to_vec();
+    bytes.extend(now.to_le_bytes());
+    let mut put = |part: &[u8]| {
+        bytes.extend(u32::try_from(part.len()).ok()?.to_le_bytes());
+        bytes.extend_from_slice(part);
+        Some(())
+    };
+    let count = |count: usize| u32::try_from(count).ok().map(u32::to_le_bytes);
+    put(&count(varies.len())?)?;
+    for (name, value) in varies {
+        put(name.as_bytes())?;
+        put(value)?;
+    }
+    put(&count(response.headers.iter().count())?)?;
+    for (name, value) in response.headers.iter() {
+        put(name)?;
+        put(value)?;
+    }
+    put(&response.body)?;
+    Some(bytes)
+}
+
+fn decode(bytes: &[u8], owner: &Owner) -> Option<(u64, Varies, Response)> {
+    let (theirs, rest) = bytes.split_first_chunk()?;
+    let (since, mut rest) = rest.split_first_chunk()?;
+    if theirs != owner {
+        return None;
+    }
+    let mut take = || {
+        let (length, after) = rest.split_first_chunk()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (part, after) = after.split_at_checked(length)?;
+        rest = after;
+        Some(part)
+    };
+    let mut varies = Varies::new();
+    for _ in 0..u32::from_le_bytes(*take()?.first_chunk()?) {
+        varies.push((String::from_utf8(take()?.to_vec()).ok()?, take()?.to_vec()));
+    }
+    let mut headers = Vec::new();
+    for _ in 0..u32::from_le_bytes(*take()?.first_chunk()?) {
+        headers.push((take()?, take()?));
+    }
+    let body = take()?.to_vec();
+    let headers = headers.into_iter().collect();
+    Some((u64::from_le_bytes(*since), varies, Response { headers, body }))
+}
+
+/// Bytes of a hash: no two owners have the same one.
+const OWNER: usize = 16;
+
+const FREE: (Owner, u64) = ([0; OWNER], 0);
+
+/// Entries of a set.
+const WAYS: u32 = 4;
+
+/// Milliseconds in which one worker does not keep another response for the same owner: what is asked for all the time costs
+/// little.
+const RENEWED: u64 = 1000;
+
+/// Owners.
+const MOST_REMEMBERED: usize = 4096;
+
+const ROLES: &str = "roles ";
+const SCOPES: &str = "scopes ";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! A good response on its way to the client, kept when it is whole.
+
+use super::last_good::{LastGood, Owner, Varies, varies};
+use super::response::Response;
+use crate::body::Chunk;
+use crate::headers::Headers;
+use crate::world::World;
+
+/// A response of which not all is there.
+#[derive(Debug)]
+pub struct Recording {
+    owner: Owner,
+    varies: Varies,
+    response: Response,
+    max_bytes: usize,
+}
+
+impl Recording {
+    /// Begins one; `None` for a response that must not be kept for later, or is too large.
+    pub(super) fn begin(owner: Owner, request: &Headers, response: &Headers, max_bytes: usize) -> Option<Self> {
+        let length = response.first("content-length").and_then(|length| length.parse().ok());
+        if !may_be_kept(response) || length.is_some_and(|length: usize| length > max_bytes) {
+            return None;
+        }
+        let headers = response.iter().filter(|(name, _)| *name != b"content-length").collect();
+        Some(Self {
+            owner,
+            varies: varies(response, request)?,
+            response: Response::of(&headers, Vec::new()),
+            max_bytes,
+        })
+    }
+
+    /// Takes the next piece; `None` where it has become too large, or a piece cannot be read.
+    pub fn take(mut self, chunk: &Chunk<'_>) -> Option<Self> {
+        let body = &mut self.response.body;
+        if body.len().saturating_add(chunk.size) > self.max_bytes {
+            return None;
+        }
+        if chunk.size > 0 {
+            body.extend((chunk.read)()?);
+        }
+        Some(self)
+    }
+
+    pub(super) fn keep(self, kept: &LastGood, world: &dyn World) {
+        let now = world.monotonic_millis();
+        kept.keep(self.owner, &self.varies, &self.response, now, world.store());
+    }
+}
+
+/// Whether a response may be shown again (RFC 9111 section 5.2.2), and is nobody's alone.
+fn may_be_kept(response: &Headers) -> bool {
+    let is_forbidden = |line: &[u8]| {
+        String::from_utf8_lossy(line).split(',').any(|directive| {
+            let name = directive.split('=').next().unwrap_or_default().trim();
+            ["no-store", "private"]
+                .iter()
+                .any(|word| name.eq_ignore_ascii_case(word))
+        })
+    };
+    response.all("set-cookie").next().is_none() && !response.all("cache-control").any(is_forbidden)
+}
