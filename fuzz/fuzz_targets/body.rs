@@ -59,7 +59,7 @@ fuzz_target!(|bytes: &[u8]| {
         let chunk = || Chunk { size: bytes.len(), ends: true, read: &read };
         hold(&exchange.on(Event::RequestBody(chunk()), &world));
         let headers: Headers = [(":status", "200"), json].into_iter().collect();
-        exchange.on(Event::ResponseHeaders { headers: &headers, has_body: true }, &world);
+        exchange.on(Event::ResponseHeaders { headers: &headers, may_wait: false, has_body: true }, &world);
         hold(&exchange.on(Event::ResponseBody(chunk()), &world));
     }
 });

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::answer::Answer;
 use super::cluster::Cluster;
-use super::config::{Failure, FallbackConfig};
+use super::config::{Cause, FallbackConfig};
 use super::last_good::LastGood;
 use super::{Fallback, Rules};
 use crate::config::Report;
@@ -23,7 +23,7 @@ pub(super) fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<B
         has_any.then(|| {
             Box::new(Fallback(Rc::new(Rules {
                 route: route.name.to_owned(),
-                when: config.when.clone().unwrap_or(Failure::ALL.into()),
+                when: config.when.clone().unwrap_or(Cause::ALL.into()),
                 statuses: config.statuses.clone(),
                 methods: methods.unwrap_or(READING.map(Into::into).into()),
                 cluster: cluster.map(Rc::new),

@@ -15,7 +15,7 @@ use crate::policy::transform::StatusPattern;
 pub struct FallbackConfig {
     /// Failures that Envoy answers for. Default: all of them.
     #[serde(deserialize_with = "values::present")]
-    pub when: Option<Vec<Failure>>,
+    pub when: Option<Vec<Cause>>,
     /// Statuses of the upstream's own that count as failures: `502`, or the whole class `5xx`. Default none.
     pub statuses: Vec<StatusPattern>,
     /// Methods of requests that `answer` stands in for. `cluster` and `last_good` are for GET and HEAD alone. Default
@@ -37,7 +37,7 @@ pub struct FallbackConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-pub enum Failure {
+pub enum Cause {
     /// Its circuit breaker is open (`UO`).
     Overflow,
     /// No host of it is healthy (`UH`).
@@ -95,7 +95,7 @@ pub struct AnswerConfig {
     pub body: serde_json::Value,
 }
 
-impl Failure {
+impl Cause {
     /// Every one.
     pub(super) const ALL: [Self; 6] = [
         Self::Overflow,

@@ -21,7 +21,7 @@ use crate::world::World;
 
 use answer::Answer;
 use cluster::{Cluster, Question};
-use config::Failure;
+use config::Cause;
 pub use config::FallbackConfig;
 use last_good::{LastGood, Owner};
 pub use recording::Recording;
@@ -37,7 +37,7 @@ pub const REGISTRATION: Registration = Registration {
 #[derive(Debug)]
 struct Rules {
     route: String,
-    when: Vec<Failure>,
+    when: Vec<Cause>,
     statuses: Vec<StatusPattern>,
     methods: Vec<String>,
     cluster: Option<Rc<Cluster>>,
@@ -137,7 +137,7 @@ impl StandIn {
             let mut statuses = self.rules.statuses.iter();
             return statuses.any(|pattern| pattern.matches(status)).then_some("status");
         };
-        let failure = Failure::ALL.into_iter().find(|failure| failure.flag() & flags != 0)?;
+        let failure = Cause::ALL.into_iter().find(|failure| failure.flag() & flags != 0)?;
         self.rules.when.contains(&failure).then(|| failure.name())
     }
 

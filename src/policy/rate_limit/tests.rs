@@ -149,6 +149,7 @@ impl Gateway {
         }
         let told = Event::ResponseHeaders {
             headers: &Headers::default(),
+            may_wait: false,
             has_body: false,
         };
         for effect in visit.exchange.on(told, &self.world) {

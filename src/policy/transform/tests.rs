@@ -66,6 +66,7 @@ fn response(rule: Value, fields: &[(&str, &str)]) -> Vec<String> {
     let headers: Headers = fields.iter().copied().collect();
     let event = Event::ResponseHeaders {
         headers: &headers,
+        may_wait: false,
         has_body: true,
     };
     let changed = exchange.on(event, &Simulated::default()).into_iter();

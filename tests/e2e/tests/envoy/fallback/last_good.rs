@@ -209,7 +209,7 @@ fn the_newest_is_kept_and_rules_hold_for_it_too() {
     let mut upstream = Mortal::start("upstream");
     let mut rule = protected();
     rule["response"] = json!({
-        "headers": {"set": {"x-for": "{claims.user_id}"}},
+        "headers": {"set": {"x-for": "{identity.user_id}"}},
         "body": {"remove": ["secret"], "set": {"reader": "{headers.x-reader}"}},
     });
     rule["rate_limits"] = json!([]);
