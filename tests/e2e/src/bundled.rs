@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::bootstrap::{address, wasm_file};
 use crate::case::{repository, with_keys};
-use crate::echo::Echo;
+use crate::echo::Mortal;
 use crate::envoy::{Envoy, Options, Refused};
 use crate::key_service::KeyService;
 use crate::keys::SECRET;
@@ -23,6 +23,8 @@ pub struct Bundled {
     pub environment: Vec<(String, String)>,
     /// The teams' policies.
     pub policies: Policies,
+    /// What is behind it, by the names of its clusters.
+    pub services: BTreeMap<&'static str, Mortal>,
     keys: KeyService,
     _folder: TempDir,
 }
@@ -48,7 +50,9 @@ impl Bundled {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
         let keys = KeyService::start(&environment, &[]);
-        let mut upstreams: BTreeMap<_, _> = SERVICES.map(|name| (name, Echo::start(name).address)).into();
+        let services: BTreeMap<_, _> = SERVICES.map(|name| (name, Mortal::start(name))).into();
+        let addresses = services.iter().map(|(name, service)| (*name, service.echo.address));
+        let mut upstreams: BTreeMap<_, _> = addresses.collect();
         upstreams.insert("key-service", keys.address());
         let mut bootstrap = bootstrap("envoy.yaml", &upstreams);
         policies.load_into(&mut bootstrap);
@@ -62,6 +66,7 @@ impl Bundled {
             envoy,
             environment,
             policies,
+            services,
             keys,
             _folder: folder,
         })

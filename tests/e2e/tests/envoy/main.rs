@@ -16,4 +16,5 @@ mod policies;
 mod rate_limit_service;
 mod rate_limits;
 mod refusals;
+mod resilience;
 mod verification;
