@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -14,6 +15,7 @@ use crate::envoy::{Envoy, Options, Refused};
 use crate::key_service::KeyService;
 use crate::keys::SECRET;
 use crate::policies::Policies;
+use crate::tls::{Certificates, Identity, secret_file};
 
 /// Envoy, three services behind it, and a key service.
 pub struct Bundled {
@@ -37,6 +39,14 @@ impl Bundled {
         Self::with(policies, change)
     }
 
+    /// The same with certificates of its own.
+    pub fn with_certificates(certificates: &Certificates, change: impl FnOnce(&mut Value)) -> Self {
+        let policies = Policies::bundled();
+        policies.build().expect("the bundled policies are good");
+        Self::begin(policies, certificates, change)
+            .unwrap_or_else(|refused| panic!("Envoy did not start:\n{}", refused.log))
+    }
+
     /// The same with policies that were made before.
     pub fn with(policies: Policies, change: impl FnOnce(&mut Value)) -> Self {
         Self::try_with(policies, change).unwrap_or_else(|refused| panic!("Envoy did not start:\n{}", refused.log))
@@ -44,18 +54,31 @@ impl Bundled {
 
     /// The same, and what Envoy logged where it did not start.
     pub fn try_with(policies: Policies, change: impl FnOnce(&mut Value)) -> Result<Self, Refused> {
+        Self::begin(policies, &Certificates::shared(), change)
+    }
+
+    fn begin(
+        policies: Policies,
+        certificates: &Certificates,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Self, Refused> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let database = format!("sqlite:{}", folder.path().join("keys.db").display());
         let environment: Vec<(String, String)> = environment(&database)
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
         let keys = KeyService::start(&environment, &[]);
-        let services: BTreeMap<_, _> = SERVICES.map(|name| (name, Mortal::start(name))).into();
+        let service = |name| {
+            let identity = Identity::of(certificates, name);
+            (name, Mortal::with_identity(name, identity))
+        };
+        let services: BTreeMap<_, _> = SERVICES.map(service).into();
         let addresses = services.iter().map(|(name, service)| (*name, service.echo.address));
         let mut upstreams: BTreeMap<_, _> = addresses.collect();
         upstreams.insert("key-service", keys.address());
         let mut bootstrap = bootstrap("envoy.yaml", &upstreams);
         policies.load_into(&mut bootstrap);
+        show_certificates(&mut bootstrap, certificates, folder.path());
         change(&mut bootstrap);
         let options = Options {
             environment: environment.iter().cloned().collect(),
@@ -114,7 +137,7 @@ pub(crate) fn bootstrap(file: &str, upstreams: &BTreeMap<&str, SocketAddr>) -> V
             .unwrap_or_else(|| panic!("no upstream is called {name}"));
         cluster["type"] = "STATIC".into();
         cluster["load_assignment"]["endpoints"] =
-            json!([{"lb_endpoints": [{"endpoint": {"address": address(upstream.port())}}]}]);
+            json!([{"lb_endpoints": [{"endpoint": {"address": address(upstream.port()), "hostname": name}}]}]);
     }
     localize(&mut bootstrap);
     bootstrap
@@ -130,6 +153,17 @@ pub(crate) fn localize(document: &mut Value) {
             *value = file.display().to_string().into();
         }
         _ => {}
+    });
+}
+
+/// Has Envoy read these certificates, by files in this folder.
+fn show_certificates(bootstrap: &mut Value, certificates: &Certificates, folder: &Path) {
+    visit(bootstrap, &mut |member, value| {
+        if member == "path_config_source"
+            && let Some(name) = value["path"].as_str().filter(|name| name.starts_with("envoy/tls/"))
+        {
+            *value = json!({"path": secret_file(name, certificates, folder)});
+        }
     });
 }
 

@@ -13,7 +13,8 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::case::{RESPOND, responded};
 use crate::raw::{from_latin1, latin1};
-use crate::server::{listener, runtime, serve_on};
+use crate::server::{listener, runtime, serve_on, serve_tls};
+use crate::tls::Identity;
 
 /// A server on a port of its own, until the process ends.
 #[derive(Debug, Clone)]
@@ -46,17 +47,20 @@ pub struct Seen {
 impl Echo {
     /// Starts a server that calls itself `name`; it speaks HTTP/1.1 and HTTP/2 with prior knowledge.
     pub fn start(name: &str) -> Self {
-        Self::start_on(runtime().handle(), listener(), name)
+        Self::start_on(runtime().handle(), listener(), name, None)
     }
 
-    fn start_on(runtime: &Handle, listener: TcpListener, name: &str) -> Self {
+    fn start_on(runtime: &Handle, listener: TcpListener, name: &str, identity: Option<Identity>) -> Self {
         let echo = Self {
             address: listener.local_addr().expect("an address"),
             seen: Arc::default(),
             name: name.to_owned(),
         };
         let router = Router::new().fallback(answer).with_state(echo.clone());
-        serve_on(runtime, listener, router);
+        match identity {
+            Some(identity) => serve_tls(runtime, listener, identity, router),
+            None => serve_on(runtime, listener, router),
+        }
         echo
     }
 
@@ -70,15 +74,26 @@ impl Echo {
 pub struct Mortal {
     /// What it is while it lives.
     pub echo: Echo,
+    identity: Option<Identity>,
     life: Option<Runtime>,
 }
 
 impl Mortal {
     /// Starts one that calls itself `name`.
     pub fn start(name: &str) -> Self {
+        Self::begin(name, None)
+    }
+
+    /// The same behind TLS, for the gateway alone.
+    pub fn with_identity(name: &str, identity: Identity) -> Self {
+        Self::begin(name, Some(identity))
+    }
+
+    fn begin(name: &str, identity: Option<Identity>) -> Self {
         let life = Runtime::new().expect("a runtime");
         Self {
-            echo: Echo::start_on(life.handle(), listener(), name),
+            echo: Echo::start_on(life.handle(), listener(), name, identity.clone()),
+            identity,
             life: Some(life),
         }
     }
@@ -93,7 +108,7 @@ impl Mortal {
     pub fn revive(&mut self) {
         let life = Runtime::new().expect("a runtime");
         let listener = TcpListener::bind(self.echo.address).expect("its port");
-        let revived = Echo::start_on(life.handle(), listener, &self.echo.name);
+        let revived = Echo::start_on(life.handle(), listener, &self.echo.name, self.identity.clone());
         self.echo = revived;
         self.life = Some(life);
     }

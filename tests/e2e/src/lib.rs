@@ -20,3 +20,4 @@ pub mod rate_limit_service;
 pub mod raw;
 pub mod server;
 pub mod streams;
+pub mod tls;

@@ -106,7 +106,7 @@ pub fn from_latin1(bytes: &[u8]) -> String {
 }
 
 /// Reads one response; `bodiless` where the request was a HEAD.
-pub fn read(stream: &mut TcpStream, bodiless: bool) -> io::Result<Response> {
+pub fn read(stream: &mut impl Read, bodiless: bool) -> io::Result<Response> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {

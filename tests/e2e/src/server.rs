@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use axum::Router;
 use tokio::runtime::{Handle, Runtime};
 
+use crate::tls::{Identity, TlsListener};
+
 /// A listener on a free port.
 pub fn listener() -> TcpListener {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")
@@ -22,6 +24,17 @@ pub fn serve_on(runtime: &Handle, listener: TcpListener, router: Router) {
     runtime.spawn(async move {
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
         axum::serve(listener, router).await.expect("the server runs");
+    });
+}
+
+/// The same behind TLS.
+pub fn serve_tls(runtime: &Handle, listener: TcpListener, identity: Identity, router: Router) {
+    listener.set_nonblocking(true).expect("a listener");
+    runtime.spawn(async move {
+        let tcp = tokio::net::TcpListener::from_std(listener).expect("a listener");
+        axum::serve(TlsListener { tcp, identity }, router)
+            .await
+            .expect("the server runs");
     });
 }
 
