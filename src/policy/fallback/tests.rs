@@ -176,6 +176,32 @@ fn another_cluster_is_asked_once_then_the_answer_is_given() {
 }
 
 #[test]
+fn a_grpc_client_gets_no_answer_that_it_cannot_read() {
+    let world = Simulated::default();
+    let plan = compile(&json!({"statuses": ["5xx"], "answer": {"status": 200}})).unwrap();
+    for (content_type, expected) in [("application/grpc", None), ("application/json", Some("answer"))] {
+        let headers: Headers = [
+            (":method", "GET"),
+            (":authority", "h"),
+            (":path", "/"),
+            ("content-type", content_type),
+        ]
+        .into_iter()
+        .collect();
+        let mut exchange = Exchange::new(Rc::clone(&plan));
+        let event = Event::RequestHeaders {
+            headers: &headers,
+            route_name: None,
+            may_wait: false,
+            has_body: false,
+        };
+        exchange.on(event, &world);
+        let effects = respond(&mut exchange, &world, "503", true);
+        assert_eq!(stands_in(&effects).as_deref(), expected, "{content_type}");
+    }
+}
+
+#[test]
 fn mistakes_are_named() {
     let answer = json!({"status": 200});
     for (fallback, expected) in [

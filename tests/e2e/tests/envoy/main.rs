@@ -17,4 +17,5 @@ mod rate_limit_service;
 mod rate_limits;
 mod refusals;
 mod resilience;
+mod tls;
 mod verification;
