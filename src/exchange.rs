@@ -39,8 +39,16 @@ struct Passed {
     response_body: Body,
     stand_in: Option<StandIn>,
     recording: Option<Recording>,
+    early: Option<Early>,
     /// Headers of the response, over whatever else changes.
     told: Vec<(&'static str, String)>,
+}
+
+/// A body that came while its response was held, as Envoy's `allow_on_headers_stop_iteration` has it: what is there is not told
+/// again.
+#[derive(Debug, Clone, Copy)]
+struct Early {
+    is_whole: bool,
 }
 
 /// What a refusal depends on besides its reason.
@@ -157,8 +165,13 @@ impl Exchange {
             }
             Some(Fate::Waits) => vec![Effect::Wait],
             Some(Fate::IsLost(count)) => {
+                let is_early = passed.early.is_some();
                 let mut effects = vec![Effect::Count(count)];
                 effects.extend(self.pass_response(headers, has_body));
+                if is_early && self.watches(Direction::Response) {
+                    let denial = Denial::new(DenialKind::UpstreamBodyUnusable, "body_came_early");
+                    return self.refuse_late(Direction::Response, denial);
+                }
                 effects
             }
             Some(Fate::IsReplaced(response, count)) => {
@@ -207,8 +220,17 @@ impl Exchange {
         }
         let mut effects = response.replaces(actual, has_body);
         effects.append(&mut others);
-        if has_body && let Some(passed) = &mut self.passed {
-            passed.response_body.replace(response.body);
+        let Some(passed) = self.passed.as_mut().filter(|_| has_body) else {
+            return effects;
+        };
+        match passed.early {
+            None => passed.response_body.replace(response.body),
+            Some(Early { is_whole }) => {
+                effects.push(Effect::SetBody(response.body));
+                if !is_whole {
+                    passed.response_body.replace(Vec::new());
+                }
+            }
         }
         effects
     }
@@ -246,6 +268,8 @@ impl Exchange {
         }
         if direction == Direction::Response {
             if self.response_waits() {
+                let early = Early { is_whole: chunk.ends };
+                self.passed.iter_mut().for_each(|passed| passed.early = Some(early));
                 return vec![Effect::Hold];
             }
             self.record(chunk, world);
@@ -375,6 +399,7 @@ impl Exchange {
             response_body: Body::new(Direction::Response),
             stand_in: request.stand_in,
             recording: None,
+            early: None,
             told: quota_headers,
         });
         effects

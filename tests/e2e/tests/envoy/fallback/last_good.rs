@@ -1,12 +1,14 @@
 //! The last good response, to whom it belongs and to nobody else.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tollgate_e2e::echo::Mortal;
 use tollgate_e2e::envoy::{Envoy, eventually};
-use tollgate_e2e::raw::Response;
+use tollgate_e2e::raw::{self, Response, request};
 
 use super::{ask, bearer, bootstrap, counted, stood_in};
 
@@ -233,7 +235,7 @@ fn the_newest_is_kept_and_rules_hold_for_it_too() {
 }
 
 #[test]
-fn what_breaks_off_is_not_kept_and_what_is_kept_stays_within_its_table() {
+fn what_is_kept_stays_within_its_table() {
     let mut upstream = Mortal::start("upstream");
     let rule = json!({"name": "r", "fallback": {"last_good": {"entries": 8, "max_bytes": 20_000}}});
     let envoy = start(&upstream, &rule);
@@ -257,4 +259,36 @@ fn what_breaks_off_is_not_kept_and_what_is_kept_stays_within_its_table() {
     println!("kept: {served:?}");
     assert!((1..=8).contains(&served.len()) && served.contains(&1499));
     envoy.assert_no_vm_died();
+}
+
+#[test]
+fn a_response_in_pieces_is_kept_whole_and_one_that_breaks_off_not_at_all() {
+    let mut upstream = Mortal::start("upstream");
+    let rule = json!({"name": "r", "fallback": {"last_good": {"max_bytes": 500_000}}});
+    let envoy = start(&upstream, &rule);
+    // Far more than Envoy reads at once. The upstream says back what it got.
+    let large = "0123456789".repeat(5_000);
+    let whole = envoy.send(&request(
+        "GET",
+        "/large",
+        &[("host", "a"), ("x-respond", &said(&large))],
+        b"",
+    ));
+    assert_eq!(whole.text(), large);
+    upstream.die();
+    assert_kept(&ask(&envoy, "GET", "/large", &[]), &large);
+
+    // In the upstream's place, somebody who stops in the middle.
+    let listener = TcpListener::bind(upstream.echo.address).expect("the upstream's port");
+    let half = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let _ = stream.read(&mut [0; 4096]);
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\nhalf of it";
+        stream.write_all(answer).expect("sent");
+    });
+    let broken = raw::send(envoy.address(), &request("GET", "/broken", &[("host", "a")], b""));
+    assert_eq!(broken.expect("its beginning").text(), "half of it");
+    half.join().expect("it ends");
+    assert_lost(&ask(&envoy, "GET", "/broken", &[]));
+    assert_kept(&ask(&envoy, "GET", "/large", &[]), &large);
 }

@@ -1,5 +1,6 @@
 //! Another cluster, which gets the request that the upstream does not answer.
 
+use std::net::SocketAddr;
 use std::thread;
 
 use serde_json::{Value, json};
@@ -12,7 +13,12 @@ use tollgate_e2e::raw::request;
 use super::{answer, ask, bearer, counted, stood_in};
 
 /// A rule whose other cluster is `other`, and more of its fallback.
-fn start(upstream: &Mortal, other: std::net::SocketAddr, more: &Value) -> Envoy {
+fn start(upstream: &Mortal, other: SocketAddr, more: &Value) -> Envoy {
+    start_told(upstream, other, more, false)
+}
+
+/// The same where Envoy tells of bodies whose headers are held.
+fn start_told(upstream: &Mortal, other: SocketAddr, more: &Value, tells_of_held: bool) -> Envoy {
     let mut fallback = json!({"cluster": {"name": "other", "timeout": "500ms"}});
     for (name, value) in more.as_object().expect("an object") {
         fallback[name] = value.clone();
@@ -23,6 +29,7 @@ fn start(upstream: &Mortal, other: std::net::SocketAddr, more: &Value) -> Envoy 
     }]);
     let mut bare = Bare::new(one_issuer(rules), &upstream.echo);
     bare.clusters.push(("other", other));
+    bare.tells_of_held = tells_of_held;
     Envoy::start(&bare.bootstrap())
 }
 
@@ -172,5 +179,29 @@ fn clients_that_leave_while_another_cluster_is_asked_leave_nothing() {
         let response = ask(&envoy, "GET", "/a", &[("authorization", &authorization)]);
         stood_in(&response) == Some("cluster") && response.json()["from"] == "silent"
     });
+    envoy.assert_no_vm_died();
+}
+
+#[test]
+fn a_body_whose_headers_are_held_waits_with_them() {
+    let mut upstream = Mortal::start("upstream");
+    let other = Echo::start("other");
+    let envoy = start_told(&upstream, other.address, &json!({"statuses": [500]}), true);
+    let authorization = bearer("alice", "acme");
+    let get = |told: &str| {
+        let headers = [("authorization", authorization.as_str()), ("x-respond", told)];
+        ask(&envoy, "GET", "/a", &headers)
+    };
+    let own = get("x-a: 1");
+    assert_eq!(
+        (stood_in(&own), own.json()["service"].as_str()),
+        (None, Some("upstream"))
+    );
+    upstream.die();
+    for _ in 0..5 {
+        let response = get(":after: 50");
+        assert_eq!(stood_in(&response), Some("cluster"), "{}", response.text());
+        assert_eq!((response.status, &response.json()["service"]), (200, &"other".into()));
+    }
     envoy.assert_no_vm_died();
 }
