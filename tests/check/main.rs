@@ -27,7 +27,12 @@ fn every_mistake_is_told_with_its_line_and_what_would_be_right() {
         let output = check(&root().join("tests/check"), &files);
         assert_eq!(String::from_utf8_lossy(&output.stderr), told, "{}", expected.display());
         let errors = told.lines().filter(|line| !line.starts_with("warning: ")).count();
-        assert_eq!(output.status.code(), Some(i32::from(errors > 0)), "{}", expected.display());
+        assert_eq!(
+            output.status.code(),
+            Some(i32::from(errors > 0)),
+            "{}",
+            expected.display()
+        );
         mistakes += told.lines().count();
     }
     assert!(mistakes >= 25, "only {mistakes} mistakes are tried");
@@ -53,7 +58,10 @@ fn every_configuration_in_the_documentation_is_good() {
     documents.push("README.md".into());
     for document in documents {
         let text = fs::read_to_string(root().join(&document)).unwrap();
-        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let blocks = text
+            .split("```yaml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next());
         for block in blocks.filter(|block| block.contains("version: 1")) {
             let file = folder.join(format!("{count}.yaml"));
             fs::write(&file, block).unwrap();
@@ -68,7 +76,11 @@ fn every_configuration_in_the_documentation_is_good() {
 fn warnings_fail_where_that_is_asked_for() {
     let file = [PathBuf::from("tests/check/warnings.yaml")];
     assert_eq!(check(&root(), &file).status.code(), Some(0));
-    let denied = tollgate().args(["check", "--deny-warnings"]).args(file).output().unwrap();
+    let denied = tollgate()
+        .args(["check", "--deny-warnings"])
+        .args(file)
+        .output()
+        .unwrap();
     assert_eq!(denied.status.code(), Some(1));
 }
 
@@ -92,12 +104,20 @@ fn good(files: &[PathBuf]) {
     let output = check(&root(), files);
     let told = String::from_utf8_lossy(&output.stderr);
     let is_elsewhere = |line: &str| line.starts_with("warning: ") && line.contains("comes from elsewhere");
-    assert!(output.status.success() && told.lines().all(is_elsewhere), "{files:?}\n{told}");
+    assert!(
+        output.status.success() && told.lines().all(is_elsewhere),
+        "{files:?}\n{told}"
+    );
 }
 
 fn check(folder: &Path, files: &[PathBuf]) -> Output {
     let files = files.iter().map(|file| file.strip_prefix(folder).unwrap_or(file));
-    tollgate().current_dir(folder).arg("check").args(files).output().unwrap()
+    tollgate()
+        .current_dir(folder)
+        .arg("check")
+        .args(files)
+        .output()
+        .unwrap()
 }
 
 /// With nothing in its environment.
