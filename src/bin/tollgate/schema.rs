@@ -4,7 +4,9 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use schemars::transform::{RecursiveTransform, Transform as _};
 use schemars::{Schema as JsonSchema, schema_for};
+use serde_json::{Value, json};
 use tollgate::config::Config;
 
 use crate::finding::complain;
@@ -36,12 +38,37 @@ pub(crate) fn run(command: &Schema) -> ExitCode {
         Of::Base => (schema_for!(BaseFile), "Tollgate's base of all teams' policies"),
     };
     schema.insert("title".into(), title.into());
+    RecursiveTransform(without_null).transform(&mut schema);
     match print(&schema) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What may be absent is not `null`: the plugin wants said what is meant.
+fn without_null(schema: &mut JsonSchema) {
+    let is_null = |value: &Value| *value == "null" || *value == json!({"type": "null"});
+    for keyword in ["type", "anyOf"] {
+        let Some(Value::Array(choices)) = schema.get_mut(keyword) else { continue };
+        choices.retain(|choice| !is_null(choice));
+        let [only] = choices.as_slice() else { continue };
+        match only.clone() {
+            Value::Object(members) => {
+                schema.remove(keyword);
+                for (name, value) in members {
+                    schema.ensure_object().entry(name).or_insert(value);
+                }
+            }
+            only => {
+                schema.insert(keyword.into(), only);
+            }
+        }
+    }
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.remove("default");
     }
 }
 

@@ -361,6 +361,15 @@ impl Node {
 }
 
 impl Reader {
+    /// How Envoy reads a file, by its name.
+    pub(crate) fn envoys(file: &str) -> Self {
+        if file.ends_with(".json") {
+            Self::Json
+        } else {
+            Self::Envoy
+        }
+    }
+
     fn scalar(self, text: &str) -> Value {
         if self == Self::Json {
             return serde_json::from_str(text).unwrap_or_else(|_| text.into());

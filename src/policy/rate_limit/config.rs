@@ -189,7 +189,6 @@ pub enum QuotaHeaders {
 
 /// A route's mention of a limit: its name, or `{ limit: NAME, cost: 5 }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct LimitRef {
     /// The limit's name.
     pub limit: String,
@@ -327,6 +326,37 @@ mod schema {
 
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
             json_schema!({"type": "string", "pattern": "^(ip|user|tenant|api_key|plan|route|header:.+|claim:.+)$"})
+        }
+    }
+
+    impl JsonSchema for super::LimitRef {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "LimitRef".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({
+                "oneOf": [
+                    {"type": "string"},
+                    {
+                        "type": "object",
+                        "additionalProperties": false,
+                        "required": ["limit"],
+                        "properties": {
+                            "limit": {"type": "string", "description": "The limit's name."},
+                            "cost": {
+                                "type": "integer",
+                                "minimum": 0,
+                                "description": "By what the cost of a request is multiplied here. Default 1."
+                            }
+                        }
+                    }
+                ]
+            })
         }
     }
 

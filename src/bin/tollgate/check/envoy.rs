@@ -45,8 +45,15 @@ impl<'a> Surroundings<'a> {
     /// Says what does not fit together.
     pub(crate) fn check(&self, configuration: &Configuration, sound: &Sound, findings: &mut Findings) {
         self.check_clusters(configuration, findings);
-        let Some(routes) = self.routes() else { return };
-        check_rules(configuration, &routes, findings);
+        let Some(routes) = routes_of(self.connection_manager) else {
+            return;
+        };
+        // A configuration may serve several listeners.
+        let managers = Self::all(self.bootstrap).into_iter();
+        let all: Option<Vec<_>> = managers.map(|(other, _)| routes_of(other.connection_manager)).collect();
+        if let Some(all) = all {
+            check_rules(configuration, &all.concat(), findings);
+        }
         check_covered(&sound.config, &routes, findings);
         let (headers, parameters) = changes(&sound.config);
         let change = |name: &str| {
@@ -87,16 +94,13 @@ impl<'a> Surroundings<'a> {
             }
         }
     }
+}
 
-    /// `None` where they come from elsewhere.
-    fn routes(&self) -> Option<Vec<&'a Node>> {
-        let hosts = self
-            .connection_manager
-            .fields(&["route_config", "virtual_hosts"])?
-            .items();
-        let routes = hosts.iter().filter_map(|host| host.field("routes"));
-        Some(routes.flat_map(Node::items).collect())
-    }
+/// Envoy's routes; `None` where they come from elsewhere.
+fn routes_of(connection_manager: &Node) -> Option<Vec<&Node>> {
+    let hosts = connection_manager.fields(&["route_config", "virtual_hosts"])?.items();
+    let routes = hosts.iter().filter_map(|host| host.field("routes"));
+    Some(routes.flat_map(Node::items).collect())
 }
 
 /// A route must not match on what changes after it was chosen.

@@ -2,7 +2,7 @@
 
 use super::configuration::Configuration;
 use crate::finding::Findings;
-use crate::yaml::{Node, Place, Reader};
+use crate::yaml::{Node, Reader};
 
 /// A Tollgate filter.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ impl Filter {
             return None;
         };
         Some(Self {
-            configuration: Configuration::of(value, Reader::Envoy, findings)?,
+            configuration: Configuration::of(value, Reader::envoys(&value.place.file), findings)?,
             host: Host::Envoy(plugin.clone()),
         })
     }
@@ -68,7 +68,7 @@ impl Filter {
     /// A bare configuration.
     pub(crate) fn bare(document: &Node, findings: &mut Findings) -> Option<Self> {
         Some(Self {
-            configuration: Configuration::of(document, Reader::Envoy, findings)?,
+            configuration: Configuration::of(document, Reader::envoys(&document.place.file), findings)?,
             host: Host::None,
         })
     }
@@ -110,7 +110,7 @@ impl Filter {
             Host::Istio(spec) => {
                 if spec.text_of("failStrategy") == Some("FAIL_OPEN") {
                     let place = spec.get("failStrategy").map_or(&spec.place, |node| &node.place);
-                    findings.error(place, OPEN);
+                    findings.error(place, format!("{OPEN}; say `failStrategy: FAIL_CLOSE`"));
                 }
                 let environment = spec.fields(&["vmConfig", "env"]).map_or(&[][..], Node::items);
                 self.check_environment(
@@ -215,15 +215,20 @@ fn check_failure_policy(plugin: &Node, findings: &mut Findings) {
     let policy = plugin.field("failure_policy").and_then(Node::text);
     let is_open = plugin.field("fail_open").map(|node| node.to_json(Reader::Envoy)) == Some(true.into());
     if is_open {
-        findings.error(&place("fail_open"), OPEN);
+        findings.error(
+            &place("fail_open"),
+            format!("{OPEN}; say `failure_policy: FAIL_RELOAD`"),
+        );
     }
     match policy {
-        Some("FAIL_OPEN") => findings.error(&place("failure_policy"), OPEN),
+        Some("FAIL_OPEN") => findings.error(
+            &place("failure_policy"),
+            format!("{OPEN}; say `failure_policy: FAIL_RELOAD`"),
+        ),
         Some("FAIL_RELOAD") => {}
         _ => {
-            let at: Place = place("failure_policy");
             findings.warning(
-                &at,
+                &place("failure_policy"),
                 "a worker whose VM has died refuses every request until Envoy is started again; `failure_policy: FAIL_RELOAD` \
                  makes a new VM",
             );
@@ -231,8 +236,7 @@ fn check_failure_policy(plugin: &Node, findings: &mut Findings) {
     }
 }
 
-const OPEN: &str =
-    "lets every request pass, with any identity it claims, once a VM has died; say `failure_policy: FAIL_RELOAD`";
+const OPEN: &str = "lets every request pass, with any identity it claims, once a VM has died";
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 const STRUCT: &str = "google.protobuf.Struct";
 const STRING: &str = "google.protobuf.StringValue";
