@@ -1,5 +1,7 @@
 //! The closed set of refusals, and the only table from a refusal to what the client sees.
 
+use std::rc::Rc;
+
 use crate::effect::Reply;
 
 /// Why a request is refused: the client's fault, an outcome and not an error.
@@ -9,6 +11,8 @@ pub struct Denial {
     pub kind: DenialKind,
     /// What the operator is told, in the log and in a metric; never shown to the client.
     pub reason: &'static str,
+    /// What refuses, where the reason does not say it: a limit's name. For the operator, too.
+    pub by: Option<Rc<str>>,
     /// `WWW-Authenticate`, `Allow` and the like.
     pub headers: Vec<(&'static str, String)>,
     /// What is wrong, one by one, for the client.
@@ -156,9 +160,17 @@ impl Denial {
         Self {
             kind,
             reason,
+            by: None,
             headers: Vec::new(),
             failures: Vec::new(),
         }
+    }
+
+    /// The same refusal by a limit of this name.
+    #[must_use]
+    pub fn by(mut self, name: Rc<str>) -> Self {
+        self.by = Some(name);
+        self
     }
 
     /// The same refusal with one more header.
@@ -184,9 +196,21 @@ impl Denial {
             headers,
             body,
             grpc_status: grpc.then_some(refusal.grpc_status),
-            details: format!("tollgate{{{}}}", refusal.code),
+            details: details(refusal.code, self.by.as_deref().unwrap_or(self.reason)),
         }
     }
+}
+
+/// As Envoy's access log has it, which wants no white space there: `tollgate{invalid_token:expired}`.
+fn details(code: &str, why: &str) -> String {
+    let plain = |character: char| {
+        if character.is_ascii_alphanumeric() || "-_.".contains(character) {
+            character
+        } else {
+            '_'
+        }
+    };
+    format!("tollgate{{{code}:{}}}", why.chars().map(plain).collect::<String>())
 }
 
 /// `type` is `about:blank`: the status says all there is to know of the type, `code` the rest. `errors` is as in RFC 9457's
@@ -257,12 +281,12 @@ mod tests {
             reply.body,
             r#"{"type":"about:blank","title":"Unauthorized","status":401,"code":"invalid_token","request_id":"a\"b"}"#
         );
-        assert_eq!(reply.details, "tollgate{invalid_token}");
+        assert_eq!(reply.details, "tollgate{invalid_token:expired}");
+        let limited = Denial::new(DenialKind::RateLimited, "rate_limited").by("per user}".into());
+        assert_eq!(limited.reply(None, false).details, "tollgate{rate_limited:per_user_}");
         assert_eq!(reply.headers.first(), Some(&("www-authenticate", "Bearer".to_owned())));
-        assert!(
-            !format!("{reply:?}").contains("expired"),
-            "the reason is for the operator"
-        );
+        let told = format!("{}{:?}", reply.body, reply.headers);
+        assert!(!told.contains("expired"), "the reason is for the operator");
     }
 
     #[test]

@@ -368,7 +368,14 @@ impl Exchange {
         let quota = request.quota.as_ref();
         let quota_headers = quota.map(|quota| quota.headers(plan.quota_headers)).unwrap_or_default();
         let begun = match stopped {
-            Some((_, Stop::Deny(denial))) => Err(denial),
+            Some((_, Stop::Deny(denial))) => {
+                // No upstream sees it, but the access log does.
+                let known = request.identity.iter();
+                request
+                    .effects
+                    .extend(known.flat_map(|identity| plan.identity.describe(identity)));
+                Err(denial)
+            }
             // What has been held goes on without being told of again.
             _ if self.has_early_body && request.body.is_watched() => {
                 Err(Denial::new(DenialKind::Unavailable, "body_came_early"))

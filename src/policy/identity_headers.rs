@@ -137,7 +137,8 @@ impl IdentityHeaders {
         self.config.attributes.contains_key(name)
     }
 
-    fn describe(&self, identity: &Identity) -> Vec<Effect> {
+    /// The changes that tell who it is.
+    pub fn describe(&self, identity: &Identity) -> Vec<Effect> {
         let names = &self.config;
         let mut effects = Vec::new();
         let mut set = |name: &HeaderName, values: &[String]| {

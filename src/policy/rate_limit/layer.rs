@@ -251,7 +251,7 @@ impl Layer {
         if is_refused {
             let wait = verdict.map_or(0, |verdict| verdict.retry_after);
             let seconds = wait.saturating_add(self.jitter(charge)).div_ceil(1000).max(1);
-            let denial = Denial::new(DenialKind::RateLimited, "rate_limited");
+            let denial = Denial::new(DenialKind::RateLimited, "rate_limited").by(Rc::clone(&limit.name));
             return Err(denial.with_header("retry-after", seconds.to_string()));
         }
         Ok(())

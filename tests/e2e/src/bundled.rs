@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::bootstrap::{address, wasm_file};
 use crate::case::{repository, with_keys};
+use crate::collector::Collector;
 use crate::echo::Mortal;
 use crate::envoy::{Envoy, Options, Refused};
 use crate::key_service::KeyService;
@@ -27,6 +28,8 @@ pub struct Bundled {
     pub policies: Policies,
     /// What is behind it, by the names of its clusters.
     pub services: BTreeMap<&'static str, Mortal>,
+    /// Where its traces go.
+    pub collector: Collector,
     keys: KeyService,
     _folder: TempDir,
 }
@@ -76,6 +79,8 @@ impl Bundled {
         let addresses = services.iter().map(|(name, service)| (*name, service.echo.address));
         let mut upstreams: BTreeMap<_, _> = addresses.collect();
         upstreams.insert("key-service", keys.address());
+        let collector = Collector::start();
+        upstreams.insert("otel-collector", collector.address);
         let mut bootstrap = bootstrap("envoy.yaml", &upstreams);
         policies.load_into(&mut bootstrap);
         show_certificates(&mut bootstrap, certificates, folder.path());
@@ -90,6 +95,7 @@ impl Bundled {
             environment,
             policies,
             services,
+            collector,
             keys,
             _folder: folder,
         })

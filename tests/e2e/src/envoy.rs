@@ -76,7 +76,9 @@ impl Envoy {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = |name: &str| folder.path().join(name);
         fs::write(file("envoy.json"), bootstrap.to_string()).expect("a file");
-        let log = File::create(file("log")).expect("a file");
+        // Envoy opens its standard output once more for the access log.
+        let log = File::options().create(true).append(true).open(file("log"));
+        let log = log.expect("a file");
         let mut command = command();
         command
             .arg("-c")
@@ -89,6 +91,7 @@ impl Envoy {
                 "--disable-hot-restart",
             ])
             .args(["--log-level", "warning", "--component-log-level", "wasm:debug"])
+            .args(["--file-flush-interval-msec", "100"])
             .envs(&options.environment)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file"))
@@ -186,6 +189,15 @@ impl Envoy {
     /// All that Envoy has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// The lines of the access log, where it is JSON on the standard output.
+    pub fn access_log(&self) -> Vec<Value> {
+        let log = self.log();
+        let lines = log.lines().filter(|line| line.starts_with('{'));
+        lines
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .collect()
     }
 
     /// The value of a statistic by its whole name; 0 where it is not there.

@@ -4,6 +4,7 @@
 pub mod bootstrap;
 pub mod bundled;
 pub mod case;
+pub mod collector;
 pub mod echo;
 pub mod envoy;
 pub mod grpc;

@@ -11,6 +11,7 @@ mod grpc;
 mod hostile;
 mod http2;
 mod jwks;
+mod observability;
 mod oidc;
 mod policies;
 mod rate_limit_service;

@@ -1,0 +1,4 @@
+//! What the bundled gateway tells of itself: a line and a span for every request, and figures.
+
+mod log;
+mod trace;
