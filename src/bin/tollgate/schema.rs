@@ -52,7 +52,9 @@ pub(crate) fn run(command: &Schema) -> ExitCode {
 fn without_null(schema: &mut JsonSchema) {
     let is_null = |value: &Value| *value == "null" || *value == json!({"type": "null"});
     for keyword in ["type", "anyOf"] {
-        let Some(Value::Array(choices)) = schema.get_mut(keyword) else { continue };
+        let Some(Value::Array(choices)) = schema.get_mut(keyword) else {
+            continue;
+        };
         choices.retain(|choice| !is_null(choice));
         let [only] = choices.as_slice() else { continue };
         match only.clone() {
