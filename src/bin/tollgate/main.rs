@@ -40,7 +40,7 @@ enum Command {
     Schema(schema::Schema),
     /// Make, change and serve API keys.
     #[cfg(feature = "service")]
-    Keys(keys::cli::Keys),
+    Keys(Box<keys::cli::Keys>),
 }
 
 fn main() -> ExitCode {
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         Command::Build(command) => build::run(&command),
         Command::Schema(command) => schema::run(&command),
         #[cfg(feature = "service")]
-        Command::Keys(command) => match keys::run(command) {
+        Command::Keys(command) => match keys::run(*command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 finding::complain(&error);

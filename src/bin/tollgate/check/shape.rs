@@ -45,8 +45,7 @@ pub(crate) fn read<T>(
             (Some("version"), "") => insert_version(&mut rest),
             (_, path) => remove(&mut rest, path),
         };
-        let Some((parent, key)) = removed else { return None };
-        taken.push((parent, key));
+        taken.push(removed?);
     }
     None
 }
@@ -213,7 +212,7 @@ mod tests {
         let read = read(&document, Reader::Envoy, |text| decode(text.as_bytes()), &mut findings);
         assert_eq!(
             read.is_none(),
-            findings.lines().len() > 0 && !text.contains("# read"),
+            !findings.lines().is_empty() && !text.contains("# read"),
             "{text}"
         );
         findings.lines()
