@@ -175,6 +175,36 @@ setup_redis() {
     export TOLLGATE_REDIS_BIN
 }
 
+# Prometheus and promtool for the tests: exports TOLLGATE_PROMETHEUS_BIN, their folder. Debian's package would start a service; its
+# programs need nothing else of it.
+setup_prometheus() {
+    local found folder="$TOOLS/prometheus" work
+    if [ -z "${TOLLGATE_PROMETHEUS_BIN:-}" ]; then
+        if found=$(command -v promtool) && [ -x "${found%/*}/prometheus" ]; then
+            TOLLGATE_PROMETHEUS_BIN=${found%/*}
+        else
+            TOLLGATE_PROMETHEUS_BIN="$folder/usr/bin"
+            if [ ! -x "$TOLLGATE_PROMETHEUS_BIN/prometheus" ]; then
+                command -v apt-get >/dev/null || fail "the tests need prometheus and promtool: put them into PATH"
+                say "fetching Prometheus"
+                mkdir -p "$TOOLS"
+                work=$(mktemp -d "$TOOLS/fetch.XXXXXX")
+                if ! (cd "$work" && apt-get download -qq prometheus >/dev/null 2>&1); then
+                    [ "$(id -u)" -eq 0 ] || fail "the tests need Debian's prometheus. Run: sudo apt-get update"
+                    apt-get update -qq
+                    (cd "$work" && apt-get download -qq prometheus >/dev/null 2>&1) || fail "could not fetch Debian's prometheus"
+                fi
+                dpkg-deb -x "$work"/prometheus_*.deb "$work/files"
+                rm -rf "$folder"
+                mv "$work/files" "$folder"
+                rm -rf "$work"
+            fi
+        fi
+    fi
+    [ -x "$TOLLGATE_PROMETHEUS_BIN/promtool" ] || fail "TOLLGATE_PROMETHEUS_BIN=$TOLLGATE_PROMETHEUS_BIN has no promtool"
+    export TOLLGATE_PROMETHEUS_BIN
+}
+
 # Debian's redis-tools has the server under another name, and does not start one, as its redis-server would.
 find_redis() {
     TOLLGATE_REDIS_BIN=$(command -v redis-server || command -v redis-check-rdb)

@@ -10,6 +10,7 @@
     reason = "a test may fail by panicking"
 )]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,56 @@ fn every_figure_comes_from_the_results_beside_it() {
     for group in ["jwt", "apikey", "ratelimit", "chain", "transform"] {
         hold("docs/PERFORMANCE.md", group, &figures(group));
     }
+}
+
+#[test]
+fn every_counter_is_in_the_table_and_its_labels_are_envoys_tags() {
+    let mut counters: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in sources(&root().join("src")) {
+        let text = fs::read_to_string(&path).unwrap();
+        for (at, _) in text.match_indices("\"tollgate_") {
+            let name: String = text[at + 1..]
+                .chars()
+                .take_while(|character| *character != '"')
+                .collect();
+            let mut parts = name.split(';');
+            let counter = parts.next().unwrap_or_default().to_owned();
+            let labels = parts.filter_map(|part| Some(part.split_once('=')?.0.to_owned()));
+            if counter.ends_with("_total") {
+                counters.entry(counter).or_default().extend(labels);
+            }
+        }
+    }
+    let envoy = fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    for label in counters.values().flatten() {
+        assert!(
+            envoy.contains(&format!("tag_name: {label},")),
+            "stats_tags lack {label}"
+        );
+    }
+    let rows = counters.iter().map(|(name, labels)| {
+        let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+        format!("| `{name}` | {} |\n", labels.join(", "))
+    });
+    let table = rows.fold("| counter | labels |\n|---|---|\n".to_owned(), |table, row| {
+        table + &row
+    });
+    hold("docs/OBSERVABILITY.md", "metrics", &table);
+}
+
+/// What the plugin is made of, without its tests and the command line.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files = Vec::new();
+    for path in entries {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if path.is_dir() && !["bin", "tests"].contains(&name) {
+            files.extend(sources(&path));
+        } else if name.ends_with(".rs") && name != "tests.rs" {
+            files.push(path);
+        }
+    }
+    files
 }
 
 fn figures(group: &str) -> String {
