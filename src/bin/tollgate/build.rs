@@ -80,10 +80,12 @@ pub(crate) fn run(command: &Build) -> ExitCode {
 fn discovery(policies: &Policies, output: &Path) -> String {
     let mut plugin = policies.plugin.to_json(Reader::Envoy);
     let configuration = &policies.filter.configuration;
-    plugin["configuration"] = json!({
-        "@type": "type.googleapis.com/google.protobuf.Struct",
-        "value": configuration.document.to_json(configuration.reader),
-    });
+    // `filter` is an object: the check has refused everything else.
+    if let Some(members) = plugin.as_object_mut() {
+        let value = configuration.document.to_json(configuration.reader);
+        let packed = json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": value});
+        members.insert("configuration".into(), packed);
+    }
     let resource = json!({
         "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
         "name": policies.name,

@@ -1,6 +1,8 @@
 //! The main job, on this machine alone: the bundled gateway, three services behind it, an issuer's tokens and
 //! a key service.
 
+mod acts;
+
 use std::env;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -15,9 +17,9 @@ use tollgate_e2e::raw::request;
 use tollgate_e2e::server::runtime;
 
 fn main() -> ExitCode {
-    let gateway = Bundled::start(|_| {});
+    let mut gateway = Bundled::start(|_| {});
     if env::args().any(|argument| argument == "--once") {
-        return play(&gateway);
+        return play(&mut gateway);
     }
     invite(&gateway);
     runtime().block_on(end_asked_for());
@@ -182,11 +184,13 @@ fn token(claims: &Value) -> String {
     })
 }
 
-fn play(gateway: &Bundled) -> ExitCode {
+fn play(gateway: &mut Bundled) -> ExitCode {
     let story = story(gateway);
     let held = story.iter().filter(|scene| perform(&gateway.envoy, scene)).count();
-    println!("{held} of {} as expected", story.len());
-    if held == story.len() {
+    let (acts_held, acts) = acts::play(gateway);
+    let (held, all) = (held + acts_held, story.len() + acts);
+    println!("{held} of {all} as expected");
+    if held == all {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -253,9 +257,9 @@ fn curl(scene: &Scene, address: SocketAddr) -> String {
 }
 
 fn invite(gateway: &Bundled) {
-    let address = gateway.envoy.address();
+    let (address, edge) = (gateway.envoy.address(), gateway.envoy.listener(1).port());
     println!(
-        "The gateway listens on http://{address}, Envoy's administration on http://{}.
+        "The gateway listens on http://{address} and https://localhost:{edge}, Envoy's administration on http://{}.
 
 TOKEN='{}'
 
@@ -266,6 +270,8 @@ curl -i http://{address}/api/users/1 -H \"Authorization: Bearer $TOKEN\" -H 'X-U
 curl -i http://{address}/api/orders  -H \"Authorization: Bearer $TOKEN\"      # 200: the token has the scope
 curl -i http://{address}/api/products/7                                     # 200: public
 curl -i http://{address}/api/products/7 -X DELETE                           # 405
+curl -i http://{address}/ready                                              # 200: the policies are loaded
+curl -i --cacert target/certs/ca.crt https://localhost:{edge}/api/products/7   # 200: over TLS
 
 For API keys, in another shell here:
 ",

@@ -1,0 +1,150 @@
+//! What happens around requests: certificates, services that die, policies that change, and what is told of it all.
+
+use serde_json::{Value, json};
+use tollgate_e2e::bundled::Bundled;
+use tollgate_e2e::envoy::eventually;
+use tollgate_e2e::raw::{Response, request};
+use tollgate_e2e::tls::{Certificates, client, send};
+
+/// One act: what it is called, and whether it went as it should.
+type Act = (&'static str, fn(&mut Bundled) -> bool);
+
+const ACTS: [Act; 5] = [
+    (
+        "over TLS, by a certificate of scripts/certs; behind the gateway it is mutual TLS",
+        over_tls,
+    ),
+    (
+        "the product service dies: its readers get what it said last, or that it is away",
+        upstream_dies,
+    ),
+    (
+        "a team's mistake is refused, and the policy that is there goes on",
+        team_errs,
+    ),
+    ("the access log of a request that was refused for want of a scope", log),
+    ("a trace that a client began goes on to the service", trace),
+];
+
+/// Plays them all; how many went as they should, and how many there are.
+pub(crate) fn play(gateway: &mut Bundled) -> (usize, usize) {
+    let mut held = 0;
+    for (title, act) in ACTS {
+        println!("# {title}");
+        let holds = act(gateway);
+        println!("{}\n", if holds { "ok" } else { "NOT AS EXPECTED" });
+        held += usize::from(holds);
+    }
+    (held, ACTS.len())
+}
+
+fn over_tls(gateway: &mut Bundled) -> bool {
+    let edge = gateway.envoy.listener(1);
+    println!(
+        "$ curl -i --cacert target/certs/ca.crt https://localhost:{}/api/products/7",
+        edge.port()
+    );
+    let trusting = client(&Certificates::shared().authority(), None, &[]);
+    let message = request("GET", "/api/products/7", &[("host", "localhost")], b"");
+    send(edge, "localhost", &trusting, &message).is_ok_and(|response| {
+        println!(
+            "{}\n{} received GET /api/products/7",
+            response.status,
+            response.json()["service"].as_str().unwrap_or("?")
+        );
+        response.status == 200
+    })
+}
+
+fn get(gateway: &Bundled, path: &str, headers: &[(&str, &str)]) -> Response {
+    println!("$ curl -i http://{}{path}", gateway.envoy.address());
+    let response = gateway.envoy.send(&request(
+        "GET",
+        path,
+        &[&[("host", "localhost")], headers].concat(),
+        b"",
+    ));
+    println!("{}", response.status);
+    response
+}
+
+fn upstream_dies(gateway: &mut Bundled) -> bool {
+    gateway.services.get_mut("product-service").expect("a service").die();
+    eventually("the health checks have found out", || {
+        gateway.envoy.stat("cluster.product-service.membership_healthy") == 0
+    });
+    let mut holds = true;
+    for (path, status, expected) in [
+        ("/api/products/7", 200, "last_good"),
+        ("/api/products/8", 503, "answer"),
+    ] {
+        let response = get(gateway, path, &[]);
+        let fallback = response.header("x-tollgate-fallback");
+        println!("x-tollgate-fallback: {}", fallback.unwrap_or("-"));
+        holds &= (response.status, fallback) == (status, Some(expected));
+    }
+    gateway.services.get_mut("product-service").expect("a service").revive();
+    eventually("the service is back", || {
+        gateway.envoy.stat("cluster.product-service.membership_healthy") == 1
+    });
+    holds
+}
+
+fn team_errs(gateway: &mut Bundled) -> bool {
+    gateway.policies.change("users", |file| {
+        file["routes"][0]["require"] = json!({"scopes": {"al": ["users.read"]}})
+    });
+    println!("$ tollgate build envoy/policies/*.yaml --output target/policies/tollgate.yaml");
+    let refused = gateway.policies.build();
+    let told = refused.err().unwrap_or_default();
+    let line = told
+        .lines()
+        .find(|line| line.contains("users"))
+        .unwrap_or("nothing was refused");
+    // Without the folder, which is a temporary one here.
+    println!("{}", line.rsplit('/').next().unwrap_or(line));
+    let response = get(gateway, "/api/users/1", &[]);
+    told.contains("users") && response.status == 401
+}
+
+fn log(gateway: &mut Bundled) -> bool {
+    let of_scope = |line: &Value| {
+        line["decision"]
+            .as_str()
+            .is_some_and(|decision| decision.contains("insufficient_scope"))
+    };
+    eventually("the line is written", || {
+        gateway.envoy.access_log().iter().any(of_scope)
+    });
+    let line = gateway
+        .envoy
+        .access_log()
+        .into_iter()
+        .find(of_scope)
+        .unwrap_or_default();
+    println!("{line}");
+    line["user_id"] == "user_abc123" && line["status"] == 403 && line["path"] == "/api/orders"
+}
+
+fn trace(gateway: &mut Bundled) -> bool {
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let sent = format!("00-{trace}-b7ad6b7169203331-01");
+    let response = get(gateway, "/api/products/9", &[("traceparent", &sent)]);
+    let seen = response.json();
+    let headers = seen["headers"].as_array().cloned().unwrap_or_default();
+    let got = headers.iter().find(|header| header[0] == "traceparent");
+    let got = got.and_then(|header| header[1].as_str()).unwrap_or_default().to_owned();
+    println!("the client said    {sent}\nthe service heard  {got}");
+    let spans = || {
+        gateway
+            .collector
+            .spans()
+            .into_iter()
+            .filter(|span| span.trace_id == trace)
+            .collect::<Vec<_>>()
+    };
+    eventually("the collector has the span", || !spans().is_empty());
+    let span = spans().remove(0);
+    println!("the collector has  {} {} {}", span.service, span.trace_id, span.span_id);
+    got.contains(trace) && got.contains(&span.span_id)
+}
