@@ -209,3 +209,16 @@ fn connections_beyond_the_limit_are_closed_and_the_others_served() {
         response.is_ok_and(|response| response.status == 200)
     });
 }
+
+#[test]
+fn a_gateway_that_drains_says_so_and_serves_on() {
+    let gateway = Bundled::start(|_| {});
+    assert_eq!(get(&gateway, "/healthz", &[]).status, 200);
+    assert_eq!(gateway.envoy.admin_post("/healthcheck/fail").status, 200);
+    assert_eq!(get(&gateway, "/healthz", &[]).status, 503);
+    assert_eq!(get(&gateway, "/api/products/1", &[]).status, 200);
+    assert_eq!(gateway.envoy.admin_post("/healthcheck/ok").status, 200);
+    assert_eq!(get(&gateway, "/healthz", &[]).status, 200);
+    // Nothing else goes past the policies.
+    assert_eq!(get(&gateway, "/healthz/", &[]).status, 401);
+}

@@ -1,9 +1,11 @@
 //! Traces, as a collector gets them.
 
 use serde_json::json;
+use tollgate_e2e::bootstrap::Bare;
 use tollgate_e2e::bundled::Bundled;
 use tollgate_e2e::collector::Span;
-use tollgate_e2e::envoy::eventually;
+use tollgate_e2e::echo::Echo;
+use tollgate_e2e::envoy::{Envoy, eventually};
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 use tollgate_e2e::policies::Policies;
 use tollgate_e2e::raw::request;
@@ -153,4 +155,63 @@ fn requests_are_served_while_there_is_no_collector() {
     let said = log.lines().filter(|line| !line.starts_with('{')).count();
     println!("500 requests without a collector: {said} lines in Envoy's own log");
     assert!(said < 100, "{log}");
+}
+
+#[test]
+fn what_is_asked_for_a_request_carries_its_trace() {
+    let (upstream, keys, limits) = (Echo::start("upstream"), Echo::start("keys"), Echo::start("limits"));
+    let config = json!({
+        "version": 1,
+        "api_keys": {
+            "opaque": true,
+            "secrets": [{"id": "v1", "env": "SECRET"}],
+            "lookup": {"cluster": "keys", "token": {"env": "TOKEN"}},
+        },
+        "rate_limit_service": {"cluster": "limits", "timeout": "500ms"},
+        "rate_limits": [{"name": "all", "key": ["route"], "limit": 5, "window": "1m", "backend": "rls", "on_fault": "allow"}],
+        "routes": [
+            {"match": {"path_prefix": "/limited"}, "public": true, "rate_limits": ["all"]},
+            {"match": {"path_prefix": "/"}, "auth": {"any": ["api_key"]}},
+        ],
+    });
+    let mut bare = Bare::new(config, &upstream);
+    bare.clusters.push(("keys", keys.address));
+    bare.http2_clusters.push(("limits", limits.address));
+    for name in ["SECRET", "TOKEN"] {
+        bare.environment
+            .insert(name.into(), "a-secret-of-thirty-two-bytes-or-more".into());
+    }
+    let envoy = Envoy::start(&bare.bootstrap());
+    let traceparent = format!("00-{TRACE}-{PARENT}-01");
+    for (path, service) in [("/keyed", &keys), ("/limited", &limits)] {
+        for sent in [
+            &[("traceparent", traceparent.as_str()), ("tracestate", "vendor=1")][..],
+            &[],
+        ] {
+            let own = [
+                ("host", "a"),
+                ("x-api-key", "an-opaque-key-of-somebody"),
+                ("x-forwarded-for", "192.0.2.1"),
+            ];
+            envoy.send(&request("GET", path, &[&own, sent].concat(), b""));
+            let asked: Vec<_> = service
+                .take()
+                .into_iter()
+                .filter(|seen| seen.method == "POST")
+                .collect();
+            if sent.is_empty() && path == "/keyed" {
+                // Known by now to be nobody's, or left alone for a while: not asked again.
+                continue;
+            }
+            let asked = asked.first().unwrap_or_else(|| panic!("{path}: nobody was asked"));
+            for (name, value) in [("traceparent", traceparent.as_str()), ("tracestate", "vendor=1")] {
+                assert_eq!(
+                    asked.all(name),
+                    if sent.is_empty() { vec![] } else { vec![value] },
+                    "{path} {name}"
+                );
+            }
+            assert_eq!(asked.all("x-request-id").len(), 1, "{path}");
+        }
+    }
 }
