@@ -7,6 +7,7 @@ use crate::credential::Source;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::identity_headers::IdentityHeaders;
 use crate::policy::jwt::Issuers;
+use crate::policy::proof::Proof;
 use crate::policy::rate_limit::{KeyPart, Limits, QuotaHeaders, RateLimitService};
 use crate::policy::{Definitions, Policy, REGISTRY, RouteContext, Stage};
 use crate::remote::Remote;
@@ -74,6 +75,11 @@ impl Plan {
             config.jwt.iter().flat_map(Issuers::payload_headers),
             &mut report,
         ));
+        let proof = config.identity.proof.as_ref().map(|proof| {
+            report.within("identity.proof", |report| {
+                Rc::new(Proof::compile(proof, identity.names(), environment, report))
+            })
+        });
         let jwt = config
             .jwt
             .as_ref()
@@ -94,6 +100,7 @@ impl Plan {
         let limits = Rc::new(limits);
         let definitions = Definitions {
             identity: Rc::clone(&identity),
+            proof,
             jwt,
             api_keys,
             limits: Rc::clone(&limits),

@@ -143,6 +143,7 @@ fn every_configuration_in_the_documentation_is_a_good_one() {
                 "LOOKUP_TOKEN",
                 "KEY_SECRET_V1",
                 "KEY_SECRET_V2",
+                "TOLLGATE_PROOF_SECRET",
                 "TOLLGATE_KEYS_LOOKUP_TOKEN",
             ]
             .map(|name| (name.to_owned(), "x".repeat(64)))

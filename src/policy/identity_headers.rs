@@ -9,9 +9,10 @@ use std::rc::Rc;
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use serde::Deserialize;
 
+use super::proof::ProofConfig;
 use super::{Policy, Registration, RouteContext, Stage, Stop};
 use crate::config::Report;
-use crate::config::values::HeaderName;
+use crate::config::values::{self, HeaderName};
 use crate::effect::Effect;
 use crate::headers::Headers;
 use crate::identity::Identity;
@@ -25,6 +26,9 @@ use crate::world::World;
 pub struct IdentityConfig {
     /// The names of the identity headers. Every one of them is removed from every client request.
     pub headers: HeadersConfig,
+    /// A proof that a request is the gateway's word, for upstreams that cannot do mutual TLS.
+    #[serde(deserialize_with = "values::present")]
+    pub proof: Option<ProofConfig>,
 }
 
 /// The names of the identity headers.
@@ -97,6 +101,8 @@ impl IdentityHeaders {
         more: impl Iterator<Item = (String, &'a HeaderName)>,
         report: &mut Report,
     ) -> Self {
+        let proof = config.proof.iter();
+        let proof = proof.map(|proof| ("identity.proof.header".to_owned(), &proof.header));
         let config = &config.headers;
         let fields = [
             ("user_id", &config.user_id),
@@ -116,7 +122,7 @@ impl IdentityHeaders {
             .iter()
             .map(|(field, name)| (format!("identity.headers.attributes.{field}"), name));
         let mut managed = ManagedNames::default();
-        for (path, name) in fields.chain(attributes).chain(more) {
+        for (path, name) in fields.chain(attributes).chain(proof).chain(more) {
             if managed.contains(name.as_str().as_bytes()) {
                 let message = format!(
                     "`{}` is the header of another field; each needs its own (`_` counts as `-`)",
@@ -135,6 +141,25 @@ impl IdentityHeaders {
     /// The header that an attribute goes into.
     pub fn has_attribute(&self, name: &str) -> bool {
         self.config.attributes.contains_key(name)
+    }
+
+    /// The names of the identity headers.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let names = &self.config;
+        let fields = [
+            &names.user_id,
+            &names.tenant_id,
+            &names.roles,
+            &names.scopes,
+            &names.plan,
+            &names.auth,
+            &names.issuer,
+            &names.key_id,
+        ];
+        fields
+            .into_iter()
+            .chain(names.attributes.values())
+            .map(HeaderName::as_str)
     }
 
     /// The changes that tell who it is.

@@ -6,6 +6,7 @@ pub mod authorize;
 pub mod fallback;
 pub mod identity_headers;
 pub mod jwt;
+pub mod proof;
 pub mod rate_limit;
 pub mod transform;
 pub mod validate;
@@ -25,6 +26,7 @@ use authorize::RequireConfig;
 use fallback::FallbackConfig;
 use identity_headers::IdentityHeaders;
 use jwt::Issuers;
+use proof::Proof;
 use rate_limit::{LimitRef, Limits};
 use transform::{RequestConfig, ResponseConfig};
 use validate::ValidateConfig;
@@ -72,6 +74,8 @@ pub enum Stage {
     Forward,
     /// What else changes, there and back.
     Transform,
+    /// That it is the gateway's word.
+    Prove,
     /// What if the upstream fails?
     Fallback,
 }
@@ -114,6 +118,8 @@ pub struct RouteContext<'a> {
 pub struct Definitions {
     /// The headers that only the gateway may set.
     pub identity: Rc<IdentityHeaders>,
+    /// Proofs for upstreams; `None` without `identity.proof`.
+    pub proof: Option<Rc<Proof>>,
     /// Token issuers; `None` without a `jwt` section.
     pub jwt: Option<Issuers>,
     /// API keys; `None` without an `api_keys` section.
@@ -131,5 +137,6 @@ pub const REGISTRY: &[Registration] = &[
     validate::REGISTRATION,
     identity_headers::REGISTRATION,
     transform::REGISTRATION,
+    proof::REGISTRATION,
     fallback::REGISTRATION,
 ];

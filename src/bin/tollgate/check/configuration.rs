@@ -167,9 +167,10 @@ fn is_evaded(config: &Config, limit: &LimitRef) -> bool {
 }
 
 /// Where a configuration names variables.
-const ENVIRONMENT: [&str; 3] = [
+const ENVIRONMENT: [&str; 4] = [
     "api_keys.lookup.token.env",
     "api_keys.secrets[].env",
+    "identity.proof.secret.env",
     "jwt.issuers[].jwks.secrets[].env",
 ];
 

@@ -1,6 +1,7 @@
 //! TLS at the edge of the bundled gateway, and mutual TLS to what is behind it.
 
 mod edge;
+mod proof;
 mod rotation;
 mod script;
 mod upstream;
