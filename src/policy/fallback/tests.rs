@@ -128,6 +128,29 @@ fn nothing_of_the_failures_own_answer_is_left() {
 }
 
 #[test]
+fn a_head_request_gets_headers_in_place() {
+    let world = Simulated::default();
+    let plan = compile(&json!({"answer": {"status": 200, "body": "text"}})).unwrap();
+    has_failed(&world, 0x20);
+    let headers: Headers = [(":status", "503"), ("content-length", "99")].into_iter().collect();
+    let event = Event::ResponseHeaders {
+        headers: &headers,
+        may_wait: true,
+        has_body: false,
+    };
+    let effects = begin(&plan, &world, "HEAD").on(event, &world);
+    assert!(
+        !effects.iter().any(|effect| matches!(effect, Effect::Respond(_))),
+        "{effects:?}"
+    );
+    let fields = applied(&headers, &effects);
+    assert_eq!(
+        (fields.first(":status"), fields.first("content-length")),
+        (Some("200"), Some("4"))
+    );
+}
+
+#[test]
 fn another_cluster_is_asked_once_then_the_answer_is_given() {
     let plan = compile(&json!({"cluster": {"name": "c"}, "answer": {"status": 200}})).unwrap();
     let cluster = Rc::clone(&plan.remotes[0]);

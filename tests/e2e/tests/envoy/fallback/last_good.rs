@@ -10,7 +10,7 @@ use tollgate_e2e::echo::Mortal;
 use tollgate_e2e::envoy::{Envoy, eventually};
 use tollgate_e2e::raw::{self, Response, request};
 
-use super::{ask, bearer, bootstrap, counted, stood_in};
+use super::{ask, bearer, bearer_for, bootstrap, counted, stood_in};
 
 fn rule() -> Value {
     json!({"name": "r", "fallback": {"last_good": {}}})
@@ -112,6 +112,8 @@ fn nobody_gets_what_was_said_to_another() {
     // Of the same tenant, and of the same name in another.
     assert_lost(&tell(&bob, None));
     assert_lost(&tell(&other, None));
+    // The same, who may do less by now.
+    assert_lost(&tell(&bearer_for("alice", "acme", "less"), None));
     assert_eq!(ask(&envoy, "GET", "/mine", &[]).status, 401);
     upstream.revive();
     assert_eq!(tell(&bob, Some("of bob")).text(), "of bob");

@@ -39,7 +39,11 @@ fn ask(envoy: &Envoy, method: &str, path: &str, headers: &[(&str, &str)]) -> Res
 }
 
 fn bearer(user: &str, tenant: &str) -> String {
-    let claims = json!({"sub": user, "tenant_id": tenant, "scope": "read"});
+    bearer_for(user, tenant, "read")
+}
+
+fn bearer_for(user: &str, tenant: &str, scope: &str) -> String {
+    let claims = json!({"sub": user, "tenant_id": tenant, "scope": scope});
     let spec = TokenSpec {
         claims: claims.as_object().cloned().expect("an object"),
         ..TokenSpec::default()
