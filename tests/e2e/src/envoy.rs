@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 use std::time::{Duration, Instant};
@@ -15,11 +14,13 @@ use tempfile::TempDir;
 
 use crate::bundled::environment;
 use crate::case::repository;
+use crate::container::Container;
 use crate::raw::{self, Response};
 
 /// A running Envoy. When a test fails, dropping it prints its log and its configuration.
 pub struct Envoy {
     child: Child,
+    container: Option<Container>,
     folder: TempDir,
     admin: SocketAddr,
     gateway: SocketAddr,
@@ -79,7 +80,7 @@ impl Envoy {
         // Envoy opens its standard output once more for the access log.
         let log = File::options().create(true).append(true).open(file("log"));
         let log = log.expect("a file");
-        let mut command = command();
+        let (mut command, container) = Program::wanted().command(&options.environment);
         command
             .arg("-c")
             .arg(file("envoy.json"))
@@ -92,7 +93,6 @@ impl Envoy {
             ])
             .args(["--log-level", "warning", "--component-log-level", "wasm:debug"])
             .args(["--file-flush-interval-msec", "100"])
-            .envs(&options.environment)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log);
@@ -100,6 +100,7 @@ impl Envoy {
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut envoy = Self {
             child,
+            container,
             folder,
             admin: unknown,
             gateway: unknown,
@@ -140,7 +141,7 @@ impl Envoy {
 
     /// The processor time that the process has used so far.
     pub fn processor_time(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("a process");
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process())).expect("a process");
         let nanoseconds = tasks.filter_map(|task| {
             let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
             text.split(' ').next()?.parse::<u64>().ok()
@@ -150,13 +151,19 @@ impl Envoy {
 
     /// The bytes that the process holds in memory.
     pub fn memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process())).expect("a process");
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .expect("a size");
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").trim().parse().expect("a number");
         kilobytes * 1024
+    }
+
+    fn process(&self) -> u32 {
+        self.container
+            .as_ref()
+            .map_or_else(|| self.child.id(), Container::process)
     }
 
     /// Where requests go.
@@ -238,7 +245,10 @@ impl Drop for Envoy {
                 .unwrap_or_default();
             eprintln!("--- Envoy's log\n{}\n--- its configuration\n{dump}", self.log());
         }
-        let _ = self.child.kill();
+        match &self.container {
+            Some(container) => container.remove(),
+            None => drop(self.child.kill()),
+        }
         let _ = self.child.wait();
     }
 }
@@ -246,9 +256,10 @@ impl Drop for Envoy {
 /// Whether Envoy takes a configuration file as it is; its log where not.
 pub fn validate(arguments: &[&str]) -> Result<(), Refused> {
     build_plugin();
-    let output = command()
+    let environment = environment("sqlite::memory:").map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let (mut command, _) = Program::wanted().command(&environment.into());
+    let output = command
         .current_dir(repository())
-        .envs(environment("sqlite::memory:"))
         .args(["--mode", "validate"])
         .args(arguments)
         .output()
@@ -270,20 +281,46 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The beginning of a command line that starts Envoy. `scripts/lib.sh` says what the variables mean.
-fn command() -> Command {
-    let (program, arguments) = command_line(env::var("TOLLGATE_ENVOY").ok().as_deref(), env::var_os("ENVOY_BIN"));
-    let mut command = Command::new(program);
-    command.args(arguments);
-    command
+/// What starts Envoy. `scripts/lib.sh` says what the variables mean.
+#[derive(Debug, PartialEq, Eq)]
+enum Program {
+    Envoy(PathBuf),
+    FuncE(PathBuf),
+    Image(String),
 }
 
-fn command_line(kind: Option<&str>, program: Option<OsString>) -> (PathBuf, Vec<&'static str>) {
-    let program = program.expect("ENVOY_BIN names no Envoy: run the tests by scripts/test, or set it");
-    match kind {
-        None | Some("" | "wheel" | "path") => (program.into(), Vec::new()),
-        Some("func-e") => (program.into(), vec!["run"]),
-        Some(other) => panic!("TOLLGATE_ENVOY={other} is unknown here"),
+impl Program {
+    fn wanted() -> Self {
+        Self::of(env::var("TOLLGATE_ENVOY").ok().as_deref(), |name| env::var(name).ok())
+    }
+
+    fn of(kind: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Self {
+        let wanted = |name| {
+            variable(name).unwrap_or_else(|| panic!("{name} names no Envoy: run the tests by scripts/test, or set it"))
+        };
+        match kind {
+            None | Some("" | "wheel" | "path") => Self::Envoy(wanted("ENVOY_BIN").into()),
+            Some("func-e") => Self::FuncE(wanted("ENVOY_BIN").into()),
+            Some("docker") => Self::Image(wanted("TOLLGATE_ENVOY_IMAGE")),
+            Some(other) => panic!("TOLLGATE_ENVOY={other} is unknown here"),
+        }
+    }
+
+    /// The beginning of a command line that starts it with these variables.
+    fn command(&self, environment: &BTreeMap<String, String>) -> (Command, Option<Container>) {
+        let on_the_machine = |program: &Path, arguments: &[&str]| {
+            let mut command = Command::new(program);
+            command.args(arguments).envs(environment);
+            (command, None)
+        };
+        match self {
+            Self::Envoy(program) => on_the_machine(program, &[]),
+            Self::FuncE(program) => on_the_machine(program, &["run"]),
+            Self::Image(image) => {
+                let container = Container::named();
+                (container.command(image, environment), Some(container))
+            }
+        }
     }
 }
 
@@ -319,8 +356,31 @@ mod tests {
 
     #[test]
     fn func_e_runs_envoy_by_its_run_command() {
-        let line = |kind, program: &str| command_line(kind, Some(program.into()));
-        assert_eq!(line(Some("func-e"), "/bin/func-e"), ("/bin/func-e".into(), vec!["run"]));
-        assert_eq!(line(None, "/bin/envoy"), ("/bin/envoy".into(), vec![]));
+        let program = Program::of(Some("func-e"), |_| Some("/bin/func-e".into()));
+        assert_eq!(line(&program), "/bin/func-e run");
+        let program = Program::of(None, |_| Some("/bin/envoy".into()));
+        assert_eq!(line(&program), "/bin/envoy");
+    }
+
+    #[test]
+    fn a_container_has_its_variables_by_name() {
+        let program = Program::of(Some("docker"), |name| {
+            (name == "TOLLGATE_ENVOY_IMAGE").then(|| "image".into())
+        });
+        let line = line(&program);
+        assert!(line.starts_with("docker run --rm --network host "), "{line}");
+        assert!(
+            line.ends_with(" --env SECRET --entrypoint /usr/local/bin/envoy image"),
+            "{line}"
+        );
+    }
+
+    fn line(program: &Program) -> String {
+        let (command, _) = program.command(&[("SECRET".to_owned(), "s3cret".to_owned())].into());
+        let words = [command.get_program()].into_iter().chain(command.get_args());
+        words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }

@@ -5,6 +5,7 @@ pub mod bootstrap;
 pub mod bundled;
 pub mod case;
 pub mod collector;
+mod container;
 pub mod echo;
 pub mod envoy;
 pub mod grpc;
