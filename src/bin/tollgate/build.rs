@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,10 +20,10 @@ use crate::yaml::Reader;
 pub(crate) struct Build {
     /// The base file and the teams' files, in any order.
     #[arg(required = true)]
-    files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// The file that Envoy watches. It is replaced as a whole, and only where nothing is wrong.
     #[arg(long, short)]
-    output: PathBuf,
+    pub(crate) output: PathBuf,
 }
 
 pub(crate) fn run(command: &Build) -> ExitCode {
@@ -61,7 +62,7 @@ pub(crate) fn run(command: &Build) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let text = discovery(&policies, &command.output);
-    if let Err(error) = replace(&command.output, text.as_bytes()) {
+    if let Err(error) = replace(&command.output, text.as_bytes(), 0o644) {
         complain(&format!("{}: {error}", command.output.display()));
         return ExitCode::from(UNUSABLE);
     }
@@ -103,7 +104,7 @@ fn discovery(policies: &Policies, output: &Path) -> String {
 }
 
 /// Envoy looks when something is moved to its place: it never sees half a file.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -111,7 +112,11 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let new = folder.join(format!(".{name}.{}", std::process::id()));
-    let written = File::create(&new)
+    let written = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&new)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&new, path));
     if written.is_err() {

@@ -12,6 +12,7 @@
 mod build;
 mod check;
 mod finding;
+mod import;
 #[cfg(feature = "service")]
 mod keys;
 mod policies;
@@ -36,6 +37,8 @@ enum Command {
     Check(check::Check),
     /// Make one configuration of policy files, for Envoy to load.
     Build(build::Build),
+    /// Make files for Envoy and Tollgate of another gateway's configuration.
+    Import(import::Import),
     /// Print the JSON Schema of a file, for editors.
     Schema(schema::Schema),
     /// Make, change and serve API keys.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(command) => check::run(&command),
         Command::Build(command) => build::run(&command),
+        Command::Import(command) => import::run(&command),
         Command::Schema(command) => schema::run(&command),
         #[cfg(feature = "service")]
         Command::Keys(command) => match keys::run(*command) {

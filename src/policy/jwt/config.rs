@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::subject::{ClaimsConfig, TenantConfig};
+use super::subject::{ClaimsConfig, FixedPlan, TenantConfig};
 use crate::config::values::{self, Duration, HeaderName};
 use crate::credential::Source;
 use crate::jose::Algorithm;
@@ -60,6 +60,9 @@ pub struct IssuerConfig {
     /// Ties the issuer to its tenants; any tenant where absent.
     #[serde(default, deserialize_with = "values::present")]
     pub tenant: Option<TenantConfig>,
+    /// Ties the issuer to a plan; whatever the token says where absent.
+    #[serde(default, deserialize_with = "values::present")]
+    pub plan: Option<FixedPlan>,
     /// Whether upstreams see the token. Default `false`.
     #[serde(default)]
     pub forward_token: bool,

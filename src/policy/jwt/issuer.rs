@@ -89,7 +89,7 @@ impl Issuer {
                 require: config.require.clone(),
                 max_lifetime: config.max_lifetime.map(|span| span.as_secs()),
             },
-            subject: SubjectRules::new(&config.claims, config.tenant.clone()),
+            subject: SubjectRules::new(&config.claims, config.tenant.clone(), config.plan.clone()),
         }
     }
 

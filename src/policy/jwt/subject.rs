@@ -39,6 +39,15 @@ pub enum TenantConfig {
     Allowed(Vec<String>),
 }
 
+/// Ties an issuer to one plan.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct FixedPlan {
+    /// The plan of every token of this issuer, whatever it says.
+    pub fixed: String,
+}
+
 /// Where a claim is: `realm_access.roles`, or a list of literal names where a name has a dot itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimPath(Vec<String>);
@@ -47,15 +56,17 @@ pub struct ClaimPath(Vec<String>);
 pub(super) struct SubjectRules {
     claims: ClaimsConfig,
     tenant: Option<TenantConfig>,
+    plan: Option<FixedPlan>,
 }
 
 type Reason = &'static str;
 
 impl SubjectRules {
-    pub(super) fn new(claims: &ClaimsConfig, tenant: Option<TenantConfig>) -> Self {
+    pub(super) fn new(claims: &ClaimsConfig, tenant: Option<TenantConfig>, plan: Option<FixedPlan>) -> Self {
         Self {
             claims: claims.clone(),
             tenant,
+            plan,
         }
     }
 
@@ -79,7 +90,10 @@ impl SubjectRules {
                     .map(Into::into)
                     .collect()
             })?,
-            plan: single(names.plan.find(claims))?,
+            plan: match &self.plan {
+                Some(plan) => Some(plan.fixed.clone()),
+                None => single(names.plan.find(claims))?,
+            },
             attributes,
         })
     }

@@ -86,7 +86,7 @@ struct Offer {
 }
 
 /// Says everything; the variables that VMs need.
-fn check(documents: &[Node], findings: &mut Findings) -> BTreeSet<String> {
+pub(crate) fn check(documents: &[Node], findings: &mut Findings) -> BTreeSet<String> {
     let mut files = Files::default();
     let mut offers = Vec::new();
     let mut filters = Vec::new();

@@ -1,0 +1,287 @@
+//! What Kong asks of whom on which route.
+
+use std::collections::BTreeSet;
+
+use super::kong::{Effective, Kong, Plugin, given, text};
+use super::tree::{Tree, tree};
+use crate::finding::Findings;
+use crate::yaml::{Node, Place};
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Anybody,
+    Proven {
+        jwt: bool,
+        key: bool,
+        is_optional: bool,
+    },
+    /// Nobody: Kong decides by what is not carried over.
+    Closed,
+}
+
+/// What holds for all routes, because Tollgate says it once.
+#[derive(Default)]
+pub(super) struct Methods<'a> {
+    /// Where tokens are asked for first.
+    pub(super) jwt: Option<&'a Place>,
+    /// Where keys are.
+    pub(super) key: Option<&'a Place>,
+    pub(super) token_sources: Vec<Tree>,
+    pub(super) key_sources: Vec<Tree>,
+    pub(super) secrets_are_base64: bool,
+    /// Seconds.
+    pub(super) longest: Option<u64>,
+    pub(super) audiences: Vec<String>,
+    /// Consumers about whom Kong decides by what is not carried over.
+    pub(super) shut_out: BTreeSet<String>,
+}
+
+/// Plugins without which a request is answered all the same, to nobody's harm.
+const HARMLESS: [&str; 16] = [
+    "correlation-id",
+    "cors",
+    "datadog",
+    "file-log",
+    "http-log",
+    "kafka-log",
+    "loggly",
+    "opentelemetry",
+    "prometheus",
+    "proxy-cache",
+    "statsd",
+    "syslog",
+    "tcp-log",
+    "udp-log",
+    "zipkin",
+    "upstream-timeout",
+];
+
+/// Plugins that are carried over.
+const CARRIED: [&str; 6] = [
+    "jwt",
+    "key-auth",
+    "opentelemetry",
+    "rate-limiting",
+    "rate-limiting-advanced",
+    "request-transformer",
+];
+
+impl Access {
+    /// Of a route with these plugins.
+    pub(super) fn of(plugins: &Effective<'_, '_>, kong: &Kong<'_>) -> Self {
+        let is_open = plugins
+            .keys()
+            .all(|name| CARRIED.contains(name) || HARMLESS.contains(name));
+        let (jwt, key) = (plugins.get("jwt"), plugins.get("key-auth"));
+        let methods = || [jwt, key].into_iter().flatten();
+        let is_optional = !methods().any(|plugin| plugin.get("anonymous").is_none());
+        let is_known = jwt.is_none_or(|plugin| plugin.text("key_claim_name").is_none_or(|name| name == "iss"));
+        match (jwt.is_some(), key.is_some()) {
+            _ if !is_open || !is_known => Self::Closed,
+            (false, false) => Self::Anybody,
+            // Both, unless either may be missing.
+            (true, true) if !is_optional => Self::Closed,
+            (jwt, key) => Self::Proven {
+                jwt,
+                key,
+                is_optional: is_optional && methods().all(|plugin| is_free(plugin, kong)),
+            },
+        }
+    }
+
+    /// As a rule says it; `None` where no rule is to be.
+    pub(super) fn put(self, rule: &mut Tree, issuers: &[Tree]) -> Option<()> {
+        match self {
+            Self::Closed => return None,
+            Self::Anybody => rule.put("public", true),
+            Self::Proven { jwt, key, is_optional } => {
+                let names = || {
+                    issuers
+                        .iter()
+                        .filter_map(|issuer| issuer.get("name").cloned())
+                        .collect::<Vec<_>>()
+                };
+                let jwt = jwt.then(|| tree! { "jwt": names() });
+                let key = key.then(|| Tree::from("api_key"));
+                let mut auth = tree! { "any": jwt.into_iter().chain(key).collect::<Vec<_>>() };
+                auth.put_some("optional", is_optional.then_some(true));
+                rule.put("auth", auth);
+            }
+        }
+        Some(())
+    }
+}
+
+/// Whether nothing more is decided about those without a credential.
+fn is_free(plugin: &Plugin<'_>, kong: &Kong<'_>) -> bool {
+    let Some(anonymous) = plugin.text("anonymous") else {
+        return true;
+    };
+    let is_anonymous = |name: &str| {
+        kong.consumers.iter().any(|consumer| {
+            consumer.name == name && (name == anonymous || text(consumer.node, "id") == Some(anonymous))
+        })
+    };
+    !kong
+        .plugins
+        .iter()
+        .any(|plugin| plugin.scope.consumer.as_deref().is_some_and(is_anonymous))
+}
+
+impl<'a> Methods<'a> {
+    /// Reads every plugin, and says what is not as it was.
+    pub(super) fn gather(kong: &'a Kong<'a>, audiences: &[String], findings: &mut Findings) -> Self {
+        let mut methods = Self {
+            audiences: audiences.to_vec(),
+            ..Self::default()
+        };
+        for plugin in &kong.plugins {
+            let known = CARRIED.contains(&plugin.name) || HARMLESS.contains(&plugin.name);
+            match (plugin.name, &plugin.scope.consumer, &plugin.scope.group) {
+                ("rate-limiting-advanced", None, Some(_)) => {}
+                (name, Some(consumer), _) => {
+                    let consequence = if known {
+                        "is about one consumer, and is not carried over; limits by consumer group are"
+                    } else {
+                        methods.shut_out.insert(consumer.clone());
+                        "is about one consumer, and is not carried over: the consumer's credentials are left out"
+                    };
+                    findings.error(&plugin.node.place, format!("the plugin `{name}` {consequence}"));
+                }
+                (name, None, Some(_)) => {
+                    findings.error(&plugin.node.place, format!("the plugin `{name}` is about one consumer group, and is not carried over"));
+                }
+                ("jwt", ..) => methods.jwt(plugin, findings),
+                ("key-auth", ..) => methods.key(plugin, findings),
+                (name, ..) if CARRIED.contains(&name) => {}
+                ("prometheus", ..) => {
+                    findings.warning(&plugin.node.place, "Envoy's own figures stand in, at /stats/prometheus of its administration");
+                }
+                (name, ..) if known => findings.error(&plugin.node.place, format!("the plugin `{name}` is not carried over")),
+                (name, ..) => findings.error(
+                    &plugin.node.place,
+                    format!("the plugin `{name}` is not carried over: its routes are closed (403 no_policy) until a rule says who may use them"),
+                ),
+            }
+        }
+        methods.say_both(kong, findings);
+        methods
+    }
+
+    fn jwt(&mut self, plugin: &'a Plugin<'a>, findings: &mut Findings) {
+        let carried = [
+            "header_names",
+            "cookie_names",
+            "uri_param_names",
+            "secret_is_base64",
+            "maximum_expiration",
+            "anonymous",
+        ];
+        let defaults = [
+            ("key_claim_name", "iss"),
+            ("run_on_preflight", "true"),
+            ("realm", "*"),
+            ("claims_to_verify", "*"),
+        ];
+        plugin.leave(&carried, &defaults, findings);
+        if plugin.text("key_claim_name").is_some_and(|name| name != "iss") {
+            findings.error(
+                &plugin.node.place,
+                "finds credentials by another claim than `iss`: its routes are closed (403 no_policy) until a rule says who may use them",
+            );
+        }
+        self.jwt.get_or_insert(&plugin.node.place);
+        for name in plugin.list("header_names").iter().filter_map(Node::text) {
+            add(
+                &mut self.token_sources,
+                tree! { "header": tree! { "name": name.to_ascii_lowercase(), "scheme": "Bearer" } },
+            );
+        }
+        if !plugin.list("cookie_names").is_empty() || !plugin.list("uri_param_names").is_empty() {
+            add(
+                &mut self.token_sources,
+                tree! { "header": tree! { "name": "authorization", "scheme": "Bearer" } },
+            );
+        }
+        for name in plugin.list("cookie_names").iter().filter_map(Node::text) {
+            add(&mut self.token_sources, tree! { "cookie": name });
+        }
+        for name in plugin.list("uri_param_names").iter().filter_map(Node::text) {
+            add(&mut self.token_sources, tree! { "query": name });
+        }
+        if plugin.get("uri_param_names").is_none() {
+            findings.warning(
+                &plugin.node.place,
+                "tokens in a URL's `jwt`, Kong's default, are not accepted: they end up in logs",
+            );
+        }
+        findings.warning(
+            &plugin.node.place,
+            "tokens need `exp`, and one of the issuer's audiences in `aud`, which Kong does not ask for",
+        );
+        self.secrets_are_base64 |= plugin.is("secret_is_base64", false);
+        self.longest = plugin
+            .number("maximum_expiration")
+            .filter(|&seconds| seconds > 0)
+            .or(self.longest);
+    }
+
+    fn key(&mut self, plugin: &'a Plugin<'a>, findings: &mut Findings) {
+        let carried = [
+            "key_names",
+            "key_in_header",
+            "key_in_query",
+            "hide_credentials",
+            "anonymous",
+        ];
+        let defaults = [("key_in_body", "false"), ("run_on_preflight", "true"), ("realm", "*")];
+        plugin.leave(&carried, &defaults, findings);
+        self.key.get_or_insert(&plugin.node.place);
+        let names: Vec<&str> = plugin.list("key_names").iter().filter_map(Node::text).collect();
+        for name in if names.is_empty() { vec!["apikey"] } else { names } {
+            if plugin.is("key_in_header", true) {
+                add(
+                    &mut self.key_sources,
+                    tree! { "header": tree! { "name": name.to_ascii_lowercase() } },
+                );
+            }
+            if plugin.is("key_in_query", true) {
+                add(&mut self.key_sources, tree! { "query": name });
+            }
+        }
+        if !plugin.is("hide_credentials", false) {
+            findings.warning(
+                &plugin.node.place,
+                "services do not see the key, as with Kong's `hide_credentials`",
+            );
+        }
+    }
+
+    /// Where Kong wants both a token and a key.
+    fn say_both(&self, kong: &Kong<'_>, findings: &mut Findings) {
+        for service in &kong.services {
+            for route in &service.routes {
+                let plugins = kong.effective(service, route);
+                let both = [plugins.get("jwt"), plugins.get("key-auth")];
+                let [Some(jwt), Some(key)] = both else { continue };
+                let may_miss = |plugin: &Plugin<'_>| {
+                    given(plugin.node, "config").is_some_and(|config| given(config, "anonymous").is_some())
+                };
+                if !(may_miss(jwt) && may_miss(key)) {
+                    findings.error(
+                        &route.node.place,
+                        "wants a token and a key, where Tollgate takes exactly one credential: the route is closed (403 no_policy) until a \
+                         rule says which",
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn add(sources: &mut Vec<Tree>, source: Tree) {
+    if !sources.contains(&source) {
+        sources.push(source);
+    }
+}
