@@ -131,6 +131,13 @@ pub(crate) fn bootstrap(file: &str, upstreams: &BTreeMap<&str, SocketAddr>) -> V
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut bootstrap: Value =
         serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    place(&mut bootstrap, upstreams);
+    localize(&mut bootstrap);
+    bootstrap
+}
+
+/// Ports that the system chooses, and clusters at `upstreams`.
+pub(crate) fn place(bootstrap: &mut Value, upstreams: &BTreeMap<&str, SocketAddr>) {
     bootstrap["admin"]["address"] = address(0);
     let resources = &mut bootstrap["static_resources"];
     for listener in resources["listeners"].as_array_mut().expect("listeners") {
@@ -145,8 +152,6 @@ pub(crate) fn bootstrap(file: &str, upstreams: &BTreeMap<&str, SocketAddr>) -> V
         cluster["load_assignment"]["endpoints"] =
             json!([{"lb_endpoints": [{"endpoint": {"address": address(upstream.port()), "hostname": name}}]}]);
     }
-    localize(&mut bootstrap);
-    bootstrap
 }
 
 /// Files where they are here, and the keys of the tests' issuer.

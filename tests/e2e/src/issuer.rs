@@ -5,9 +5,10 @@ use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::Hmac;
 use p256::elliptic_curve::Generate as _;
+use p256::pkcs8::EncodePublicKey as _;
 use rsa::signature::{RandomizedSigner as _, SignatureEncoding as _, Signer as _};
 use rsa::traits::PublicKeyParts as _;
 use serde::Deserialize;
@@ -93,6 +94,25 @@ impl Issuer {
         let published = self.keys.iter().filter(|(name, _)| **name != "stranger");
         let keys: Vec<Value> = published.filter_map(|(name, key)| key.jwk(name)).collect();
         json!({ "keys": keys })
+    }
+
+    /// The public key of `rsa` or `p256`, as PEM.
+    pub fn pem(&self, name: &str) -> String {
+        let der = match &self.keys[name] {
+            PrivateKey::Rsa(key) => key.to_public_key().to_public_key_der(),
+            PrivateKey::P256(key) => key.verifying_key().to_public_key_der(),
+            _ => unreachable!("{name} has no PEM here"),
+        };
+        let body = STANDARD.encode(der.expect("DER"));
+        let lines: Vec<_> = body
+            .as_bytes()
+            .chunks(64)
+            .map(|line| String::from_utf8_lossy(line))
+            .collect();
+        format!(
+            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+            lines.join("\n")
+        )
     }
 
     /// A token that nothing is wrong with.

@@ -10,6 +10,7 @@ pub mod echo;
 pub mod envoy;
 pub mod grpc;
 pub mod http2;
+pub mod imported;
 pub mod issuer;
 pub mod key_service;
 pub mod keys;

@@ -164,7 +164,7 @@ pub(super) fn entries(
 
 /// Into Kong's order.
 pub(super) fn sort(entries: &mut [Entry]) {
-    entries.sort_by(|one, other| one.rank.cmp(&other.rank));
+    entries.sort_by_key(|entry| entry.rank);
 }
 
 fn number_of(node: &Node, key: &str, default: u64) -> u64 {

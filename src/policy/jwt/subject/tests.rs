@@ -8,7 +8,7 @@ fn read(config: Value, claims: Value) -> Result<Subject, Reason> {
 
 fn read_as(config: Value, tenant: Option<TenantConfig>, claims: Value) -> Result<Subject, Reason> {
     let config: ClaimsConfig = serde_json::from_value(config).unwrap();
-    SubjectRules::new(&config, tenant).read(claims.as_object().unwrap(), "https://issuer.example")
+    SubjectRules::new(&config, tenant, None).read(claims.as_object().unwrap(), "https://issuer.example")
 }
 
 #[test]
@@ -112,6 +112,22 @@ fn what_a_header_cannot_carry_is_refused() {
     assert_eq!(
         read(json!({}), json!({"sub": "u", "roles": vec!["role"; 1000]})),
         Err("claim_too_long")
+    );
+}
+
+#[test]
+fn an_issuer_is_tied_to_its_plan() {
+    let rules = |plan| SubjectRules::new(&ClaimsConfig::default(), None, plan);
+    let plan = |rules: SubjectRules, claims: Value| rules.read(claims.as_object().unwrap(), "i").unwrap().plan;
+    let fixed = || Some(FixedPlan { fixed: "gold".into() });
+    assert_eq!(
+        plan(rules(fixed()), json!({"sub": "u", "plan": "free"})),
+        Some("gold".into())
+    );
+    assert_eq!(plan(rules(fixed()), json!({"sub": "u"})), Some("gold".into()));
+    assert_eq!(
+        plan(rules(None), json!({"sub": "u", "plan": "free"})),
+        Some("free".into())
     );
 }
 

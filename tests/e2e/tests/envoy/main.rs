@@ -11,6 +11,7 @@ mod grpc;
 mod hostile;
 mod http2;
 mod jwks;
+mod kong;
 mod observability;
 mod oidc;
 mod policies;

@@ -1,0 +1,290 @@
+//! What was Kong's, run by Envoy with Tollgate.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+use tollgate_e2e::collector::Collector;
+use tollgate_e2e::echo::Echo;
+use tollgate_e2e::envoy::{Envoy, eventually};
+use tollgate_e2e::imported::{Imported, example};
+use tollgate_e2e::issuer::{Issuer, TokenSpec};
+use tollgate_e2e::rate_limit_service::{RateLimitService, Redis};
+use tollgate_e2e::raw::{self, Response, request};
+
+/// A token of the tests' issuer with these claims.
+fn token(key: &str, claims: Value) -> String {
+    let claims = claims.as_object().expect("an object").clone();
+    let spec = TokenSpec {
+        key: Some(key.into()),
+        claims,
+        ..TokenSpec::default()
+    };
+    format!("Bearer {}", Issuer::shared().token(&spec))
+}
+
+fn ask(gateway: &Envoy, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+    let headers = [&[("host", "gateway")], headers].concat();
+    gateway.send(&request(method, path, &headers, b""))
+}
+
+/// How many of these requests pass, one after another on one connection: a minute is long enough for all.
+fn allowed(gateway: &Envoy, path: &str, token: &str, count: usize) -> usize {
+    let mut connection = TcpStream::connect(gateway.address()).expect("a connection");
+    let ask = format!("GET {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: {token}\r\n\r\n");
+    let mut is_allowed = || {
+        connection.write_all(ask.as_bytes()).expect("it takes a request");
+        raw::read(&mut connection, false).expect("an answer").status == 200
+    };
+    (0..count).filter(|_| is_allowed()).count()
+}
+
+#[test]
+fn the_articles_configuration_answers_with_its_services_its_tokens_and_its_limits() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let issuer = folder.path().join("issuer.yaml");
+    let own = json!({
+        "name": "main", "issuer": "https://issuer.example", "audiences": ["api"], "algorithms": ["ES256"],
+        "jwks": {"inline": Issuer::shared().jwks()},
+    });
+    fs::write(&issuer, own.to_string()).expect("a file");
+    let document = example("document.yaml");
+    assert_eq!(Imported::from_kong(&document, &[]).status, 2, "a placeholder waits");
+    let imported = Imported::from_kong(&document, &["--issuer", issuer.to_str().expect("a path")]);
+    assert_eq!(imported.status, 0, "{}", imported.told);
+
+    let redis = Redis::start();
+    let limiter = RateLimitService::start(&redis, true, &imported.limits());
+    let (users, orders, collector) = (
+        Echo::start("user-service"),
+        Echo::start("orders-service"),
+        Collector::start(),
+    );
+    let gateway = imported.start(&BTreeMap::from([
+        ("user-service", users.address),
+        ("orders-service", orders.address),
+        ("rate-limit-service", limiter.address),
+        ("otel-collector", collector.address),
+    ]));
+    assert_eq!(ask(&gateway, "GET", "/ready", &[]).status, 200);
+    for path in ["/api/users/1", "/api/orders/1"] {
+        let refused = ask(&gateway, "GET", path, &[]);
+        assert_eq!(
+            (refused.status, refused.json()["code"].as_str()),
+            (401, Some("missing_credentials"))
+        );
+        let stranger = token("stranger", json!({}));
+        assert_eq!(ask(&gateway, "GET", path, &[("authorization", &stranger)]).status, 401);
+    }
+    let good = token("p256", json!({"sub": "ada"}));
+    let forged = [
+        ("authorization", good.as_str()),
+        ("x-consumer-username", "root"),
+        ("x-authenticated-userid", "root"),
+    ];
+    for (method, path, service, seen_path) in [
+        ("GET", "/api/users/1?a=b", &users, "/1?a=b"),
+        ("POST", "/api/users", &users, "/"),
+        ("DELETE", "/api/orders/7", &orders, "/7"),
+    ] {
+        let answer = ask(&gateway, method, path, &forged);
+        assert_eq!(answer.status, 200, "{method} {path}");
+        let seen = service.take().pop().expect("a request");
+        assert_eq!(
+            (seen.method.as_str(), seen.path.as_str()),
+            (method, seen_path),
+            "Kong takes the route's path away"
+        );
+        assert_eq!(seen.all("x-consumer-username"), ["ada"]);
+        assert_eq!(seen.all("x-authenticated-userid"), ["ada"]);
+        assert_eq!(seen.all("host"), [format!("{}:8080", seen.service)]);
+        assert_eq!(seen.all("traceparent").len(), 1);
+    }
+    // Kong's routes are for these methods and paths alone.
+    for (method, path) in [("DELETE", "/api/users/1"), ("GET", "/api/products"), ("GET", "/")] {
+        assert_eq!(ask(&gateway, method, path, &forged).status, 404, "{method} {path}");
+    }
+    eventually("spans come", || {
+        collector.spans().iter().any(|span| span.service == "api-gateway")
+    });
+
+    // A consumer's limits: 500 a minute for orders, and 1000 for users and for both together.
+    let bob = token("p256", json!({"sub": "bob"}));
+    assert_eq!(allowed(&gateway, "/api/orders/1", &bob, 510), 500);
+    let over = ask(&gateway, "GET", "/api/orders/1", &[("authorization", &bob)]);
+    assert_eq!((over.status, over.json()["code"].as_str()), (429, Some("rate_limited")));
+    assert_eq!(over.header("x-ratelimit-limit"), Some("500"));
+    let seconds: u64 = over.header("retry-after").expect("a hint").parse().expect("seconds");
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    assert_eq!(
+        allowed(&gateway, "/api/users/1", &bob, 510),
+        500,
+        "1000 of both together"
+    );
+    let carol = token("p256", json!({"sub": "carol"}));
+    assert_eq!(
+        allowed(&gateway, "/api/users/1", &carol, 1010),
+        1000,
+        "another consumer has limits of its own"
+    );
+    let counted = || {
+        let calls = gateway.stats("tollgate_rls_calls_total;outcome=ok");
+        calls.iter().map(|(_, count)| count).sum::<u64>()
+    };
+    eventually("Redis has counted", || counted() >= 1000);
+    gateway.assert_no_vm_died();
+}
+
+#[test]
+fn consumers_come_in_with_the_credentials_that_they_have() {
+    let issuer = Issuer::shared();
+    let secret = issuer.secret();
+    let kong = json!({
+        "_format_version": "3.0",
+        "services": [{
+            "name": "things", "url": "http://things/v1",
+            "routes": [
+                {"name": "tokens", "paths": ["/tokens"], "plugins": [
+                    {"name": "jwt", "config": {}},
+                    {"name": "rate-limiting-advanced", "config": {"limit": [2], "window_size": [3600], "window_type": "fixed"}},
+                ]},
+                {"name": "keys", "paths": ["/keys"], "plugins": [{"name": "key-auth", "config": {"key_names": ["x-key"]}}]},
+                {"name": "both", "paths": ["/both"], "plugins": [{"name": "key-auth", "config": {}}, {"name": "jwt", "config": {}}]},
+                {"name": "acl", "paths": ["/acl"], "plugins": [{"name": "acl", "config": {"allow": ["x"]}}]},
+                {"name": "open", "paths": ["/open"], "plugins": []},
+                {"name": "item", "paths": ["~/items/(?<id>\\d+)$"], "strip_path": false, "plugins": [
+                    {"name": "request-transformer", "config": {
+                        "remove": {"headers": ["x-gone"], "querystring": ["debug"]},
+                        "rename": {"headers": ["x-old:x-new"]},
+                        "replace": {"querystring": ["page:1"]},
+                        "add": {"headers": ["x-source:{kong}", "x-copy:$(headers.X-Old2)"]},
+                        "append": {"headers": ["x-list:b"]},
+                    }},
+                ]},
+                {"name": "hosts", "hosts": ["*.example.com"], "paths": ["/open"], "preserve_host": true, "plugins": [
+                    {"name": "request-transformer", "config": {"replace": {"uri": "/of-a-host"}}},
+                ]},
+            ],
+        }],
+        "consumer_groups": [
+            {"name": "gold", "plugins": [{"name": "rate-limiting-advanced", "config": {"limit": [4], "window_size": [3600]}}]},
+        ],
+        "consumers": [
+            {"username": "ada", "groups": [{"name": "gold"}],
+             "jwt_secrets": [{"key": "ada-hs", "algorithm": "HS512", "secret": secret}]},
+            {"username": "bob",
+             "jwt_secrets": [{"key": "bob-es", "algorithm": "ES256", "rsa_public_key": issuer.pem("p256")}],
+             "keyauth_credentials": [{"key": "bob-0123456789abcdef"}]},
+            {"username": "eve", "jwt_secrets": [{"key": "eve-rs", "algorithm": "RS256", "rsa_public_key": issuer.pem("rsa")}]},
+        ],
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("kong.json");
+    fs::write(&file, kong.to_string()).expect("a file");
+    let imported = Imported::from_kong(&file, &["--audience", "api"]);
+    assert_eq!(imported.status, 2, "two routes wait: {}", imported.told);
+    let things = Echo::start("things");
+    let gateway = imported.start(&BTreeMap::from([("things", things.address)]));
+    let by_token = |key: &str, issuer: &str, algorithm: &str| {
+        let spec = TokenSpec {
+            key: Some(key.into()),
+            algorithm: Some(algorithm.into()),
+            claims: json!({"iss": issuer}).as_object().expect("an object").clone(),
+            without: vec!["sub".into()],
+            ..TokenSpec::default()
+        };
+        format!("Bearer {}", Issuer::shared().token(&spec))
+    };
+    let (ada, bob, eve) = (
+        by_token("hmac", "ada-hs", "HS512"),
+        by_token("p256", "bob-es", "ES256"),
+        by_token("rsa", "eve-rs", "RS256"),
+    );
+    for (name, credential, calls) in [("ada", &ada, 4), ("bob", &bob, 2), ("eve", &eve, 2)] {
+        let headers = [("authorization", credential.as_str())];
+        for call in 1..=calls {
+            let answer = ask(&gateway, "GET", "/tokens/7", &headers);
+            assert_eq!(answer.status, 200, "{name}, {call}: {}", answer.text());
+            let seen = things.take().pop().expect("a request");
+            assert_eq!(
+                (seen.path.as_str(), seen.all("x-consumer-username")),
+                ("/v1/7", vec![name])
+            );
+        }
+        assert_eq!(ask(&gateway, "GET", "/tokens/7", &headers).status, 429, "{name}");
+    }
+    for wrong in [
+        by_token("p256", "eve-rs", "ES256"),
+        by_token("rsa", "bob-es", "RS256"),
+        by_token("p256", "nobody", "ES256"),
+    ] {
+        assert_eq!(
+            ask(&gateway, "GET", "/tokens", &[("authorization", &wrong)]).status,
+            401
+        );
+    }
+    let key = [("x-key", "bob-0123456789abcdef")];
+    assert_eq!(ask(&gateway, "GET", "/keys", &key).status, 200);
+    let seen = things.take().pop().expect("a request");
+    assert_eq!(
+        (seen.all("x-consumer-username"), seen.all("x-key")),
+        (vec!["bob"], vec![])
+    );
+    assert_eq!(
+        ask(&gateway, "GET", "/keys?x-key=bob-0123456789abcdef", &[]).status,
+        200,
+        "Kong's default"
+    );
+    assert_eq!(
+        ask(&gateway, "GET", "/keys", &[("x-key", "bob-0123456789abcdeX")]).status,
+        401
+    );
+    // What Kong decides by what was not carried over is decided against.
+    let both = [("authorization", ada.as_str()), ("apikey", "bob-0123456789abcdef")];
+    for path in ["/both", "/acl"] {
+        let refused = ask(&gateway, "GET", path, &both);
+        assert_eq!(
+            (refused.status, refused.json()["code"].as_str()),
+            (403, Some("no_policy")),
+            "{path}"
+        );
+    }
+    assert!(
+        imported.told.contains("the plugin `acl` is not carried over"),
+        "{}",
+        imported.told
+    );
+
+    things.take();
+    let headers = [("x-gone", "a"), ("x-old", "b"), ("x-old2", "c"), ("x-list", "a")];
+    assert_eq!(
+        ask(&gateway, "GET", "/items/12?debug=1&page=9&z=%20", &headers).status,
+        200
+    );
+    let seen = things.take().pop().expect("a request");
+    assert_eq!(seen.path, "/v1/items/12?page=1&z=%20");
+    assert_eq!(
+        (seen.all("x-gone"), seen.all("x-old"), seen.all("x-new")),
+        (vec![], vec![], vec!["b"])
+    );
+    assert_eq!(
+        (seen.all("x-source"), seen.all("x-copy"), seen.all("x-list").join(",")),
+        (vec!["{kong}"], vec!["c"], "a,b".into())
+    );
+    assert_eq!(ask(&gateway, "GET", "/items/12/x", &headers).status, 404);
+    // A route with a host comes before one without.
+    for (host, path, kept) in [
+        ("Api.Example.com:81", "/v1/of-a-host", "Api.Example.com:81"),
+        ("example.com", "/v1/of", "things"),
+    ] {
+        let answer = gateway.send(&request("GET", "/open/of", &[("host", host)], b""));
+        let seen = things.take().pop().expect("a request");
+        assert_eq!(
+            (answer.status, seen.path.as_str(), seen.all("host")),
+            (200, path, vec![kept])
+        );
+    }
+    gateway.assert_no_vm_died();
+}
