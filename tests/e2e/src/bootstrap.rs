@@ -343,7 +343,8 @@ fn with_protocol(mut cluster: Value, options: &Value) -> Value {
     cluster
 }
 
-pub(crate) fn address(port: u16) -> Value {
+/// Loopback, as Envoy has it; port 0 for one that the system chooses.
+pub fn address(port: u16) -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
 }
 

@@ -12,7 +12,7 @@ use crate::bootstrap::{address, wasm_file};
 use crate::case::{repository, with_keys};
 use crate::collector::Collector;
 use crate::echo::Mortal;
-use crate::envoy::{Envoy, Options, Refused};
+use crate::envoy::{Envoy, Options, Refused, eventually};
 use crate::key_service::KeyService;
 use crate::keys::SECRET;
 use crate::policies::Policies;
@@ -81,6 +81,9 @@ impl Bundled {
         upstreams.insert("key-service", keys.address());
         let collector = Collector::start();
         upstreams.insert("otel-collector", collector.address);
+        // No policy of the bundled gateway asks these.
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
+        upstreams.extend([("issuer", nobody), ("rate-limit-service", nobody)]);
         let mut bootstrap = bootstrap("envoy.yaml", &upstreams);
         policies.load_into(&mut bootstrap);
         show_certificates(&mut bootstrap, certificates, folder.path());
@@ -90,6 +93,19 @@ impl Bundled {
             ..Options::default()
         };
         let envoy = Envoy::try_start(&bootstrap, &options)?;
+        // The first check may be too late because the plugin was compiled meanwhile; who fails the second is not well.
+        eventually("it is known which services are well", || {
+            let stats = envoy.stats("cluster.");
+            let stat = |name: &str, stat: &str| {
+                let name = format!("cluster.{name}.{stat}");
+                stats
+                    .iter()
+                    .find(|(own, _)| *own == name)
+                    .map_or(0, |(_, value)| *value)
+            };
+            let is_known = |name: &&str| stat(name, "membership_healthy") > 0 || stat(name, "health_check.failure") > 1;
+            SERVICES.iter().all(is_known)
+        });
         Ok(Self {
             envoy,
             environment,

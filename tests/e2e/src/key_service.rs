@@ -77,7 +77,7 @@ pub fn tollgate(environment: &[(impl AsRef<OsStr>, impl AsRef<OsStr>)]) -> Comma
 }
 
 /// `TOLLGATE_BIN`, or the program built from the present source, once for this process.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     if let Some(named) = env::var_os("TOLLGATE_BIN") {
         return named.into();
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -10,13 +11,14 @@ use crate::bundled::{localize, visit};
 use crate::case::repository;
 use crate::key_service::tollgate;
 
-/// Policy files, and the file that Envoy watches.
-pub struct Policies(TempDir);
+/// Policy files, and the file that Envoy watches. Clones are the same files.
+#[derive(Clone)]
+pub struct Policies(Arc<TempDir>);
 
 impl Policies {
     /// The bundled ones, with the keys of the tests' issuer. Nothing is built yet.
     pub fn bundled() -> Self {
-        let policies = Self(tempfile::tempdir().expect("a temporary folder"));
+        let policies = Self(Arc::new(tempfile::tempdir().expect("a temporary folder")));
         fs::create_dir_all(policies.output().parent().expect("a folder")).expect("a folder");
         for entry in fs::read_dir(repository().join("envoy/policies")).expect("the policies") {
             let path = entry.expect("an entry").path();

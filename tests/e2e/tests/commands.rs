@@ -1,9 +1,12 @@
-//! `tollgate schema` and `tollgate check` on everything that the plugin takes, and on what it does not.
+//! `tollgate schema` and `tollgate check` on everything that the plugin takes, and on what it does not; the image of `scripts/oci`.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tollgate_e2e::bootstrap::one_issuer;
 use tollgate_e2e::case::{CaseFile, repository};
 use tollgate_e2e::key_service::tollgate;
@@ -118,4 +121,80 @@ fn what_the_cases_show_is_good() {
         let output = command.arg("check").arg(&copy).output().expect("tollgate runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// A blob of an image layout by its descriptor, which says what it is the digest of.
+fn blob(layout: &Path, descriptor: &Value) -> Vec<u8> {
+    let digest = descriptor["digest"].as_str().expect("a digest");
+    let name = digest.strip_prefix("sha256:").expect("an algorithm");
+    let bytes = fs::read(layout.join("blobs/sha256").join(name)).expect("a blob");
+    assert_eq!(hexadecimal(&bytes), name);
+    assert_eq!(descriptor["size"], bytes.len());
+    bytes
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn the_image_for_istio_holds_the_plugin_and_is_the_same_every_time() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // What is in it does not matter here, and it need not be built.
+    let plugin: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let file = folder.path().join("some.wasm");
+    fs::write(&file, &plugin).expect("a file");
+    let make = |name: &str| {
+        let layout = folder.path().join(name);
+        let mut command = Command::new(repository().join("scripts/oci"));
+        let output = command.arg(&file).arg(&layout).arg("0.1.0").output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (
+            layout,
+            String::from_utf8(output.stdout).expect("text").trim().to_owned(),
+        )
+    };
+    let (layout, digest) = make("one");
+    assert_eq!(make("another").1, digest);
+    let read = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).expect("JSON") };
+    assert_eq!(
+        read(&fs::read(layout.join("oci-layout")).expect("a file"))["imageLayoutVersion"],
+        "1.0.0"
+    );
+    let index = read(&fs::read(layout.join("index.json")).expect("an index"));
+    assert_eq!(index["manifests"][0]["digest"], digest.as_str());
+    let manifest = read(&blob(&layout, &index["manifests"][0]));
+    // As Istio looks for it: an image whose last layer is a compressed archive with plugin.wasm.
+    assert_eq!(manifest["annotations"]["module.wasm.image/variant"], "compat");
+    let layers = manifest["layers"].as_array().expect("layers");
+    assert_eq!(
+        (layers.len(), layers[0]["mediaType"].as_str()),
+        (1, Some("application/vnd.oci.image.layer.v1.tar+gzip"))
+    );
+    let archive = folder.path().join("layer");
+    fs::write(&archive, blob(&layout, &layers[0])).expect("a file");
+    let unpacked = Command::new("tar")
+        .arg("-xzOf")
+        .arg(&archive)
+        .arg("plugin.wasm")
+        .output()
+        .expect("tar runs");
+    assert!(unpacked.stdout == plugin, "the plugin is in it, whole");
+    let plain = Command::new("gzip")
+        .arg("-cd")
+        .stdin(fs::File::open(&archive).expect("a file"))
+        .output()
+        .expect("gzip runs");
+    let config = read(&blob(&layout, &manifest["config"]));
+    assert_eq!(
+        config["rootfs"]["diff_ids"],
+        json!([format!("sha256:{}", hexadecimal(&plain.stdout))])
+    );
+    let again = Command::new(repository().join("scripts/oci"))
+        .arg(&file)
+        .arg(&layout)
+        .arg("0.1.0")
+        .output()
+        .expect("it runs");
+    assert!(!again.status.success(), "nothing that is there is replaced");
 }

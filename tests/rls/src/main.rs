@@ -30,9 +30,16 @@ use tonic::{Request, Response, Status};
 struct Config {
     /// Of Redis.
     url: String,
+    /// Where it listens; by default on loopback, on a port that the system chooses.
+    #[serde(default = "loopback")]
+    listen: SocketAddr,
     /// Whether answers tell what is left.
     headers: bool,
     limits: Vec<LimitConfig>,
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 /// As in Limitador's limits file.
@@ -125,7 +132,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ));
     }
     // Small answers that wait for each other's acknowledgement would take 40 ms.
-    let incoming = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.with_nodelay(Some(true));
+    let incoming = TcpIncoming::bind(config.listen)?.with_nodelay(Some(true));
     println!("listening on {}", incoming.local_addr()?);
     let delay = Arc::new(AtomicU64::new(0));
     let service = Service {

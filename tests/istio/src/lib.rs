@@ -1,0 +1,1 @@
+//! Nothing but tests: they hold `envoy/istio` to Istio's own types.
