@@ -143,6 +143,7 @@ impl Mesh {
         }
         headers
             .retain(|(name, _)| name.starts_with("x-user-") || name.starts_with("x-tenant-") || name == "x-api-key-id");
+        headers.sort();
         (clusters, headers)
     }
 }

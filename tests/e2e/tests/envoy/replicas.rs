@@ -137,6 +137,17 @@ fn two_gateways_are_one_and_nobody_misses_the_one_that_dies() {
         (429, 200)
     );
 
+    // One drains: it gets nothing more, until it is back.
+    let well = || balancer.stat("cluster.gateways.membership_healthy");
+    second.envoy.admin_post("/healthcheck/fail");
+    eventually("the balancer knows that one drains", || well() == 1);
+    second.services["order-service"].echo.take();
+    assert!((0..20).all(|_| ask("POST", "/api/orders/1", &ada) == 200));
+    let seen = second.services["order-service"].echo.take();
+    assert!(seen.iter().all(|seen| seen.path == "/healthz"), "{seen:?}");
+    second.envoy.admin_post("/healthcheck/ok");
+    eventually("it is back", || well() == 2);
+
     // One dies under load, in the middle of requests; those that may be asked twice do not fail.
     const CONNECTIONS: usize = 8;
     const REQUESTS: usize = 400;

@@ -216,6 +216,7 @@ fn a_gateway_that_drains_says_so_and_serves_on() {
     assert_eq!(get(&gateway, "/healthz", &[]).status, 200);
     assert_eq!(gateway.envoy.admin_post("/healthcheck/fail").status, 200);
     assert_eq!(get(&gateway, "/healthz", &[]).status, 503);
+    assert_eq!(get(&gateway, "/ready", &[]).status, 503);
     assert_eq!(get(&gateway, "/api/products/1", &[]).status, 200);
     assert_eq!(gateway.envoy.admin_post("/healthcheck/ok").status, 200);
     assert_eq!(get(&gateway, "/healthz", &[]).status, 200);
