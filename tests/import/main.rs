@@ -116,6 +116,30 @@ fn what_is_no_configuration_of_kong_makes_nothing() {
     );
 }
 
+#[test]
+fn the_documentation_shows_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["document.yaml", "issuer.yaml"].map(|name| root().join(name));
+    fs::copy(&files[0], folder.path().join("kong.yaml")).unwrap();
+    fs::copy(&files[1], folder.path().join("issuer.yaml")).unwrap();
+    let document = fs::read_to_string(root().join("../../docs/KONG.md")).unwrap();
+    let block = document
+        .split("```console\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let (command, shown) = block.split_once('\n').unwrap();
+    let words: Vec<_> = command.strip_prefix("$ tollgate ").unwrap().split(' ').collect();
+    let run = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .current_dir(folder.path())
+        .args(words)
+        .output()
+        .unwrap();
+    assert_eq!(stdout(&run), shown, "{}", stderr(&run));
+}
+
 fn import(file: &str, output: &Path, options: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .current_dir(root())

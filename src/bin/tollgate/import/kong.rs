@@ -86,7 +86,7 @@ impl<'a> Kong<'a> {
         }
         for node in list(document, "consumer_groups") {
             let scope = Scope {
-                group: text(node, "name").map(str::to_owned),
+                group: text(node, "name").map(plain),
                 ..Scope::default()
             };
             leave(node, &["plugins", "consumers"], META, findings);
@@ -165,7 +165,7 @@ impl<'a> Kong<'a> {
         self.consumers.push(Consumer {
             node,
             name: name.to_owned(),
-            group: own.or_else(of_a_group).map(str::to_owned),
+            group: own.or_else(of_a_group).map(plain),
         });
     }
 
@@ -282,8 +282,8 @@ impl Default for EntityNames {
     fn default() -> Self {
         let own = |names: &[&str]| Names(names.iter().map(ToString::to_string).collect());
         Self {
-            services: own(&["gateway", super::LIMITER, super::gateway::COLLECTOR]),
-            routes: own(&[super::READY, super::UNMATCHED]),
+            services: own(&["gateway", super::files::LIMITER, super::gateway::COLLECTOR]),
+            routes: own(&[super::files::READY, super::files::UNMATCHED]),
         }
     }
 }
