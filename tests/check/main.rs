@@ -44,6 +44,9 @@ fn everything_that_is_shipped_is_good() {
     assert!(together.len() >= 2);
     together.push("envoy/envoy.yaml".into());
     good(&together);
+    let mesh = entries(&root().join("envoy/istio"), "yaml");
+    assert!(mesh.len() >= 4);
+    good(&mesh);
     for file in entries(&root().join("envoy"), "yaml") {
         good(&[file]);
     }

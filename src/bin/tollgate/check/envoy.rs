@@ -1,10 +1,9 @@
 //! A configuration beside the Envoy configuration that it works in.
 
 use tollgate::config::Config;
-use tollgate::credential::Source;
-use tollgate::policy::transform::RequestConfig;
 use tollgate::route::MatchConfig;
 
+use super::changes::Changes;
 use super::configuration::{Configuration, Sound};
 use super::shape;
 use crate::finding::Findings;
@@ -14,12 +13,6 @@ use crate::yaml::{Node, Place};
 pub(crate) struct Surroundings<'a> {
     bootstrap: &'a Node,
     connection_manager: &'a Node,
-}
-
-/// Something that the gateway changes of requests, and who says so.
-struct Change {
-    name: String,
-    by: String,
 }
 
 impl<'a> Surroundings<'a> {
@@ -55,21 +48,10 @@ impl<'a> Surroundings<'a> {
             check_rules(configuration, &all.concat(), findings);
         }
         check_covered(&sound.config, &routes, findings);
-        let (headers, parameters) = changes(&sound.config);
-        let change = |name: &str| {
-            let is_identity = sound.plan.identity.managed.contains(name.as_bytes());
-            let by = headers.iter().find(|change| change.name.eq_ignore_ascii_case(name));
-            is_identity
-                .then_some("an identity header")
-                .or(by.map(|change| change.by.as_str()))
-        };
-        let of_query = |name: &str| {
-            let change = parameters.iter().find(|change| change.name == name);
-            change.map(|change| change.by.as_str())
-        };
+        let changes = Changes::of(sound);
         for route in routes {
-            check_matchers(route, "headers", change, findings);
-            check_matchers(route, "query_parameters", of_query, findings);
+            check_matchers(route, "headers", |name| changes.of_header(name), findings);
+            check_matchers(route, "query_parameters", |name| changes.of_parameter(name), findings);
         }
     }
 
@@ -109,13 +91,39 @@ fn check_matchers<'a>(route: &Node, field: &str, change: impl Fn(&str) -> Option
     for name in matchers.iter().filter_map(|matcher| matcher.get("name")) {
         let written = name.text().unwrap_or_default();
         if let Some(by) = change(written) {
-            findings.error(
-                &name.place,
-                format!(
-                    "Tollgate changes `{written}` ({by}), and Envoy then chooses the route again: what was decided for one route \
-                     would be served by another; match on something that stays"
-                ),
-            );
+            findings.error(&name.place, chosen_again(written, by));
+        }
+    }
+}
+
+fn chosen_again(name: &str, by: &str) -> String {
+    format!(
+        "Tollgate changes `{name}` ({by}), and Envoy then chooses the route again: what was decided for one route would be served by \
+         another; match on something that stays"
+    )
+}
+
+/// Says what does not fit together of a configuration and Istio's `VirtualService`s, of whose entries Envoy's routes are made.
+pub(crate) fn check_services(
+    services: &[&Node],
+    configuration: &Configuration,
+    sound: &Sound,
+    findings: &mut Findings,
+) {
+    let entries: Vec<_> = services
+        .iter()
+        .flat_map(|service| service.select("spec.http[]"))
+        .collect();
+    check_rules(configuration, &entries, findings);
+    check_covered(&sound.config, &entries, findings);
+    let changes = Changes::of(sound);
+    for matched in entries.iter().flat_map(|entry| entry.select("match[]")) {
+        let headers = matched.get("headers").map_or(&[][..], Node::members).iter();
+        let headers = headers.filter_map(|member| Some((member, changes.of_header(&member.key)?)));
+        let parameters = matched.get("queryParams").map_or(&[][..], Node::members).iter();
+        let parameters = parameters.filter_map(|member| Some((member, changes.of_parameter(&member.key)?)));
+        for (member, by) in headers.chain(parameters) {
+            findings.error(&member.place, chosen_again(&member.key, by));
         }
     }
 }
@@ -162,49 +170,6 @@ fn may_match(rule: &MatchConfig, route: &Node) -> bool {
         (Some(own), Some(path)) => own.starts_with(path) || path.starts_with(own),
         _ => true,
     }
-}
-
-/// Headers and query parameters that are not at the upstream as the client sent them, besides identity headers.
-fn changes(config: &Config) -> (Vec<Change>, Vec<Change>) {
-    let change = |name: &str, by: &str| Change {
-        name: name.to_owned(),
-        by: by.to_owned(),
-    };
-    let mut headers = Vec::new();
-    let mut parameters = Vec::new();
-    let tokens = config
-        .jwt
-        .iter()
-        .flat_map(|jwt| &jwt.issuers)
-        .filter(|issuer| !issuer.forward_token);
-    let tokens = tokens.flat_map(|issuer| &issuer.from);
-    for source in tokens.chain(config.api_keys.iter().flat_map(|keys| &keys.from)) {
-        match source {
-            Source::Header { name, .. } => headers.push(change(name.as_str(), "a credential, which is taken out")),
-            Source::Cookie(_) => headers.push(change("cookie", "a credential in it is taken out")),
-            Source::Query(name) => parameters.push(change(name, "a credential, which is taken out")),
-        }
-    }
-    let rules = config.routes.iter().enumerate();
-    let rules = rules.filter_map(|(index, rule)| Some((format!("routes[{index}].request"), rule.request.as_ref()?)));
-    let defaults = config
-        .defaults
-        .request
-        .as_ref()
-        .map(|request| ("defaults.request".to_owned(), request));
-    for (by, RequestConfig { headers: of, query, .. }) in rules.chain(defaults).filter(|(_, request)| !request.reroute)
-    {
-        headers.extend(
-            of.names()
-                .map(|(at, name)| change(name.as_str(), &format!("{by}.headers.{at}"))),
-        );
-        parameters.extend(
-            query
-                .names()
-                .map(|(at, name)| change(name, &format!("{by}.query.{at}"))),
-        );
-    }
-    (headers, parameters)
 }
 
 /// What would be right.

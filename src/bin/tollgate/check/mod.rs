@@ -1,5 +1,6 @@
 //! `tollgate check`: everything that is wrong with configurations, wherever they stand.
 
+mod changes;
 pub(crate) mod configuration;
 mod envoy;
 pub(crate) mod filter;
@@ -93,11 +94,14 @@ pub(crate) fn check(documents: &[Node], findings: &mut Findings) -> BTreeSet<Str
     let mut unknown: Vec<&Node> = Vec::new();
     let mut known = BTreeSet::new();
     let mut discovering = Vec::new();
+    let mut mesh = Mesh::default();
     for document in documents {
         let before = filters.len();
         let mut is_ours = files.take(document);
-        if document.text_of("kind") == Some("WasmPlugin") {
-            filters.extend(Filter::istio(document, findings));
+        if mesh.takes(document) {
+            let plugin = Filter::istio(document, findings);
+            mesh.plugins.extend(plugin.clone());
+            filters.extend(plugin);
         } else if !is_ours && is_bare(document) {
             filters.extend(Filter::bare(document, findings));
             is_ours = true;
@@ -116,6 +120,9 @@ pub(crate) fn check(documents: &[Node], findings: &mut Findings) -> BTreeSet<Str
         }
     }
     for document in unknown {
+        if mesh.is_beside(document) {
+            continue;
+        }
         // A file may hold other documents beside.
         if known.insert(Rc::clone(&document.place.file)) && !findings.mention(&document.place.file) {
             findings.error(&document.place, NOTHING);
@@ -139,8 +146,49 @@ pub(crate) fn check(documents: &[Node], findings: &mut Findings) -> BTreeSet<Str
     for (surroundings, http_filters) in discovering {
         check_together(&surroundings, http_filters, &offers, &mut found);
     }
+    mesh.check(&mut found);
     files.name_teams(found, findings);
     needs
+}
+
+/// Istio's documents: plugins, and the services whose entries become routes.
+#[derive(Default)]
+struct Mesh<'a> {
+    plugins: Vec<Filter>,
+    services: Vec<&'a Node>,
+}
+
+impl<'a> Mesh<'a> {
+    /// Whether it is a plugin's document. Services are remembered.
+    fn takes(&mut self, document: &'a Node) -> bool {
+        match document.text_of("kind") {
+            Some("WasmPlugin") => return true,
+            Some("VirtualService") => self.services.push(document),
+            _ => {}
+        }
+        false
+    }
+
+    /// Whether it may stand beside a plugin without a word of Tollgate.
+    fn is_beside(&self, document: &Node) -> bool {
+        let is_istios = document
+            .text_of("apiVersion")
+            .is_some_and(|version| version.contains(".istio.io/"));
+        is_istios && !self.plugins.is_empty()
+    }
+
+    fn check(&self, findings: &mut Findings) {
+        if self.services.is_empty() {
+            return;
+        }
+        // What is wrong with each by itself has been said.
+        let mut said = Findings::default();
+        for plugin in &self.plugins {
+            if let Some(sound) = plugin.configuration.judge(&mut said) {
+                envoy::check_services(&self.services, &plugin.configuration, &sound, findings);
+            }
+        }
+    }
 }
 
 /// The filters of one connection manager, with what surrounds them.

@@ -1,4 +1,4 @@
-//! Two gateways behind one address (`envoy/replicas.yaml`), which count in one Redis and watch one set of policy files.
+//! Two gateways behind one address (`envoy/replicas/balancer.yaml`), which count in one Redis and watch one set of policy files.
 
 use std::fs;
 use std::io::Write as _;
@@ -58,7 +58,7 @@ fn gateway(policies: &Policies, limiter: SocketAddr) -> Bundled {
 }
 
 fn balancer(gateways: &[SocketAddr]) -> Envoy {
-    let text = fs::read_to_string(repository().join("envoy/replicas.yaml")).expect("the file");
+    let text = fs::read_to_string(repository().join("envoy/replicas/balancer.yaml")).expect("the file");
     let mut bootstrap: Value = serde_saphyr::from_str(&text).expect("YAML");
     bootstrap["admin"]["address"] = address(0);
     bootstrap["static_resources"]["listeners"][0]["address"] = address(0);
