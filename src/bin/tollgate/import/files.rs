@@ -49,9 +49,11 @@ impl Teams {
                         .and_then(|plugin| transform::uri(plugin, findings))
                         .map(str::to_owned),
                 };
-                teams
-                    .entries
-                    .extend(gateway::entries(route, &upstream, teams.names.len(), findings));
+                let entries = gateway::entries(route, &upstream, teams.names.len(), findings);
+                if entries.is_empty() {
+                    continue;
+                }
+                teams.entries.extend(entries);
                 teams.names.push((service.name.clone(), route.name.clone()));
                 let access = Access::of(&plugins, kong);
                 let mut rule = tree! { "match": tree! { "route": &route.name } };

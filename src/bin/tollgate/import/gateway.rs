@@ -61,6 +61,17 @@ pub(super) fn entries(
         ("regex_priority", ANYTHING),
     ];
     leave(node, &carried, &[META, &defaults].concat(), findings);
+    let conditions = ["snis", "sources", "destinations", "expression"];
+    if conditions
+        .iter()
+        .any(|key| given(node, key).is_some_and(|value| value.text().is_some() || !value.items().is_empty()))
+    {
+        findings.error(
+            &node.place,
+            "matches by more than is carried over, and would match more without it: it is left out",
+        );
+        return Vec::new();
+    }
     let protocols = given(node, "protocols").filter(|node| !node.items().is_empty());
     if let Some(protocols) = protocols.filter(|node| {
         !node
