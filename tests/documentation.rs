@@ -32,6 +32,21 @@ fn every_key_is_in_the_reference() {
 }
 
 #[test]
+fn every_envoy_of_the_tests_is_in_the_readme() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    let versions = read("envoy/versions.txt");
+    let versions = versions
+        .lines()
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()));
+    let versions: Vec<_> = versions.filter_map(|line| line.split(' ').next()).collect();
+    let readme = read("README.md");
+    let table = readme.split("| Envoy | end-to-end tests |").nth(1).expect("a table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with("| "));
+    let named: Vec<_> = rows.map(|row| row.split('|').nth(1).unwrap().trim()).collect();
+    assert_eq!(named, versions);
+}
+
+#[test]
 fn every_refusal_is_in_the_table() {
     let rows = DenialKind::ALL.iter().map(|kind| {
         let Refusal {
