@@ -112,6 +112,12 @@ impl Filter {
                     let place = spec.get("failStrategy").map_or(&spec.place, |node| &node.place);
                     findings.error(place, format!("{OPEN}; say `failStrategy: FAIL_CLOSE`"));
                 }
+                if let Some(member) = spec.member("match") {
+                    findings.warning(
+                        &member.place,
+                        "selects a part of the traffic, and the rest goes past Tollgate; a gateway's is `mode: CLIENT`",
+                    );
+                }
                 let environment = spec.fields(&["vmConfig", "env"]).map_or(&[][..], Node::items);
                 self.check_environment(
                     |name| environment.iter().find(|entry| entry.text_of("name") == Some(name)),
