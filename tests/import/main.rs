@@ -117,6 +117,25 @@ fn what_is_no_configuration_of_kong_makes_nothing() {
 }
 
 #[test]
+fn a_secret_that_the_gateway_would_refuse_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("gateway");
+    let run = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .current_dir(root())
+        .env("TOLLGATE_KEY_SECRET", "short")
+        .args(["import", "kong", "consumers.yaml", "--output"])
+        .arg(&output)
+        .output()
+        .unwrap();
+    assert_eq!((run.status.code(), output.exists()), (Some(1), false));
+    assert!(
+        stderr(&run).contains("`TOLLGATE_KEY_SECRET` has 5 bytes"),
+        "{}",
+        stderr(&run)
+    );
+}
+
+#[test]
 fn the_documentation_shows_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
     let files = ["document.yaml", "issuer.yaml"].map(|name| root().join(name));

@@ -120,6 +120,16 @@ impl Issuer {
         self.token(&TokenSpec::default())
     }
 
+    /// The value of `Authorization` with a good token, which has these claims too.
+    pub fn bearer(&self, claims: &Value) -> String {
+        let claims = claims.as_object().cloned().expect("an object");
+        let spec = TokenSpec {
+            claims,
+            ..TokenSpec::default()
+        };
+        format!("Bearer {}", self.token(&spec))
+    }
+
     /// Makes a token.
     pub fn token(&self, spec: &TokenSpec) -> String {
         let name = spec.key.as_deref().unwrap_or("p256");

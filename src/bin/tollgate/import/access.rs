@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::kong::{Effective, Kong, Plugin, given, text};
+use super::kong::{Effective, Kong, Plugin, text};
 use super::tree::{Tree, tree};
 use crate::finding::Findings;
 use crate::yaml::{Node, Place};
@@ -75,13 +75,12 @@ impl Access {
             .all(|name| CARRIED.contains(name) || HARMLESS.contains(name));
         let (jwt, key) = (plugins.get("jwt"), plugins.get("key-auth"));
         let methods = || [jwt, key].into_iter().flatten();
-        let is_optional = !methods().any(|plugin| plugin.get("anonymous").is_none());
+        let is_optional = methods().all(|plugin| plugin.get("anonymous").is_some());
         let is_known = jwt.is_none_or(|plugin| plugin.text("key_claim_name").is_none_or(|name| name == "iss"));
         match (jwt.is_some(), key.is_some()) {
             _ if !is_open || !is_known => Self::Closed,
             (false, false) => Self::Anybody,
-            // Both, unless either may be missing.
-            (true, true) if !is_optional => Self::Closed,
+            _ if wants_both(plugins) => Self::Closed,
             (jwt, key) => Self::Proven {
                 jwt,
                 key,
@@ -111,6 +110,13 @@ impl Access {
         }
         Some(())
     }
+}
+
+/// Whether a route asks for a token and a key: for both, unless either may be missing.
+fn wants_both(plugins: &Effective<'_, '_>) -> bool {
+    let methods = [plugins.get("jwt"), plugins.get("key-auth")];
+    let may_miss = |plugin: &&Plugin<'_>| plugin.get("anonymous").is_some();
+    methods.iter().all(Option::is_some) && !methods.into_iter().flatten().all(may_miss)
 }
 
 /// Whether nothing more is decided about those without a credential.
@@ -262,13 +268,7 @@ impl<'a> Methods<'a> {
     fn say_both(&self, kong: &Kong<'_>, findings: &mut Findings) {
         for service in &kong.services {
             for route in &service.routes {
-                let plugins = kong.effective(service, route);
-                let both = [plugins.get("jwt"), plugins.get("key-auth")];
-                let [Some(jwt), Some(key)] = both else { continue };
-                let may_miss = |plugin: &Plugin<'_>| {
-                    given(plugin.node, "config").is_some_and(|config| given(config, "anonymous").is_some())
-                };
-                if !(may_miss(jwt) && may_miss(key)) {
+                if wants_both(&kong.effective(service, route)) {
                     findings.error(
                         &route.node.place,
                         "wants a token and a key, where Tollgate takes exactly one credential: the route is closed (403 no_policy) until a \

@@ -2,10 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use p256::pkcs8::DecodePublicKey as _;
 use rsa::traits::PublicKeyParts as _;
-use sha2::Sha256;
+use tollgate::api_key::{Format, Secrets};
 
 use super::access::Methods;
 use super::kong::{Consumer, Kong, META, Names, given, leave, list, text};
@@ -26,12 +25,12 @@ pub(super) struct Credentials {
 pub(super) const KEY_SECRET: &str = "TOLLGATE_KEY_SECRET";
 
 impl Credentials {
-    /// `given` are the operator's own issuers; `key_secret` what API keys are hashed with.
+    /// `own` are the operator's issuers; the secret, with which API keys are hashed, comes as text and ready to hash with.
     pub(super) fn gather(
         kong: &Kong<'_>,
         methods: &Methods<'_>,
         own: Vec<Tree>,
-        key_secret: &str,
+        (key_secret, secrets): &(String, Secrets),
         findings: &mut Findings,
     ) -> Self {
         let mut credentials = Self {
@@ -53,11 +52,11 @@ impl Credentials {
                 credentials.token(credential, consumer, name, methods, findings);
             }
             for (index, credential) in list(consumer.node, "keyauth_credentials").iter().enumerate() {
-                credentials.key(credential, consumer, index, key_secret, findings);
+                credentials.key(credential, consumer, index, secrets, findings);
             }
         }
         if !credentials.keys.is_empty() || methods.key.is_some() {
-            credentials.secrets.push((KEY_SECRET.into(), key_secret.into()));
+            credentials.secrets.push((KEY_SECRET.into(), key_secret.clone()));
         }
         if let Some(place) = methods.jwt.filter(|_| credentials.issuers.is_empty()) {
             credentials.issuers.push(placeholder());
@@ -178,7 +177,7 @@ impl Credentials {
     }
 
     /// An API key, of which only the hash is kept.
-    fn key(&mut self, node: &Node, consumer: &Consumer<'_>, index: usize, key_secret: &str, findings: &mut Findings) {
+    fn key(&mut self, node: &Node, consumer: &Consumer<'_>, index: usize, secrets: &Secrets, findings: &mut Findings) {
         leave(node, &["key"], META, findings);
         let Some((place, key)) = given(node, "key").and_then(|key| Some((&key.place, key.text()?))) else {
             findings.error(
@@ -187,24 +186,21 @@ impl Credentials {
             );
             return;
         };
-        let is_usable =
-            (16..=256).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
-        if !is_usable {
+        // What the plugin takes with `opaque`.
+        if !Format::new("tg", "live", true).is_ok_and(|format| format.read(key.as_bytes()).is_ok()) {
             findings.error(
                 place,
                 "is left out: keys are 16 to 256 printable characters without commas; give the consumer another",
             );
             return;
         }
-        let Ok(mac) = Hmac::<Sha256>::new_from_slice(key_secret.as_bytes()) else {
+        let Some(hash) = secrets.newest(key.as_bytes()) else {
             return;
         };
-        let digest = mac.chain_update(key).finalize().into_bytes();
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let name = super::kong::plain(&consumer.name);
         let mut record = tree! {
             "id": format!("{name}-{}", index.saturating_add(1)),
-            "hash": format!("v1:{digest}"),
+            "hash": hash.to_string(),
             "user_id": &consumer.name,
             "tenant_id": &consumer.name,
         };

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::kong::{ANYTHING, Kong, META, Route, given, leave, list, text};
+use super::kong::{ANYTHING, Kong, META, Route, given, leave, list, number, text};
 use super::tree::{Tree, tree};
 use super::upstream::{Address, seconds};
 use crate::finding::Findings;
@@ -35,12 +35,7 @@ pub(super) struct Upstream<'a> {
 }
 
 /// The routes of one of Kong's.
-pub(super) fn entries(
-    route: &Route<'_>,
-    upstream: &Upstream<'_>,
-    number: usize,
-    findings: &mut Findings,
-) -> Vec<Entry> {
+pub(super) fn entries(route: &Route<'_>, upstream: &Upstream<'_>, order: usize, findings: &mut Findings) -> Vec<Entry> {
     let node = route.node;
     let carried = [
         "paths",
@@ -58,7 +53,6 @@ pub(super) fn entries(
         ("path_handling", ANYTHING),
         ("request_buffering", "true"),
         ("response_buffering", "true"),
-        ("regex_priority", ANYTHING),
     ];
     leave(node, &carried, &[META, &defaults].concat(), findings);
     let conditions = ["snis", "sources", "destinations", "expression"];
@@ -120,9 +114,7 @@ pub(super) fn entries(
         !paths.is_empty(),
     ];
     let criteria = criteria.into_iter().filter(|is_there| *is_there).count();
-    let priority = text(node, "regex_priority")
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0);
+    let priority = number(node, "regex_priority").unwrap_or(0);
     let paths = if paths.is_empty() { vec!["/"] } else { paths };
     let mut make = |path: &str| {
         let pattern = match path.strip_prefix('~') {
@@ -149,8 +141,11 @@ pub(super) fn entries(
         if text(node, "preserve_host") != Some("true") {
             action.put("host_rewrite_literal", upstream.address.authority());
         }
-        action.put("timeout", seconds(number_of(upstream.service, "read_timeout", 60_000)));
-        let retries = number_of(upstream.service, "retries", 5);
+        action.put(
+            "timeout",
+            seconds(number(upstream.service, "read_timeout").unwrap_or(60_000)),
+        );
+        let retries = number(upstream.service, "retries").unwrap_or(5);
         if retries > 0 {
             action.put(
                 "retry_policy",
@@ -165,7 +160,7 @@ pub(super) fn entries(
                 Reverse(pattern.is_some()),
                 Reverse(if pattern.is_some() { priority } else { 0 }),
                 Reverse(path.len()),
-                number,
+                order,
             ),
             tree: tree! { "name": &route.name, "match": matched, "route": action },
         })
@@ -176,10 +171,6 @@ pub(super) fn entries(
 /// Into Kong's order.
 pub(super) fn sort(entries: &mut [Entry]) {
     entries.sort_by_key(|entry| entry.rank);
-}
-
-fn number_of(node: &Node, key: &str, default: u64) -> u64 {
-    text(node, key).and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn condition(name: &str, regex: &str) -> Tree {

@@ -231,7 +231,7 @@ impl Plugin<'_> {
     }
 
     pub(super) fn number(&self, key: &str) -> Option<u64> {
-        self.text(key)?.parse().ok()
+        number(given(self.node, "config")?, key)
     }
 
     /// A switch, with Kong's default.
@@ -323,6 +323,10 @@ pub(super) fn given<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
 
 pub(super) fn text<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
     given(node, key)?.text()
+}
+
+pub(super) fn number(node: &Node, key: &str) -> Option<u64> {
+    text(node, key)?.parse().ok()
 }
 
 pub(super) fn list<'a>(node: &'a Node, key: &str) -> &'a [Node] {

@@ -50,7 +50,7 @@ const COMMON: [&str; 8] = [
     "window_type",
     "namespace",
 ];
-const DEFAULTS: [(&str, &str); 16] = [
+const DEFAULTS: [(&str, &str); 15] = [
     ("consumer_groups", "*"),
     ("dictionary_name", "*"),
     ("disable_penalty", "false"),
@@ -66,7 +66,6 @@ const DEFAULTS: [(&str, &str); 16] = [
     ("retry_after_jitter_max", "0"),
     ("sync_rate", "*"),
     ("path", "*"),
-    ("window_type", "*"),
 ];
 
 impl Limits {

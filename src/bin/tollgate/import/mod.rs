@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use tollgate::api_key::{SecretConfig, Secrets};
+use tollgate::config::{Environment, Report};
 
 use crate::build::{self, Build, replace};
 use crate::check;
@@ -237,11 +239,27 @@ fn read(file: &Path, findings: &mut Findings) -> Option<Node> {
 }
 
 /// What API keys are hashed with: as it is in the environment, so that keys of several imports go together, or a new one.
-fn key_secret() -> io::Result<String> {
-    if let Ok(secret) = env::var(KEY_SECRET) {
-        return Ok(secret);
+fn key_secret() -> io::Result<(String, Secrets)> {
+    let mut environment = Environment::new();
+    let secret = match env::var(KEY_SECRET) {
+        Ok(secret) => secret,
+        Err(_) => {
+            let mut bytes = [0; 32];
+            getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        }
+    };
+    environment.insert(KEY_SECRET.into(), secret.clone());
+    let config = SecretConfig {
+        id: "v1".into(),
+        env: KEY_SECRET.into(),
+    };
+    let mut report = Report::default();
+    let secrets = Secrets::compile(&[config], &environment, &mut report);
+    match report.finish() {
+        Ok(()) => Ok((secret, secrets)),
+        Err(errors) => Err(io::Error::other(
+            errors.first().map(|error| error.message.clone()).unwrap_or_default(),
+        )),
     }
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

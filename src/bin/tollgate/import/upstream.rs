@@ -1,6 +1,6 @@
 //! Where requests go: Kong's services and upstreams become Envoy's clusters.
 
-use super::kong::{ANYTHING, META, Service, given, leave, list, text};
+use super::kong::{ANYTHING, META, Service, given, leave, list, number, text};
 use super::tree::{Tree, tree};
 use crate::finding::Findings;
 use crate::yaml::Node;
@@ -21,10 +21,9 @@ impl Address {
             return Self::parse(url);
         }
         let protocol = text(service, "protocol").unwrap_or("http").to_owned();
-        let port = text(service, "port").and_then(|port| port.parse().ok());
         Some(Self {
             host: text(service, "host")?.to_owned(),
-            port: port.unwrap_or_else(|| default_port(&protocol)),
+            port: number(service, "port").unwrap_or_else(|| default_port(&protocol)),
             path: text(service, "path")
                 .unwrap_or_default()
                 .trim_end_matches('/')
@@ -83,8 +82,15 @@ impl Address {
 }
 
 fn default_port(protocol: &str) -> u64 {
-    if matches!(protocol, "https" | "grpcs") { 443 } else { 80 }
+    match protocol {
+        "https" | "grpcs" => 443,
+        TARGET => 8000,
+        _ => 80,
+    }
 }
+
+/// Stands for a protocol in the address of a target, which has a default port of its own.
+const TARGET: &str = "target";
 
 /// A service's cluster; `None` where it cannot be one, which has been said.
 pub(super) fn cluster(service: &Service<'_>, upstreams: &[&Node], findings: &mut Findings) -> Option<(Tree, Address)> {
@@ -127,9 +133,7 @@ pub(super) fn cluster(service: &Service<'_>, upstreams: &[&Node], findings: &mut
         Some(upstream) => targets(upstream, findings),
         None => (vec![(address.host.clone(), address.port, None)], "ROUND_ROBIN"),
     };
-    let connect = text(node, "connect_timeout")
-        .and_then(|millis| millis.parse().ok())
-        .unwrap_or(60_000);
+    let connect = number(node, "connect_timeout").unwrap_or(60_000);
     Some((
         make(
             &service.name,
@@ -195,17 +199,11 @@ fn targets(upstream: &Node, findings: &mut Findings) -> (Vec<Host>, &'static str
     };
     let mut hosts = Vec::new();
     for target in list(upstream, "targets") {
-        match text(target, "target").and_then(|target| Address::parse(&format!("kong://{target}"))) {
-            // Kong's default port of targets.
+        match text(target, "target").and_then(|target| Address::parse(&format!("{TARGET}://{target}"))) {
             Some(address) => {
-                let port = if address.port == 80 && !text(target, "target").unwrap_or_default().ends_with(":80") {
-                    8000
-                } else {
-                    address.port
-                };
-                let weight = text(target, "weight").and_then(|weight| weight.parse().ok());
+                let weight = number(target, "weight");
                 if weight != Some(0) {
-                    hosts.push((address.host, port, weight));
+                    hosts.push((address.host, address.port, weight));
                 }
             }
             None => findings.error(&target.place, "has no `target` such as users:8080, and is left out"),
@@ -217,20 +215,17 @@ fn targets(upstream: &Node, findings: &mut Findings) -> (Vec<Host>, &'static str
 /// Active health checks over HTTP, where Kong has them on.
 fn check(upstream: &Node) -> Option<Tree> {
     let active = given(given(upstream, "healthchecks")?, "active")?;
-    let number = |part: &str, key: &str| {
-        given(active, part)
-            .and_then(|node| text(node, key))
-            .and_then(|text| text.parse::<u64>().ok())
-    };
-    let healthy = number("healthy", "interval").filter(|&seconds| seconds > 0);
-    let unhealthy = number("unhealthy", "interval").filter(|&seconds| seconds > 0);
+    // 0 is off.
+    let number = |part: &str, key: &str| number(given(active, part)?, key).filter(|&number| number > 0);
+    let healthy = number("healthy", "interval");
+    let unhealthy = number("unhealthy", "interval");
     let interval = healthy.or(unhealthy)?;
     Some(tree! {
         "timeout": format!("{}s", text(active, "timeout").unwrap_or("1")),
         "interval": format!("{interval}s"),
         "unhealthy_interval": format!("{}s", unhealthy.unwrap_or(interval)),
-        "unhealthy_threshold": number("unhealthy", "http_failures").filter(|&count| count > 0).unwrap_or(5),
-        "healthy_threshold": number("healthy", "successes").filter(|&count| count > 0).unwrap_or(2),
+        "unhealthy_threshold": number("unhealthy", "http_failures").unwrap_or(5),
+        "healthy_threshold": number("healthy", "successes").unwrap_or(2),
         "http_health_check": tree! { "path": text(active, "http_path").unwrap_or("/") },
     })
 }

@@ -10,7 +10,7 @@ use tollgate_e2e::bundled::environment;
 use tollgate_e2e::case::repository;
 use tollgate_e2e::echo::Echo;
 use tollgate_e2e::envoy::{Envoy, Options, eventually};
-use tollgate_e2e::issuer::{Issuer, TokenSpec};
+use tollgate_e2e::issuer::Issuer;
 use tollgate_e2e::key_service::KeyService;
 use tollgate_e2e::publisher::{Answer, Publisher};
 use tollgate_e2e::raw::{Response, request};
@@ -151,19 +151,7 @@ impl Mesh {
 #[test]
 fn the_plugin_config_of_the_files_decides_behind_the_routes_of_the_files() {
     let mesh = Mesh::start();
-    let token = |scope: &str| {
-        let claims = json!({"scope": scope, "tenant_id": "t1"})
-            .as_object()
-            .expect("an object")
-            .clone();
-        format!(
-            "Bearer {}",
-            Issuer::shared().token(&TokenSpec {
-                claims,
-                ..TokenSpec::default()
-            })
-        )
-    };
+    let token = |scope: &str| Issuer::shared().bearer(&json!({"scope": scope, "tenant_id": "t1"}));
     let (plain, reader) = (token(""), token("orders.read"));
     eventually("tokens can be verified", || {
         mesh.get("/api/users/1", &[("authorization", &plain)]).status == 200

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tollgate_e2e::collector::Collector;
 use tollgate_e2e::echo::Echo;
 use tollgate_e2e::envoy::{Envoy, eventually};
@@ -13,17 +13,6 @@ use tollgate_e2e::imported::{Imported, example};
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 use tollgate_e2e::rate_limit_service::{RateLimitService, Redis};
 use tollgate_e2e::raw::{self, Response, request};
-
-/// A token of the tests' issuer with these claims.
-fn token(key: &str, claims: Value) -> String {
-    let claims = claims.as_object().expect("an object").clone();
-    let spec = TokenSpec {
-        key: Some(key.into()),
-        claims,
-        ..TokenSpec::default()
-    };
-    format!("Bearer {}", Issuer::shared().token(&spec))
-}
 
 fn ask(gateway: &Envoy, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
     let headers = [&[("host", "gateway")], headers].concat();
@@ -75,10 +64,14 @@ fn the_articles_configuration_answers_with_its_services_its_tokens_and_its_limit
             (refused.status, refused.json()["code"].as_str()),
             (401, Some("missing_credentials"))
         );
-        let stranger = token("stranger", json!({}));
+        let spec = TokenSpec {
+            key: Some("stranger".into()),
+            ..TokenSpec::default()
+        };
+        let stranger = format!("Bearer {}", Issuer::shared().token(&spec));
         assert_eq!(ask(&gateway, "GET", path, &[("authorization", &stranger)]).status, 401);
     }
-    let good = token("p256", json!({"sub": "ada"}));
+    let good = Issuer::shared().bearer(&json!({"sub": "ada"}));
     let forged = [
         ("authorization", good.as_str()),
         ("x-consumer-username", "root"),
@@ -111,7 +104,7 @@ fn the_articles_configuration_answers_with_its_services_its_tokens_and_its_limit
     });
 
     // A consumer's limits: 500 a minute for orders, and 1000 for users and for both together.
-    let bob = token("p256", json!({"sub": "bob"}));
+    let bob = Issuer::shared().bearer(&json!({"sub": "bob"}));
     assert_eq!(allowed(&gateway, "/api/orders/1", &bob, 510), 500);
     let over = ask(&gateway, "GET", "/api/orders/1", &[("authorization", &bob)]);
     assert_eq!((over.status, over.json()["code"].as_str()), (429, Some("rate_limited")));
@@ -123,7 +116,7 @@ fn the_articles_configuration_answers_with_its_services_its_tokens_and_its_limit
         500,
         "1000 of both together"
     );
-    let carol = token("p256", json!({"sub": "carol"}));
+    let carol = Issuer::shared().bearer(&json!({"sub": "carol"}));
     assert_eq!(
         allowed(&gateway, "/api/users/1", &carol, 1010),
         1000,

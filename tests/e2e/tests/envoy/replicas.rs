@@ -12,7 +12,7 @@ use tollgate_e2e::bootstrap::address;
 use tollgate_e2e::bundled::Bundled;
 use tollgate_e2e::case::repository;
 use tollgate_e2e::envoy::{Envoy, eventually};
-use tollgate_e2e::issuer::{Issuer, TokenSpec};
+use tollgate_e2e::issuer::Issuer;
 use tollgate_e2e::policies::Policies;
 use tollgate_e2e::rate_limit_service::{RateLimitService, Redis};
 use tollgate_e2e::raw::{self, request};
@@ -21,21 +21,11 @@ use tollgate_e2e::raw::{self, request};
 const LIMIT: usize = 40;
 
 fn token(user: &str) -> String {
-    let claims = json!({"sub": user, "scope": "orders.read"})
-        .as_object()
-        .cloned()
-        .expect("an object");
-    format!(
-        "Bearer {}",
-        Issuer::shared().token(&TokenSpec {
-            claims,
-            ..TokenSpec::default()
-        })
-    )
+    Issuer::shared().bearer(&json!({"sub": user, "scope": "orders.read"}))
 }
 
-fn endpoint(address: SocketAddr) -> Value {
-    json!({"endpoint": {"address": {"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}}}})
+fn endpoint(of: SocketAddr) -> Value {
+    json!({"endpoint": {"address": address(of.port())}})
 }
 
 /// The bundled gateway, whose limits of `backend: rls` this counts.

@@ -7,18 +7,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tollgate_e2e::bundled::Bundled;
 use tollgate_e2e::envoy::eventually;
-use tollgate_e2e::issuer::{Issuer, TokenSpec};
+use tollgate_e2e::issuer::Issuer;
 use tollgate_e2e::raw::{self, Response, request};
 
 fn bearer() -> String {
-    let claims = json!({"scope": "orders.read"}).as_object().cloned().expect("an object");
-    format!(
-        "Bearer {}",
-        Issuer::shared().token(&TokenSpec {
-            claims,
-            ..TokenSpec::default()
-        })
-    )
+    Issuer::shared().bearer(&json!({"scope": "orders.read"}))
 }
 
 fn get(gateway: &Bundled, path: &str, headers: &[(&str, &str)]) -> Response {
