@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 use tollgate_e2e::bundled::Bundled;
 use tollgate_e2e::case::repository;
-use tollgate_e2e::envoy::validate;
+use tollgate_e2e::envoy::{eventually, validate};
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
 use tollgate_e2e::policies::Policies;
 use tollgate_e2e::raw::{self, request};
@@ -233,7 +233,9 @@ fn the_demo_serves_until_it_is_ended_and_takes_envoy_along() {
         .args(["-c", &interrupt])
         .status()
         .expect("bash runs");
-    assert!(ended.success() && child.wait().expect("a process").success());
+    assert!(ended.success());
+    eventually("the demo ends", || child.try_wait().expect("a process").is_some());
+    assert!(child.wait().expect("a process").success());
     assert!(raw::get(*admin, "/ready").is_err(), "Envoy is still there");
 }
 

@@ -21,16 +21,18 @@ fn main() -> ExitCode {
     if env::args().any(|argument| argument == "--once") {
         return play(&mut gateway);
     }
-    invite(&gateway);
-    runtime().block_on(end_asked_for());
+    runtime().block_on(serve(&gateway));
     ExitCode::SUCCESS
 }
 
-/// Ctrl-C, or a polite kill: Envoy is ended with this process, not left behind.
-async fn end_asked_for() {
+/// Until Ctrl-C, or a polite kill: Envoy is ended with this process, not left behind. Whoever reads the invitation may
+/// end it at once, so the signals are listened for before.
+async fn serve(gateway: &Bundled) {
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a signal handler");
     let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
+    invite(gateway);
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
+        _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
 }
