@@ -6,7 +6,7 @@ mod transcoding;
 use serde_json::json;
 use tollgate_e2e::envoy::{Envoy, validate};
 use tollgate_e2e::grpc::build_descriptors;
-use tollgate_e2e::issuer::{Issuer, TokenSpec};
+use tollgate_e2e::issuer::Issuer;
 use tollgate_e2e::raw::{Response, request};
 use tollgate_e2e::server::runtime;
 use tollgate_grpc::products::products_client::ProductsClient;
@@ -22,15 +22,7 @@ fn the_configuration_is_valid_as_it_is() {
 
 /// `Bearer` and a token of this user with these scopes.
 fn bearer(user: &str, scope: &str) -> String {
-    let claims = json!({"sub": user, "scope": scope})
-        .as_object()
-        .cloned()
-        .expect("claims");
-    let spec = TokenSpec {
-        claims,
-        ..TokenSpec::default()
-    };
-    format!("Bearer {}", Issuer::shared().token(&spec))
+    Issuer::shared().bearer(&json!({"sub": user, "scope": scope}))
 }
 
 /// A REST client, which sends a body as JSON.

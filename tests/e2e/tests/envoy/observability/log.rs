@@ -5,17 +5,12 @@ use serde_json::{Value, json};
 use tollgate_e2e::bundled::Bundled;
 use tollgate_e2e::envoy::eventually;
 use tollgate_e2e::http2;
-use tollgate_e2e::issuer::{Issuer, TokenSpec};
+use tollgate_e2e::issuer::Issuer;
 use tollgate_e2e::policies::Policies;
 use tollgate_e2e::raw::{latin1, request};
 
 fn bearer(scope: &str) -> String {
-    let claims = json!({"sub": "alice", "tenant_id": "acme", "scope": scope});
-    let spec = TokenSpec {
-        claims: claims.as_object().cloned().expect("an object"),
-        ..TokenSpec::default()
-    };
-    format!("Bearer {}", Issuer::shared().token(&spec))
+    Issuer::shared().bearer(&json!({"sub": "alice", "tenant_id": "acme", "scope": scope}))
 }
 
 /// The line of the request that has this path; there is one.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tollgate_e2e::bundled::Bundled;
 use tollgate_e2e::case::repository;
 use tollgate_e2e::envoy::eventually;
-use tollgate_e2e::issuer::{Issuer, TokenSpec};
+use tollgate_e2e::issuer::Issuer;
 use tollgate_e2e::policies::Policies;
 use tollgate_e2e::program::Program;
 use tollgate_e2e::raw::{self, request};
@@ -25,12 +25,7 @@ fn program(name: &str) -> PathBuf {
 }
 
 fn bearer() -> String {
-    let claims = json!({"scope": "orders.read"}).as_object().cloned().expect("an object");
-    let spec = TokenSpec {
-        claims,
-        ..TokenSpec::default()
-    };
-    format!("Bearer {}", Issuer::shared().token(&spec))
+    Issuer::shared().bearer(&json!({"scope": "orders.read"}))
 }
 
 #[test]
