@@ -1,5 +1,6 @@
 //! Programs that run beside the tests: built from the present source or found on the machine, watched by their log.
 
+use std::env;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -100,8 +101,12 @@ impl Drop for Program {
     }
 }
 
-/// A program of this workspace, built once for this process.
+/// A program of this workspace: that of the folder `TOLLGATE_PROGRAMS`, where `scripts/test` has built all of them, or one built once for
+/// this process.
 pub fn built(package: &str, features: &[&str], program: &str) -> PathBuf {
+    if let Some(folder) = env::var_os("TOLLGATE_PROGRAMS") {
+        return PathBuf::from(folder).join(program);
+    }
     static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let mut done = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if !done.iter().any(|earlier| earlier == program) {
