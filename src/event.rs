@@ -19,10 +19,12 @@ pub enum Event<'a> {
     },
     /// More of the request's body is there; only where [`Exchange::watches`](crate::exchange::Exchange::watches) it.
     RequestBody(Chunk<'a>),
-    /// Trailers follow the request's body.
+    /// Trailers follow the request's body, or a request without one. Changes of headers are about them.
     RequestTrailers {
         /// All of them.
         trailers: &'a Headers,
+        /// All that is held of the body, which has ended.
+        body: Chunk<'a>,
     },
     /// The response's headers are complete.
     ResponseHeaders {

@@ -17,7 +17,9 @@ use crate::policy::identity_headers::connection_effect;
 use crate::policy::transform::ResponseChange;
 use crate::remote::Awaited;
 use crate::request::{Progress, Request};
+use crate::route::MethodOverride;
 use crate::store::Store;
+use crate::target::{PathParameters, has_parameters, invalid};
 use crate::world::World;
 
 /// One request on its way, from its headers to its end.
@@ -143,7 +145,7 @@ impl Exchange {
                 may_wait,
                 has_body,
             } => self.on_request(headers, route_name, may_wait, has_body, world),
-            Event::RequestTrailers { trailers } => self.strip(trailers).map(Effect::RemoveHeader).collect(),
+            Event::RequestTrailers { trailers, body } => self.on_trailers(trailers, &body, world),
             Event::ResponseHeaders {
                 headers,
                 may_wait,
@@ -152,6 +154,20 @@ impl Exchange {
             Event::RequestBody(chunk) => self.on_body(Direction::Request, &chunk, world),
             Event::ResponseBody(chunk) => self.on_body(Direction::Response, &chunk, world),
         }
+    }
+
+    /// Trailers are stripped whatever becomes of the request: one that is held goes on without their being told again.
+    fn on_trailers(&mut self, trailers: &Headers, body: &Chunk<'_>, world: &dyn World) -> Vec<Effect> {
+        let overrides = self.plan.method_overrides.found_in(trailers).into_iter();
+        let mut effects: Vec<_> = self
+            .strip(trailers)
+            .chain(overrides)
+            .map(Effect::RemoveHeader)
+            .collect();
+        if self.watches(Direction::Request) {
+            effects.extend(self.on_body(Direction::Request, body, world));
+        }
+        effects
     }
 
     fn on_body(&mut self, direction: Direction, chunk: &Chunk<'_>, world: &dyn World) -> Vec<Effect> {
@@ -216,7 +232,10 @@ impl Exchange {
         let plan = Rc::clone(&self.plan);
         let mut request = match Request::new(headers, route_name, &plan.identity.managed) {
             Ok(request) => request,
-            Err(denial) => return refuse(denial, NO_ROUTE, Vec::new(), Caller::of(headers)),
+            Err(denial) => {
+                let stripped = self.strip(headers).map(Effect::RemoveHeader).collect();
+                return refuse(denial, NO_ROUTE, stripped, Caller::of(headers));
+            }
         };
         request.has_body = has_body;
         let (route, resumed) = match self.suspended.take() {
@@ -230,7 +249,13 @@ impl Exchange {
                 request.effects.extend(self.strip(headers).map(Effect::RemoveHeader));
                 request.effects.extend(connection_effect(headers));
                 match select(&plan, &request) {
-                    Ok(route) => (Rc::clone(route), None),
+                    Ok(route) => {
+                        if route.method_override == MethodOverride::Remove {
+                            let overrides = plan.method_overrides.found_in(headers).into_iter();
+                            request.effects.extend(overrides.map(Effect::RemoveHeader));
+                        }
+                        (Rc::clone(route), None)
+                    }
                     Err((name, denial)) => return refuse(denial, name, request.effects, Caller::of(headers)),
                 }
             }
@@ -300,7 +325,17 @@ impl Exchange {
 
 /// The route of a request, or the name that its refusal is counted under.
 fn select<'a>(plan: &'a Plan, request: &Request<'_>) -> Result<&'a Rc<Route>, (&'a str, Denial)> {
-    match plan.select(request) {
+    let selection = plan.select(request);
+    let (name, keeps_parameters) = match &selection {
+        Selection::Route(route) | Selection::MethodNotAllowed(route, _) => {
+            (route.name.as_str(), route.path_parameters == PathParameters::Keep)
+        }
+        Selection::None => (NO_ROUTE, false),
+    };
+    if !keeps_parameters && has_parameters(request.path) {
+        return Err((name, invalid("path_parameters")));
+    }
+    match selection {
         Selection::Route(route) => Ok(route),
         Selection::MethodNotAllowed(route, allow) => {
             let denial = Denial::new(DenialKind::MethodNotAllowed, "method_not_listed");

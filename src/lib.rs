@@ -44,6 +44,7 @@ pub mod request;
 pub mod route;
 pub mod slots;
 pub mod store;
+pub mod target;
 pub mod template;
 pub mod world;
 

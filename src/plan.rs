@@ -5,21 +5,24 @@ use std::rc::Rc;
 use crate::config::{Config, ConfigError, DefaultsConfig, Environment, Report, RouteConfig};
 use crate::credential::Source;
 use crate::policy::api_key::ApiKeys;
-use crate::policy::identity_headers::IdentityHeaders;
+use crate::policy::identity_headers::{IdentityHeaders, ManagedNames};
 use crate::policy::jwt::Issuers;
 use crate::policy::proof::Proof;
 use crate::policy::rate_limit::{KeyPart, Limits, QuotaHeaders, RateLimitService};
 use crate::policy::{Definitions, Policy, REGISTRY, RouteContext, Stage};
 use crate::remote::Remote;
 use crate::request::Request;
-use crate::route::Matcher;
+use crate::route::{METHOD_OVERRIDES, Matcher, MethodOverride};
 use crate::store::Store;
+use crate::target::PathParameters;
 
 /// Everything that is decided before a request comes.
 #[derive(Debug)]
 pub struct Plan {
     /// The headers that only the gateway may set.
     pub identity: Rc<IdentityHeaders>,
+    /// The headers that name another method than the request's own.
+    pub method_overrides: ManagedNames,
     /// Whether any rule looks at Envoy's route name, which costs a host call.
     pub needs_route_name: bool,
     /// What calls other services.
@@ -47,6 +50,10 @@ pub struct Route {
     pub passed: Rc<str>,
     /// By stage.
     pub policies: Vec<Box<dyn Policy>>,
+    /// What becomes of path parameters.
+    pub path_parameters: PathParameters,
+    /// What becomes of headers that name another method.
+    pub method_override: MethodOverride,
 }
 
 /// Which route a request takes.
@@ -130,6 +137,7 @@ impl Plan {
             limits,
             quota_headers: config.quota_headers,
             identity,
+            method_overrides: ManagedNames::of(&METHOD_OVERRIDES),
             needs_route_name,
             rules,
             default,
@@ -162,7 +170,13 @@ impl Plan {
 impl Route {
     fn new(name: String, policies: Vec<Box<dyn Policy>>) -> Self {
         let passed = counter(&name, "allowed", "ok");
-        Self { name, passed, policies }
+        Self {
+            name,
+            passed,
+            policies,
+            path_parameters: PathParameters::default(),
+            method_override: MethodOverride::default(),
+        }
     }
 }
 
@@ -272,7 +286,11 @@ fn compile_rule(
     );
     Rule {
         matcher,
-        route: Rc::new(Route::new(name, policies)),
+        route: Rc::new(Route {
+            path_parameters: route.path_parameters.unwrap_or(defaults.path_parameters),
+            method_override: route.method_override.unwrap_or(defaults.method_override),
+            ..Route::new(name, policies)
+        }),
     }
 }
 
@@ -291,7 +309,11 @@ fn compile_default(defaults: &DefaultsConfig, definitions: &Definitions, report:
         definitions,
     };
     let policies = compile_policies(&route, report);
-    Some(Rc::new(Route::new("default".into(), policies)))
+    Some(Rc::new(Route {
+        path_parameters: defaults.path_parameters,
+        method_override: defaults.method_override,
+        ..Route::new("default".into(), policies)
+    }))
 }
 
 fn compile_policies(route: &RouteContext<'_>, report: &mut Report) -> Vec<Box<dyn Policy>> {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::config::Report;
 use crate::request::Request;
+use crate::target::{check_path, has_parameters, host_of, matched_path};
 
 /// The requests that a rule decides about; every given field must match, at least one must be given.
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -24,6 +25,21 @@ pub struct MatchConfig {
     /// does not fall through to the next rule.
     pub methods: Option<Vec<String>>,
 }
+
+/// What becomes of headers that name another method than the request's own, which many frameworks take for it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum MethodOverride {
+    /// They are taken out: `methods` would be about another method than the upstream's.
+    #[default]
+    Remove,
+    /// They are passed on.
+    Keep,
+}
+
+/// The headers that name another method, in lower case.
+pub const METHOD_OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
 
 /// A rule's matcher, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +114,10 @@ impl Matcher {
             .as_deref()
             .is_none_or(|name| request.route_name == Some(name))
             && self.host.as_ref().is_none_or(|pattern| pattern.matches(&request.host))
-            && self.path.as_ref().is_none_or(|pattern| pattern.matches(request.path))
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|pattern| pattern.matches(&request.matched_path))
     }
 
     /// `Err` holds the value of `Allow`.
@@ -182,36 +201,53 @@ impl fmt::Display for Matcher {
 
 fn host_pattern(host: &str, report: &mut Report) -> HostPattern {
     let lower = host.to_ascii_lowercase();
-    let (pattern, name) = match lower.strip_prefix("*.") {
-        Some(name) => (HostPattern::Below(format!(".{name}")), name),
-        None => (HostPattern::Exact(lower.clone()), lower.as_str()),
+    let (is_below, name) = match lower.strip_prefix("*.") {
+        Some(name) => (true, name),
+        None => (false, lower.as_str()),
     };
-    let bracketed = name.starts_with('[') && name.ends_with(']');
-    if name.is_empty()
-        || (!bracketed
-            && !name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)))
-    {
+    let is_plain =
+        !(name.ends_with('.') || name.contains(':') && !name.ends_with(']') || is_below && name.starts_with('['));
+    let plain = host_of(name).ok().filter(|_| is_plain);
+    if plain.is_none() {
         report.error_at(
             "host",
-            format!("\"{host}\" is not a host name without port, or `*.` and one"),
+            format!("\"{host}\" is not a host name without port and without a dot at its end, or `*.` and one"),
         );
     }
-    pattern
+    let name = plain.unwrap_or_else(|| name.to_owned());
+    match is_below {
+        true => HostPattern::Below(format!(".{name}")),
+        false => HostPattern::Exact(name),
+    }
 }
 
-/// A pattern that no request's path can equal would be a rule that silently never applies.
+/// A path of a rule in the spelling that requests are matched in. A pattern that no request's path can equal would be a rule that silently never
+/// applies, and leaves its requests to a wider one.
 fn checked_path(key: &str, path: &str, report: &mut Report) -> String {
-    if let Err(denial) = crate::request::check_path(path) {
+    let means_more = |segment: &str| segment.starts_with(':') || segment.contains(['*', '{', '}']);
+    if let Err(denial) = check_path(path) {
         report.error_at(
             key,
             format!("\"{path}\" can never match: such a path is refused ({})", denial.reason),
         );
     } else if path.contains('?') {
         report.error_at(key, "has a query; rules match the path alone");
+    } else if has_parameters(path) {
+        report.error_at(key, "has a path parameter (`;`); rules match segments without them");
+    } else if let Some(segment) = path.split('/').find(|segment| means_more(segment)) {
+        let part = match path.split_once(segment) {
+            Some((before, _)) if !before.trim_end_matches('/').is_empty() => before.trim_end_matches('/'),
+            _ => "/",
+        };
+        report.error_at(
+            key,
+            format!(
+                "\"{segment}\" stands for itself, as paths have no wildcards and no variables; `path_prefix: {part}` is {part} and \
+                 everything below it"
+            ),
+        );
     }
-    path.to_owned()
+    matched_path(path).into_owned()
 }
 
 #[cfg(test)]

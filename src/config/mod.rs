@@ -18,7 +18,8 @@ use crate::policy::jwt::JwtConfig;
 use crate::policy::rate_limit::{LimitRef, QuotaHeaders, RateLimitConfig, RateLimitServiceConfig};
 use crate::policy::transform::{RequestConfig, ResponseConfig};
 use crate::policy::validate::ValidateConfig;
-use crate::route::MatchConfig;
+use crate::route::{MatchConfig, MethodOverride};
+use crate::target::PathParameters;
 
 pub use decode::decode;
 pub use report::{ConfigError, Report};
@@ -82,6 +83,10 @@ pub struct DefaultsConfig {
     /// What stands in for an upstream that fails.
     #[serde(deserialize_with = "values::present")]
     pub fallback: Option<FallbackConfig>,
+    /// What becomes of path parameters, `;` and what follows in a segment: `refuse` (400, the default) or `keep`.
+    pub path_parameters: PathParameters,
+    /// What becomes of headers that name another method, as `X-HTTP-Method-Override`: `remove` (the default) or `keep`.
+    pub method_override: MethodOverride,
 }
 
 /// One rule: which requests, and what they need.
@@ -119,6 +124,14 @@ pub struct RouteConfig {
     /// What stands in for an upstream that fails; inherited from `defaults` where absent, `{}` for nothing.
     #[serde(default, deserialize_with = "values::present")]
     pub fallback: Option<FallbackConfig>,
+    /// What becomes of path parameters, `;` and what follows in a segment: `refuse` (400) or `keep`; rules match on segments without
+    /// them. Inherited from `defaults` where absent.
+    #[serde(default, deserialize_with = "values::present")]
+    pub path_parameters: Option<PathParameters>,
+    /// What becomes of headers that name another method, as `X-HTTP-Method-Override`: `remove` or `keep`. Inherited from `defaults` where
+    /// absent.
+    #[serde(default, deserialize_with = "values::present")]
+    pub method_override: Option<MethodOverride>,
 }
 
 /// Named values of the environment: secrets, which never stand in the configuration itself.

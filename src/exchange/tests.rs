@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -122,18 +123,79 @@ fn grpc_is_told_by_its_content_type() {
 }
 
 #[test]
-fn trailers_lose_managed_names_only() {
-    let trailers: Headers = [("x-user-id", "a"), ("x_user_roles", "b"), ("grpc-status", "0")]
-        .into_iter()
-        .collect();
-    let effects = public().on(Event::RequestTrailers { trailers: &trailers }, &Simulated::default());
+fn trailers_lose_managed_names_and_other_methods_only() {
+    let effects = public().on(trailers(&forged_trailers()), &Simulated::default());
     assert_eq!(
         effects,
-        [
-            Effect::RemoveHeader(b"x-user-id".to_vec()),
-            Effect::RemoveHeader(b"x_user_roles".to_vec())
-        ]
+        ["x-user-id", "x_user_roles", "x-http-method-override"].map(|name| Effect::RemoveHeader(name.into()))
     );
+}
+
+fn forged_trailers() -> Headers {
+    let trailers = ["x-user-id", "x_user_roles", "grpc-status", "x-http-method-override"];
+    trailers.into_iter().map(|name| (name, "0")).collect()
+}
+
+fn trailers(trailers: &Headers) -> Event<'_> {
+    Event::RequestTrailers {
+        trailers,
+        body: Chunk {
+            size: 2,
+            ends: true,
+            read: &|| Some(b"{}".to_vec()),
+        },
+    }
+}
+
+proptest! {
+    /// Envoy tells of pieces and of trailers while a request is held, with `allow_on_headers_stop_iteration`, or after.
+    #[test]
+    fn trailers_are_stripped_in_every_order_of_events(
+        pieces in 0usize..4,
+        resumed_after in 0usize..6,
+        validate in prop::sample::select(vec![json!({}), json!({"max_bytes": 9}), json!({"max_bytes": 1}), json!({"schema": {}})]),
+        waits in any::<bool>(),
+    ) {
+        let mut exchange = waiting(&validate);
+        let headers: Headers = [(":method", "POST"), (":authority", "h"), (":path", "/")].into_iter().collect();
+        let told = |exchange: &mut Exchange, may_wait| {
+            let event = Event::RequestHeaders { headers: &headers, route_name: None, may_wait, has_body: true };
+            exchange.on(event, &Simulated::default())
+        };
+        let forged = forged_trailers();
+        let mut is_held = told(&mut exchange, waits) == [Effect::Wait];
+        prop_assert_eq!(is_held, waits);
+        for place in 0..=pieces {
+            if is_held && place == resumed_after {
+                told(&mut exchange, true);
+                is_held = false;
+            }
+            if place < pieces {
+                if exchange.watches(Direction::Request) {
+                    let piece = Chunk { size: place, ends: false, read: &|| Some(Vec::new()) };
+                    exchange.on(Event::RequestBody(piece), &Simulated::default());
+                }
+                continue;
+            }
+            let effects = exchange.on(trailers(&forged), &Simulated::default());
+            for name in ["x-user-id", "x_user_roles", "x-http-method-override"] {
+                prop_assert!(effects.contains(&Effect::RemoveHeader(name.into())), "{:?}", effects);
+            }
+            prop_assert!(!is_held || effects.last() == Some(&Effect::Hold), "what waits does not go on with its trailers");
+        }
+    }
+}
+
+/// Waits for a service that does not answer in time, which is allowed.
+fn waiting(validate: &serde_json::Value) -> Exchange {
+    let config = json!({
+        "version": 1,
+        "rate_limit_service": {"cluster": "rls"},
+        "rate_limits": [{"name": "all", "key": ["route"], "limit": 5, "window": "1m", "backend": "rls", "on_fault": "allow"}],
+        "routes": [{"match": {"path_prefix": "/"}, "public": true, "rate_limits": ["all"], "validate": validate}],
+    });
+    let config = decode(config.to_string().as_bytes()).unwrap();
+    Exchange::new(Rc::new(Plan::compile(&config, &Environment::new()).unwrap()))
 }
 
 #[test]
@@ -208,14 +270,7 @@ fn a_body_that_comes_early_is_held_and_never_passes_unseen() {
         read: &|| Some(b"{}".to_vec()),
     };
     for (validate, refused) in [(json!({}), None), (json!({"max_bytes": 9}), Some(503))] {
-        let config = json!({
-            "version": 1,
-            "rate_limit_service": {"cluster": "rls"},
-            "rate_limits": [{"name": "all", "key": ["route"], "limit": 5, "window": "1m", "backend": "rls", "on_fault": "allow"}],
-            "routes": [{"match": {"path_prefix": "/"}, "public": true, "rate_limits": ["all"], "validate": validate}],
-        });
-        let config = decode(config.to_string().as_bytes()).unwrap();
-        let mut exchange = Exchange::new(Rc::new(Plan::compile(&config, &Environment::new()).unwrap()));
+        let mut exchange = waiting(&validate);
         let headers: Headers = [(":method", "POST"), (":authority", "h"), (":path", "/")]
             .into_iter()
             .collect();

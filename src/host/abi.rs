@@ -13,6 +13,11 @@ use crate::body::Direction;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HostError(pub(super) u32);
 
+impl HostError {
+    /// There is no such thing.
+    pub(super) const NOT_FOUND: Self = Self(1);
+}
+
 /// Which header map.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Map {

@@ -96,7 +96,7 @@ impl Http {
         let chunk = Chunk {
             size,
             ends,
-            read: &|| abi::buffer(message.body, size).ok(),
+            read: &|| held(message.body, size),
         };
         let event = match direction {
             Direction::Request => Event::RequestBody(chunk),
@@ -105,15 +105,14 @@ impl Http {
         self.tell(event, message)
     }
 
-    /// The body has ended with the trailers that are there.
-    fn end_body(&self, direction: Direction) -> Applied {
-        let size = match self.asks(|exchange| exchange.holds(direction)) {
-            true => abi::buffer_size(of(direction).body),
+    /// Bytes that are held of a body that has ended with its trailers. Envoy has no buffer for a body without any.
+    fn held_at_trailers(&self, direction: Direction) -> Result<usize, HostError> {
+        match self.asks(|exchange| exchange.holds(direction)) {
+            true => abi::buffer_size(of(direction).body).or_else(|error| match error {
+                HostError::NOT_FOUND => Ok(0),
+                _ => Err(error),
+            }),
             false => Ok(0),
-        };
-        match size {
-            Ok(size) => self.on_body(direction, size, true),
-            Err(error) => failed(error),
         }
     }
 }
@@ -164,10 +163,7 @@ impl HttpContext for Http {
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        let body = self.end_body(Direction::Request);
-        if body != Applied::Continue {
-            return body.action();
-        }
+        begin_callback();
         let Some(trailers) = read(Map::RequestTrailers) else {
             refuse("trailers_unreadable");
             return Action::Pause;
@@ -177,8 +173,20 @@ impl HttpContext for Http {
             headers: Some(&trailers),
             ..REQUEST
         };
-        self.tell(Event::RequestTrailers { trailers: &trailers }, message)
-            .action()
+        let size = match self.held_at_trailers(Direction::Request) {
+            Ok(size) => size,
+            Err(error) => return failed(error).action(),
+        };
+        let body = Chunk {
+            size,
+            ends: true,
+            read: &|| held(message.body, size),
+        };
+        let event = Event::RequestTrailers {
+            trailers: &trailers,
+            body,
+        };
+        self.tell(event, message).action()
     }
 
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
@@ -227,7 +235,10 @@ impl HttpContext for Http {
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        self.end_body(Direction::Response).action()
+        match self.held_at_trailers(Direction::Response) {
+            Ok(size) => self.on_body(Direction::Response, size, true).action(),
+            Err(error) => failed(error).action(),
+        }
     }
 }
 
@@ -235,6 +246,14 @@ impl Drop for Http {
     /// The client has left, or the request has ended.
     fn drop(&mut self) {
         self.waiting_room.leave(self.id);
+    }
+}
+
+/// What is held of a body; `None` where it cannot be read.
+fn held(body: Buffer, size: usize) -> Option<Vec<u8>> {
+    match size {
+        0 => Some(Vec::new()),
+        _ => abi::buffer(body, size).ok(),
     }
 }
 

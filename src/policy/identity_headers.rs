@@ -125,7 +125,7 @@ impl IdentityHeaders {
         for (path, name) in fields.chain(attributes).chain(proof).chain(more) {
             if managed.contains(name.as_str().as_bytes()) {
                 let message = format!(
-                    "`{}` is the header of another field; each needs its own (`_` counts as `-`)",
+                    "`{}` is the header of another field; each needs its own (every separator counts as `-`)",
                     name.as_str()
                 );
                 report.error_at(path, message);
@@ -207,15 +207,17 @@ impl Default for HeadersConfig {
 // === impl ManagedNames ===
 
 impl ManagedNames {
-    /// Whether a name is one of them. Many servers read `x_user_id` as `x-user-id`, so that is the same name here.
+    /// These names alone.
+    pub fn of(names: &[&str]) -> Self {
+        Self(names.iter().map(|name| plain(name)).collect())
+    }
+
+    /// Whether a name is one of them. Servers that hand headers over as variables (CGI, RFC 3875 section 4.1.18) read `x_user_id`, and some
+    /// of them `x.user.id` or `x!user!id`, as `x-user-id`: all separators are one here.
     pub fn contains(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|own| {
-            own.len() == name.len()
-                && own
-                    .bytes()
-                    .zip(name)
-                    .all(|(own, &byte)| own == if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() })
-        })
+        self.0
+            .iter()
+            .any(|own| own.len() == name.len() && own.bytes().zip(name).all(|(own, &byte)| own == folded(byte)))
     }
 
     /// The spellings of managed names in these headers, each once.
@@ -231,7 +233,14 @@ impl ManagedNames {
 }
 
 fn plain(name: &str) -> String {
-    name.replace('_', "-")
+    name.bytes().map(|byte| char::from(folded(byte))).collect()
+}
+
+fn folded(byte: u8) -> u8 {
+    match byte.is_ascii_alphanumeric() {
+        true => byte.to_ascii_lowercase(),
+        false => b'-',
+    }
 }
 
 /// `Connection` names headers that the next hop must drop (RFC 9110 section 7.6.1). Envoy forwards it as it is beside
@@ -292,10 +301,14 @@ mod tests {
             ("x-user_id", "3"),
             ("x-user-id", "4"),
             ("x-user-ids", "5"),
+            ("x.user!id", "6"),
         ]
         .into_iter()
         .collect();
-        assert_eq!(names().found_in(&headers), [b"x-user-id", b"x_user_id", b"x-user_id"]);
+        assert_eq!(
+            names().found_in(&headers),
+            [b"x-user-id", b"x_user_id", b"x-user_id", b"x.user!id"]
+        );
         assert!(names().contains(b"X-User-Id") && !names().contains(b"x-user-i\xff"));
     }
 

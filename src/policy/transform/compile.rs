@@ -10,7 +10,7 @@ use super::target::PathPattern;
 use crate::config::Report;
 use crate::config::values::FieldName;
 use crate::policy::{Policy, RouteContext};
-use crate::request::check_path;
+use crate::target::check_path;
 use crate::template::{Source, Template};
 
 pub(super) fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {

@@ -13,7 +13,8 @@ use super::{Policy, Registration, Stage, Stop};
 use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
 use crate::fields::{self, Edit};
-use crate::request::{Request, check_path};
+use crate::request::Request;
+use crate::target::check_path;
 use crate::template::{Place, Scope};
 use crate::world::World;
 

@@ -47,7 +47,10 @@ fn counted(gateway: &Envoy, passed: usize, limit: usize, begun: Instant, what: &
     let uncounted = sum("tollgate_rate_limit_faults_total");
     let most = u64::try_from(limit).expect("a number") * minutes + uncounted;
     let passed = u64::try_from(passed).expect("a number");
-    assert!(passed <= most, "{what}: {passed} of at most {most}, {uncounted} of them uncounted");
+    assert!(
+        passed <= most,
+        "{what}: {passed} of at most {most}, {uncounted} of them uncounted"
+    );
     if minutes == 1 && uncounted == 0 {
         assert_eq!(passed, most, "{what}");
     }
@@ -133,7 +136,8 @@ fn the_articles_configuration_answers_with_its_services_its_tokens_and_its_limit
     counted(&gateway, orders, 500, begun, "orders");
     let mut over = None;
     eventually("what is over the limit is refused", || {
-        over = Some(ask(&gateway, "GET", "/api/orders/1", &[("authorization", &bob)])).filter(|over| over.status != 200);
+        over =
+            Some(ask(&gateway, "GET", "/api/orders/1", &[("authorization", &bob)])).filter(|over| over.status != 200);
         over.is_some()
     });
     let over = over.expect("a refusal");

@@ -1,0 +1,292 @@
+//! A request's target taken apart: hosts and paths that Envoy, this gateway and any upstream read alike.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+use serde::Deserialize;
+
+use crate::denial::{Denial, DenialKind};
+
+/// What becomes of path parameters: what stands behind a `;` in a segment of a path (RFC 3986 section 3.3).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum PathParameters {
+    /// Requests that have some are refused: servlet containers cut them off before they look at a path.
+    #[default]
+    Refuse,
+    /// They are passed on. Rules match on the segments without them.
+    Keep,
+}
+
+/// Refuses paths with two meanings. What passes is absolute, printable ASCII, without dot segments, empty segments, encoded separators and
+/// encoded characters that stand for themselves. Envoy's `normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action` leave such
+/// paths; where they are off, this refuses the rest. Path parameters are not looked at here: whether they may be there is the rule's to say.
+pub(crate) fn check_path(path: &str) -> Result<(), Denial> {
+    if !path.starts_with('/') {
+        return Err(invalid("path_not_absolute"));
+    }
+    if !path
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'\\' && byte != b'#')
+    {
+        return Err(invalid("path_character"));
+    }
+    let is_encoded = path.contains('%');
+    let decoded = if is_encoded {
+        let lower = path.to_ascii_lowercase();
+        if ["%2f", "%5c", "%00"].iter().any(|encoded| lower.contains(encoded)) {
+            return Err(invalid("path_encoded_separator"));
+        }
+        Cow::Owned(lower.replace("%2e", "."))
+    } else {
+        Cow::Borrowed(path)
+    };
+    let mut segments = decoded.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        // A parameter (`/..;x/`, `/;x/`) hides nothing from servers that cut it off.
+        let name = without_parameters(segment);
+        let is_inner = segments.peek().is_some();
+        if name == "." || name == ".." || (name.is_empty() && (is_inner || !segment.is_empty())) {
+            return Err(invalid("path_not_normalized"));
+        }
+    }
+    if is_encoded { check_encoding(path) } else { Ok(()) }
+}
+
+/// Refuses encoded characters that need no encoding (RFC 3986 section 2.3), which servers read as themselves, and what is no encoding at all.
+fn check_encoding(path: &str) -> Result<(), Denial> {
+    for rest in path.split('%').skip(1) {
+        match encoded_byte(rest) {
+            None => return Err(invalid("path_encoding_malformed")),
+            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                return Err(invalid("path_encoded_unreserved"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The byte that the two hexadecimal digits behind a percent sign stand for.
+fn encoded_byte(digits: &str) -> Option<u8> {
+    let digits = digits.get(..2)?;
+    // `from_str_radix` takes a sign.
+    let are_digits = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    are_digits.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+}
+
+/// Whether a path has path parameters.
+pub(crate) fn has_parameters(path: &str) -> bool {
+    path.contains(';')
+}
+
+/// A checked path as rules match it: without path parameters, and every character in one spelling, for upstreams read `/a%40b`, `/a@b`, and
+/// `/caf%C3%A9`, `/caf%c3%a9` alike.
+pub(crate) fn matched_path(path: &str) -> Cow<'_, str> {
+    if !path.contains(['%', ';']) {
+        return Cow::Borrowed(path);
+    }
+    let mut matched = String::with_capacity(path.len());
+    for (place, segment) in path.split('/').enumerate() {
+        if place > 0 {
+            matched.push('/');
+        }
+        let mut parts = without_parameters(segment).split('%');
+        matched.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            match encoded_byte(part) {
+                // A percent sign that stands for itself begins no encoding.
+                Some(byte) if byte.is_ascii_graphic() && byte != b'%' => matched.push(char::from(byte)),
+                _ => {
+                    matched.push('%');
+                    matched.push_str(&part.get(..2).unwrap_or_default().to_ascii_uppercase());
+                }
+            }
+            matched.push_str(part.get(2..).unwrap_or_default());
+        }
+    }
+    Cow::Owned(matched)
+}
+
+fn without_parameters(segment: &str) -> &str {
+    segment.split(';').next().unwrap_or_default()
+}
+
+/// The host of an authority as rules match it (RFC 3986 section 3.2): in lower case, without its port and without the dot of the root domain,
+/// IPv6 addresses in brackets and in their one short spelling. Everything that is not a host with at most one port is refused.
+pub(crate) fn host_of(authority: &str) -> Result<String, Denial> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, rest) = rest.split_once(']').ok_or(invalid("host_malformed"))?;
+            (
+                plain_address(address),
+                rest.strip_prefix(':').or((!rest.is_empty()).then_some("")),
+            )
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (plain_name(host), Some(port)),
+            None => (plain_name(authority), None),
+        },
+    };
+    if port.is_some_and(|port| !is_port(port)) {
+        return Err(invalid("port_malformed"));
+    }
+    host.ok_or(invalid("host_malformed"))
+}
+
+fn is_port(port: &str) -> bool {
+    port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn plain_address(address: &str) -> Option<String> {
+    let address: Ipv6Addr = address.parse().ok()?;
+    Some(format!("[{address}]"))
+}
+
+fn plain_name(name: &str) -> Option<String> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        let mut bytes = label.bytes();
+        !label.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    name.split('.').all(is_label).then(|| name.to_ascii_lowercase())
+}
+
+/// A refusal of a request that has no one meaning.
+pub(crate) const fn invalid(reason: &'static str) -> Denial {
+    Denial::new(DenialKind::InvalidRequest, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reason<T>(result: Result<T, Denial>) -> Option<&'static str> {
+        result.err().map(|denial| denial.reason)
+    }
+
+    #[test]
+    fn paths_with_two_meanings_are_refused() {
+        for (path, expected) in [
+            ("", "path_not_absolute"),
+            ("*", "path_not_absolute"),
+            ("a", "path_not_absolute"),
+            ("http://h/a", "path_not_absolute"),
+            ("/a//b", "path_not_normalized"),
+            ("//a", "path_not_normalized"),
+            ("/..", "path_not_normalized"),
+            ("/a/../b", "path_not_normalized"),
+            ("/a/./b", "path_not_normalized"),
+            ("/a/%2e%2E/b", "path_not_normalized"),
+            ("/a/.%2e/b", "path_not_normalized"),
+            ("/a/..;x/b", "path_not_normalized"),
+            ("/;x/admin", "path_not_normalized"),
+            ("/admin/;x", "path_not_normalized"),
+            ("/a%2fb", "path_encoded_separator"),
+            ("/a%5Cb", "path_encoded_separator"),
+            ("/a%00", "path_encoded_separator"),
+            ("/a\\b", "path_character"),
+            ("/a#b", "path_character"),
+            ("/a b", "path_character"),
+            ("/é", "path_character"),
+            ("/a\u{7f}", "path_character"),
+            ("/%61dmin", "path_encoded_unreserved"),
+            ("/%7Ea", "path_encoded_unreserved"),
+            ("/a%2eb", "path_encoded_unreserved"),
+            ("/a%", "path_encoding_malformed"),
+            ("/a%4", "path_encoding_malformed"),
+            ("/a%+1", "path_encoding_malformed"),
+            ("/a%zz", "path_encoding_malformed"),
+        ] {
+            assert_eq!(reason(check_path(path)), Some(expected), "{path}");
+        }
+        for path in ["/", "/a/", "/a..b/.c", "/a%20b", "/a%252fb", "/caf%C3%A9", "/a;b=c/d"] {
+            assert_eq!(reason(check_path(path)), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn rules_match_one_spelling_without_parameters() {
+        for (path, expected) in [
+            ("/a/b", "/a/b"),
+            ("/a;x=1;y/b;z", "/a/b"),
+            ("/a%40b", "/a@b"),
+            ("/a%3Bb", "/a;b"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/a%20b%2520c", "/a%20b%2520c"),
+            ("/a%2aé", "/a*é"),
+        ] {
+            assert_eq!(matched_path(path), expected);
+        }
+    }
+
+    #[test]
+    fn hosts_have_one_spelling() {
+        for (authority, expected) in [
+            ("A.example", "a.example"),
+            ("a.example:8080", "a.example"),
+            ("a.example.", "a.example"),
+            ("a.example.:80", "a.example"),
+            ("a_b-1:65535", "a_b-1"),
+            ("[::1]:80", "[::1]"),
+            ("[0:0:0:0:0:0:0:1]", "[::1]"),
+            ("127.0.0.1:1", "127.0.0.1"),
+        ] {
+            assert_eq!(host_of(authority).unwrap(), expected, "{authority}");
+        }
+        for authority in [
+            "",
+            ".",
+            "a..",
+            "a..b",
+            ".a",
+            "a.:",
+            ":80",
+            "a b",
+            "a,b",
+            "u@h",
+            "h/x",
+            "é",
+            "%61",
+            "a*",
+            "[::1",
+            "::1",
+            "[::1]80",
+            "[::1].",
+            "[a]",
+            "[::1%eth0]",
+            "a:80:80",
+            "a:8a",
+            "a:-1",
+            "a:+1",
+            "a:0",
+            "a:65536",
+            "a:",
+            "[::1]:",
+            "a:80.",
+        ] {
+            assert!(host_of(authority).is_err(), "{authority}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_target_makes_it_panic(authority in ".{0,20}", path in "/?.{0,40}") {
+            let _ = host_of(&authority);
+            let _ = matched_path(&path);
+            let _ = check_path(&path);
+        }
+
+        #[test]
+        fn a_matched_path_is_a_path_in_one_spelling(path in "(/[a-c;@%.é]{0,4}(%[0-9a-fA-F]{2})?){1,4}") {
+            if check_path(&path).is_ok() {
+                let matched = matched_path(&path).into_owned();
+                prop_assert!(matched.starts_with('/'));
+                let slashes = |path: &str| path.matches('/').count();
+                prop_assert_eq!(slashes(&matched), slashes(&path));
+            }
+        }
+    }
+}
