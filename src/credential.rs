@@ -57,20 +57,18 @@ impl Source {
         }
     }
 
-    /// Looks for a credential.
+    /// Looks for a credential. An empty value is none, wherever it stands.
     pub fn find<'a>(&self, request: &Request<'a>) -> Found<'a> {
         match self {
             Self::Header { name, scheme } => {
                 // Envoy joins repeated `authorization` lines by a comma; other headers stay apart. No credential of
                 // ours has a comma in it.
-                let mut values: Vec<_> = request.header(name.as_str()).collect();
-                if values.iter().any(|line| line.contains(&b',')) {
-                    let lines = values.into_iter();
-                    values = lines.flat_map(|line| line.split(|&byte| byte == b',')).collect();
-                }
+                let lines = request.header(name.as_str());
+                let values = lines.flat_map(|line| line.split(|&byte| byte == b',').map(<[u8]>::trim_ascii));
+                let values: Vec<_> = values.filter(|value| !value.is_empty()).collect();
                 let ours = values.iter().find_map(|value| match scheme {
                     Some(scheme) => strip_scheme(value, scheme),
-                    None => Some(value.trim_ascii()),
+                    None => Some(*value),
                 });
                 match ours {
                     None => Found::None,
@@ -80,10 +78,10 @@ impl Source {
                 }
             }
             Self::Cookie(name) => one(cookies(request)
-                .filter(|(key, _)| key == &name.as_bytes())
+                .filter(|(key, value)| key == &name.as_bytes() && !value.is_empty())
                 .map(|(_, value)| value.into())),
             Self::Query(name) => one(parameters(request)
-                .filter(|(key, _)| key == name)
+                .filter(|(key, value)| key == name && !value.is_empty())
                 .map(|(_, value)| Cow::Owned(value.into_owned().into_bytes()))),
         }
     }
@@ -135,12 +133,12 @@ fn one<'a>(mut values: impl Iterator<Item = Cow<'a, [u8]>>) -> Found<'a> {
     }
 }
 
-/// The scheme and at least one space; `None` for another scheme, an empty credential for the bare scheme.
+/// What follows the scheme and at least one space; `None` for another scheme, and for the scheme alone.
 fn strip_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
-    let value = value.trim_ascii();
     let (head, rest) = value.split_at_checked(scheme.len())?;
-    let separated = rest.is_empty() || rest.starts_with(b" ");
-    (head.eq_ignore_ascii_case(scheme.as_bytes()) && separated).then(|| rest.trim_ascii())
+    let is_scheme = head.eq_ignore_ascii_case(scheme.as_bytes()) && rest.starts_with(b" ");
+    let credential = rest.trim_ascii();
+    (is_scheme && !credential.is_empty()).then_some(credential)
 }
 
 /// Cookie pairs of all `cookie` headers: HTTP/2 clients may split them (RFC 9113 section 8.2.3).
@@ -201,12 +199,17 @@ mod tests {
         ] {
             assert_eq!(find(value), None, "{value}");
         }
-        assert_eq!(find("Bearer").as_deref(), Some(""), "sent, but empty");
+        for value in ["Bearer", "Bearer ", "Bearer,", ",", " , Bearer"] {
+            assert_eq!(find(value), None, "{value}");
+        }
+        for value in ["Bearer a,", ",Bearer a", "Bearer a, ,", " ,, Bearer a"] {
+            assert_eq!(find(value).as_deref(), Some("a"), "{value}");
+        }
         for value in [
             "Bearer a, Bearer b",
             "Bearer a,Basic b",
             "Basic a,Bearer b",
-            "Bearer a,",
+            "Bearer a, Bearer",
         ] {
             assert_eq!(find(value).as_deref(), Some("several"), "{value}");
         }
@@ -228,6 +231,20 @@ mod tests {
         );
         let query = Source::Query("t".into());
         assert_eq!(find(&query, &[], "/?t=a&%74=b").as_deref(), Some("several"));
+        for empty in ["t=; x=b; t=c", "t=c; t= ", "t; t=c"] {
+            assert_eq!(
+                find(&cookie, &[("cookie", empty)], "/").as_deref(),
+                Some("c"),
+                "{empty}"
+            );
+        }
+        for empty in ["/?t&t=c", "/?t=c&t=", "/?t=&%74=c"] {
+            assert_eq!(find(&query, &[], empty).as_deref(), Some("c"), "{empty}");
+        }
+        for lines in [["", "Bearer c"], ["Bearer c", ""], [" ", "bearer  c"]] {
+            let lines = lines.map(|line| ("authorization", line));
+            assert_eq!(find(&Source::bearer(), &lines, "/").as_deref(), Some("c"), "{lines:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub struct Denial {
     pub kind: DenialKind,
     /// What the operator is told, in the log and in a metric; never shown to the client.
     pub reason: &'static str,
+    /// What the reason is about, for the operator: `plan is an object`.
+    pub detail: Option<Rc<str>>,
     /// What refuses, where the reason does not say it: a limit's name. For the operator, too.
     pub by: Option<Rc<str>>,
     /// `WWW-Authenticate`, `Allow` and the like.
@@ -160,6 +162,7 @@ impl Denial {
         Self {
             kind,
             reason,
+            detail: None,
             by: None,
             headers: Vec::new(),
             failures: Vec::new(),
@@ -196,13 +199,17 @@ impl Denial {
             headers,
             body,
             grpc_status: grpc.then_some(refusal.grpc_status),
-            details: details(refusal.code, self.by.as_deref().unwrap_or(self.reason)),
+            details: details(
+                refusal.code,
+                self.by.as_deref().unwrap_or(self.reason),
+                self.detail.as_deref(),
+            ),
         }
     }
 }
 
 /// As Envoy's access log has it, which wants no white space there: `tollgate{invalid_token:expired}`.
-fn details(code: &str, why: &str) -> String {
+fn details(code: &str, why: &str, detail: Option<&str>) -> String {
     let plain = |character: char| {
         if character.is_ascii_alphanumeric() || "-_.".contains(character) {
             character
@@ -210,7 +217,9 @@ fn details(code: &str, why: &str) -> String {
             '_'
         }
     };
-    format!("tollgate{{{code}:{}}}", why.chars().map(plain).collect::<String>())
+    let why = [Some(why), detail].into_iter().flatten();
+    let why: Vec<String> = why.map(|text| text.chars().map(plain).collect()).collect();
+    format!("tollgate{{{code}:{}}}", why.join(":"))
 }
 
 /// `type` is `about:blank`: the status says all there is to know of the type, `code` the rest. `errors` is as in RFC 9457's
@@ -284,6 +293,10 @@ mod tests {
         assert_eq!(reply.details, "tollgate{invalid_token:expired}");
         let limited = Denial::new(DenialKind::RateLimited, "rate_limited").by("per user}".into());
         assert_eq!(limited.reply(None, false).details, "tollgate{rate_limited:per_user_}");
+        let mut malformed = Denial::new(DenialKind::InvalidToken, "claim_malformed");
+        malformed.detail = Some("plan is an object".into());
+        let details = malformed.reply(None, false).details;
+        assert_eq!(details, "tollgate{invalid_token:claim_malformed:plan_is_an_object}");
         assert_eq!(reply.headers.first(), Some(&("www-authenticate", "Bearer".to_owned())));
         let told = format!("{}{:?}", reply.body, reply.headers);
         assert!(!told.contains("expired"), "the reason is for the operator");

@@ -374,9 +374,14 @@ fn refuse(denial: Denial, route: &str, effects: Vec<Effect>, caller: Caller) -> 
 fn reply(denial: Denial, route: &str, counted: Rc<str>, mut effects: Vec<Effect>, caller: Caller) -> Vec<Effect> {
     let code = denial.kind.refusal().code;
     effects.push(Effect::Count(counted));
+    let about = denial
+        .detail
+        .as_ref()
+        .map(|detail| format!(": {detail}"))
+        .unwrap_or_default();
     effects.push(Effect::Log(
         log::Level::Debug,
-        format!("refused: {code} ({}) on route {route}", denial.reason),
+        format!("refused: {code} ({}{about}) on route {route}", denial.reason),
     ));
     effects.push(Effect::Reply(
         denial.reply(caller.request_id.as_deref(), caller.speaks_grpc),

@@ -46,29 +46,35 @@ impl std::ops::Deref for Identity {
     }
 }
 
-/// What a header can carry, percent-encoded: not empty, not long, no control characters. `Err` is the reason.
-pub fn check_value(value: &str) -> Result<(), &'static str> {
-    if value.is_empty() || value.chars().any(char::is_control) {
-        Err("claim_malformed")
-    } else if value.len() > MAX_VALUE {
-        Err("claim_too_long")
+/// Why a value cannot become an identity header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// It is empty.
+    Empty,
+    /// It has control characters.
+    Control,
+    /// It is longer than the bound.
+    TooLong,
+}
+
+/// What a header can carry, percent-encoded: not empty, at most `most` bytes, no control characters.
+pub fn check_value(value: &str, most: usize) -> Result<(), Unfit> {
+    if value.is_empty() {
+        Err(Unfit::Empty)
+    } else if value.chars().any(char::is_control) {
+        Err(Unfit::Control)
+    } else if value.len() > most {
+        Err(Unfit::TooLong)
     } else {
         Ok(())
     }
 }
 
-/// The same for a list, which goes into one header.
-pub fn check_list(values: &[String]) -> Result<(), &'static str> {
-    values.iter().try_for_each(|value| check_value(value))?;
+/// The same for a list, which goes into one header, with a comma behind each.
+pub fn check_list(values: &[String], most: usize) -> Result<(), Unfit> {
+    values.iter().try_for_each(|value| check_value(value, most))?;
     let size = values.iter().fold(0_usize, |size, value| {
         size.saturating_add(value.len()).saturating_add(1)
     });
-    if size > MAX_VALUE {
-        Err("claim_too_long")
-    } else {
-        Ok(())
-    }
+    if size > most { Err(Unfit::TooLong) } else { Ok(()) }
 }
-
-/// Bytes.
-const MAX_VALUE: usize = 4096;

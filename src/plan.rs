@@ -19,6 +19,8 @@ use crate::target::PathParameters;
 /// Everything that is decided before a request comes.
 #[derive(Debug)]
 pub struct Plan {
+    /// What is allowed, but hardly what was meant.
+    pub warnings: Vec<ConfigError>,
     /// The headers that only the gateway may set.
     pub identity: Rc<IdentityHeaders>,
     /// The headers that name another method than the request's own.
@@ -84,7 +86,9 @@ impl Plan {
         ));
         let proof = config.identity.proof.as_ref().map(|proof| {
             report.within("identity.proof", |report| {
-                Rc::new(Proof::compile(proof, identity.names(), environment, report))
+                let payloads = config.jwt.iter().flat_map(Issuers::payload_headers);
+                let names = identity.names().chain(payloads.map(|(_, name)| name.as_str()));
+                Rc::new(Proof::compile(proof, names, environment, report))
             })
         });
         let jwt = config
@@ -121,13 +125,14 @@ impl Plan {
             report.error("refuses every request: it has neither `routes` nor `defaults.auth`");
         }
         let needs_route_name = rules.iter().any(|rule| rule.matcher.needs_route_name());
-        report.finish()?;
+        let warnings = report.finish()?;
         let published = definitions.jwt.iter().flat_map(Issuers::remote_keys);
         let published = published.map(|keys| Rc::clone(keys) as Rc<dyn Remote>);
         let services = definitions.api_keys.iter().flat_map(|keys| keys.remotes());
         let routes = rules.iter().map(|rule| &rule.route).chain(&default);
         let policies = routes.flat_map(|route| &route.policies);
         Ok(Self {
+            warnings,
             remotes: published
                 .chain(services)
                 .chain(counting.map(|service| service as Rc<dyn Remote>))

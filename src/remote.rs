@@ -105,7 +105,9 @@ pub fn document(answer: &Answer, max_body: usize) -> Result<Value, &'static str>
     if answer.body.len() > max_body {
         return Err("too_large");
     }
-    json::parse(&answer.body).map_err(|_| "not_json")
+    // RFC 8259 section 8.1: a parser may ignore it.
+    let text = json::without_byte_order_mark(&answer.body);
+    json::parse(text).map_err(|_| "not_json")
 }
 
 #[cfg(test)]
@@ -147,5 +149,6 @@ mod tests {
             assert_eq!(read(pairs, body), Err(reason));
         }
         assert_eq!(read(&[(":status", "200")], &[b' '; 101]), Err("too_large"));
+        assert_eq!(read(&[(":status", "200")], b"\xef\xbb\xbf{}"), Ok(json!({})));
     }
 }

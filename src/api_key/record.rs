@@ -54,15 +54,18 @@ impl KeyRecord {
             return Err(("id", "must be 1 to 64 letters, digits, `.`, `_` or `-`"));
         }
         let problem = |field| move |_| (field, "must be 1 to 4096 bytes of text without control characters");
-        check_value(&self.user_id).map_err(problem("user_id"))?;
+        check_value(&self.user_id, MOST).map_err(problem("user_id"))?;
         for (field, value) in [("tenant_id", &self.tenant_id), ("plan", &self.plan)] {
-            value.as_deref().map_or(Ok(()), check_value).map_err(problem(field))?;
+            value
+                .as_deref()
+                .map_or(Ok(()), |value| check_value(value, MOST))
+                .map_err(problem(field))?;
         }
-        check_list(&self.roles).map_err(problem("roles"))?;
-        check_list(&self.scopes).map_err(problem("scopes"))?;
+        check_list(&self.roles, MOST).map_err(problem("roles"))?;
+        check_list(&self.scopes, MOST).map_err(problem("scopes"))?;
         self.attributes
             .values()
-            .try_for_each(|values| check_list(values))
+            .try_for_each(|values| check_list(values, MOST))
             .map_err(problem("attributes"))
     }
 
@@ -120,6 +123,9 @@ impl Validity {
             .is_some_and(|(from, end)| end <= from)
     }
 }
+
+/// Bytes of a value, or of a list together.
+const MOST: usize = 4096;
 
 #[cfg(test)]
 mod tests {

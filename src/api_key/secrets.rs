@@ -238,7 +238,7 @@ mod tests {
             .collect();
         let mut report = Report::default();
         let secrets = Secrets::compile(&config, &environment, &mut report);
-        report.finish().map(|()| secrets).map_err(|errors| {
+        report.finish().map(|_| secrets).map_err(|errors| {
             let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
             errors.join("\n")
         })

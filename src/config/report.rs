@@ -21,11 +21,12 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Collects every meaning error of a configuration while a plan is made.
+/// Collects every meaning error of a configuration while a plan is made, and what looks like a mistake without being one.
 #[derive(Debug, Default)]
 pub struct Report {
     path: String,
     errors: Vec<ConfigError>,
+    warnings: Vec<ConfigError>,
 }
 
 impl Report {
@@ -51,10 +52,20 @@ impl Report {
         self.within(segment, |report| report.error(message));
     }
 
-    /// All of them, or none.
-    pub fn finish(self) -> Result<(), Vec<ConfigError>> {
+    /// One key of this place is allowed, but is hardly what was meant, or is not used.
+    pub fn warn_at(&mut self, segment: impl fmt::Display, message: impl Into<String>) {
+        self.within(segment, |report| {
+            report.warnings.push(ConfigError {
+                path: report.path.clone(),
+                message: message.into(),
+            });
+        });
+    }
+
+    /// All errors, or all warnings.
+    pub fn finish(self) -> Result<Vec<ConfigError>, Vec<ConfigError>> {
         if self.errors.is_empty() {
-            Ok(())
+            Ok(self.warnings)
         } else {
             Err(self.errors)
         }

@@ -113,6 +113,9 @@ impl RootContext for Root {
         let bytes = self.get_plugin_configuration().unwrap_or_default();
         match load(&bytes) {
             Ok(plan) => {
+                for warning in &plan.warnings {
+                    log::warn!("configuration: {warning}");
+                }
                 plan.prepare(seed(), &Envoy);
                 let calls_others = !plan.remotes.is_empty();
                 self.plan = Some(Rc::new(plan));

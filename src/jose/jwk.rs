@@ -3,7 +3,9 @@
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use rsa::BoxedUint;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -40,44 +42,53 @@ pub(super) enum Material {
     Hmac(Vec<u8>),
 }
 
-/// Why a key is refused, in words for the operator, and where.
+/// Why a key of a set is not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyError {
-    /// The key's place in `keys`, where it is one key's fault.
-    pub index: Option<usize>,
+    /// Its place in `keys`.
+    pub index: usize,
+    /// What it says of itself: `kid` and `kty`.
+    pub key: String,
     /// What is wrong, and what would be right.
     pub message: String,
+    /// Whether it is a sound key for other purposes or of another kind, which issuers publish beside those for signatures.
+    pub is_foreign: bool,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            index, key, message, ..
+        } = self;
+        write!(formatter, "keys[{index}] ({key}): {message}")
+    }
 }
 
 // === impl KeySet ===
 
 impl KeySet {
-    /// The keys of a set that can be used, and what is wrong with the others; `None` where it is no set or has too many
-    /// keys. An issuer may publish keys for purposes or of kinds that are not ours; a secret or private key among
-    /// them is not used either. Of two keys of one name neither is used: which one a token means would be a guess.
-    pub fn usable(document: &Value) -> Option<(Self, Vec<String>)> {
-        let items = document
-            .get("keys")
-            .and_then(Value::as_array)
-            .filter(|items| items.len() <= MAX_KEYS)?;
-        let named = |kid: &str| {
-            items
-                .iter()
-                .filter(|item| item.get("kid").and_then(Value::as_str) == Some(kid))
-                .count()
-        };
+    /// The keys of a set that can be used, and what is wrong with the others, one by one. `Err` where it is no set or has too many keys.
+    /// Keys of one name are told apart by their algorithm; the same key twice is one.
+    pub fn from_jwks(document: &Value) -> Result<(Self, Vec<KeyError>), String> {
+        let items = document.get("keys").and_then(Value::as_array);
+        let items = items.ok_or("is not a JWK set: an object with `keys`, a list")?;
+        if items.len() > MAX_KEYS {
+            return Err(format!("has {} keys; {MAX_KEYS} are allowed", items.len()));
+        }
         let mut set = Self::default();
-        let mut warnings = Vec::new();
+        let mut unused = Vec::new();
         for (index, item) in items.iter().enumerate() {
             match Key::from_jwk(item) {
-                Ok(key) if key.kid.as_deref().is_some_and(|kid| named(kid) > 1) => {
-                    warnings.push(format!("keys[{index}]: `kid` is there twice"));
-                }
-                Ok(key) => set.keys.push(key),
-                Err(message) => warnings.push(format!("keys[{index}]: {message}")),
+                Ok(key) => set.insert(key),
+                Err(message) => unused.push(KeyError {
+                    index,
+                    key: described(item),
+                    message,
+                    is_foreign: is_foreign(item),
+                }),
             }
         }
-        Some((set, warnings))
+        Ok((set, unused))
     }
 
     /// Whether there is no key.
@@ -85,40 +96,11 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    /// Reads a set of public keys; every error of every key.
-    pub fn from_jwks(document: &Value) -> Result<Self, Vec<KeyError>> {
-        let Some(items) = document.get("keys").and_then(Value::as_array) else {
-            return Err(vec![KeyError {
-                index: None,
-                message: "is not a JWK set: an object with `keys`, a list".into(),
-            }]);
-        };
-        if items.is_empty() || items.len() > MAX_KEYS {
-            let message = format!("has {} keys; 1 to {MAX_KEYS} are allowed", items.len());
-            return Err(vec![KeyError { index: None, message }]);
+    /// Adds a key, unless it is there.
+    pub fn insert(&mut self, key: Key) {
+        if !self.contains(&key.id) {
+            self.keys.push(key);
         }
-        let mut set = Self::default();
-        let mut errors = Vec::new();
-        for (index, item) in items.iter().enumerate() {
-            if let Err(message) = Key::from_jwk(item).and_then(|key| set.insert(key)) {
-                errors.push(KeyError {
-                    index: Some(index),
-                    message,
-                });
-            }
-        }
-        if errors.is_empty() { Ok(set) } else { Err(errors) }
-    }
-
-    /// Adds a key. Two keys of one name are refused: which one a token means would be a guess.
-    pub fn insert(&mut self, key: Key) -> Result<(), String> {
-        if let Some(kid) = &key.kid
-            && self.keys.iter().any(|other| other.kid.as_ref() == Some(kid))
-        {
-            return Err(format!("`kid` \"{kid}\" is there twice"));
-        }
-        self.keys.push(key);
-        Ok(())
     }
 
     /// The keys that a token with this `kid` and algorithm may be signed with, a handful at most. A key without a
@@ -275,19 +257,19 @@ fn check_purpose(jwk: &Map<String, Value>) -> Result<(), String> {
 }
 
 fn rsa_key(jwk: &Map<String, Value>) -> Result<(Material, Vec<u8>), String> {
-    let modulus = bytes(jwk, "n")?;
+    let modulus = unsigned(jwk, "n")?;
     let bits = modulus.first().map_or(0, |first| {
         modulus
             .len()
             .saturating_mul(8)
             .saturating_sub(first.leading_zeros() as usize)
     });
-    if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) || modulus.first() == Some(&0) {
+    if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
         return Err(format!(
             "the RSA modulus has {bits} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} are allowed"
         ));
     }
-    if bytes(jwk, "e")? != RSA_EXPONENT {
+    if unsigned(jwk, "e")? != RSA_EXPONENT {
         return Err("the RSA exponent `e` must be 65537 (\"AQAB\")".into());
     }
     if roca::is_vulnerable(&modulus) {
@@ -359,11 +341,63 @@ fn text<'a>(jwk: &'a Map<String, Value>, member: &str) -> Result<&'a str, String
         .ok_or_else(|| format!("`{member}` is missing or not a string"))
 }
 
+/// Padding has no place here (RFC 7515 section 2), but issuers publish it.
 fn bytes(jwk: &Map<String, Value>, member: &str) -> Result<Vec<u8>, String> {
-    URL_SAFE_NO_PAD
+    PADDING_INDIFFERENT
         .decode(text(jwk, member)?)
-        .map_err(|_| format!("`{member}` is not base64url without padding"))
+        .map_err(|_| format!("`{member}` is not base64url"))
 }
+
+/// An unsigned number. Leading zero bytes have no place here (RFC 7518 section 2), but issuers whose numbers have signs publish one.
+fn unsigned(jwk: &Map<String, Value>, member: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = bytes(jwk, member)?;
+    let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+    bytes.drain(..zeros);
+    Ok(bytes)
+}
+
+/// Whether what a key says of itself makes it one for something else.
+fn is_foreign(jwk: &Value) -> bool {
+    let says =
+        |member: &str, foreign: &dyn Fn(&str) -> bool| jwk.get(member).and_then(Value::as_str).is_some_and(foreign);
+    let is_private = PRIVATE.iter().any(|member| jwk.get(member).is_some());
+    !is_private
+        && (says("use", &|purpose| purpose != "sig")
+            || says("kty", &|kind| !KINDS.contains(&kind))
+            || says("crv", &|curve| !CURVES.contains(&curve))
+            || says("alg", &|name| Algorithm::from_name(name).is_none())
+            || jwk.get("key_ops").is_some_and(Value::is_array) && check_purpose_of(jwk).is_err())
+}
+
+fn check_purpose_of(jwk: &Value) -> Result<(), String> {
+    jwk.as_object().map_or(Ok(()), check_purpose)
+}
+
+/// `kid "a", kty RSA`, of what an issuer published: it may be long, or anything but text.
+fn described(jwk: &Value) -> String {
+    let text = |member: &str| {
+        let value = jwk.get(member).and_then(Value::as_str);
+        value.map(|value| value.chars().take(MOST_SHOWN).collect::<String>())
+    };
+    let kid = text("kid").map_or("no kid".into(), |kid| format!("kid {kid:?}"));
+    let kty = text("kty").map_or("no kty".into(), |kty| format!("kty {}", kty.escape_debug()));
+    format!("{kid}, {kty}")
+}
+
+/// Reads what has padding, and what has none.
+const PADDING_INDIFFERENT: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Values of `kty` that are understood; a secret is one that has no place in a set.
+const KINDS: [&str; 4] = ["RSA", "EC", "OKP", "oct"];
+
+/// Values of `crv` that are understood.
+const CURVES: [&str; 4] = ["P-256", "P-384", "P-521", "Ed25519"];
+
+/// Characters of what a key says of itself, in a log.
+const MOST_SHOWN: usize = 64;
 
 /// More keys than any real issuer publishes.
 const MAX_KEYS: usize = 100;

@@ -7,5 +7,5 @@ mod tree;
 
 pub use mask::Mask;
 pub use path::{Name, Path, Segment};
-pub use strict::{MAX_DEPTH, parse};
+pub use strict::{MAX_DEPTH, parse, without_byte_order_mark};
 pub use tree::Node;

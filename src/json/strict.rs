@@ -4,6 +4,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
+/// A text without the byte order mark that some programs put before it, and that a parser may ignore (RFC 8259 section 8.1).
+pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
 /// Parses one JSON text. Two parsers that disagree about a duplicate member disagree about who the caller is, so
 /// duplicates are refused at every level; so is nesting beyond [`MAX_DEPTH`].
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {

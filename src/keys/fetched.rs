@@ -4,20 +4,16 @@ use serde_json::Value;
 
 use crate::headers::Headers;
 use crate::jose::KeySet;
+use crate::jose::jwk::KeyError;
 
 /// Bytes of an answer; more is not read.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 
 type Reason = &'static str;
 
-/// The keys of a document that can be used, and what is wrong with the others.
-pub(super) fn keys(document: &Value) -> Result<(KeySet, Vec<String>), Reason> {
-    let (keys, errors) = KeySet::usable(document).ok_or("not_a_key_set")?;
-    if keys.is_empty() {
-        Err("no_usable_key")
-    } else {
-        Ok((keys, errors))
-    }
+/// The keys of a document that can be used, of which there may be none, and what is wrong with the others.
+pub(super) fn keys(document: &Value) -> Result<(KeySet, Vec<KeyError>), Reason> {
+    KeySet::from_jwks(document).map_err(|_| "not_a_key_set")
 }
 
 /// `jwks_uri` of a discovery document (OpenID Connect Discovery 1.0 section 3), as authority and path.
@@ -33,9 +29,15 @@ pub(super) fn discovered(document: &Value, issuer: &str) -> Result<(String, Stri
         .ok_or("discovery_jwks_uri")
 }
 
-/// The authority and the path of an `http` or `https` URL.
+/// The authority and the path of an `http` or `https` URL. Authorities are in the one spelling of RFC 3986 section 6.2: in lower case, without
+/// the scheme's own port.
 pub(super) fn split_url(url: &str) -> Option<(String, String)> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let (scheme, rest) = url.split_once("://")?;
+    let port = match scheme.to_ascii_lowercase().as_str() {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return None,
+    };
     let (authority, path) = match rest.find(['/', '?']) {
         Some(at) => rest.split_at_checked(at)?,
         None => (rest, "/"),
@@ -46,8 +48,11 @@ pub(super) fn split_url(url: &str) -> Option<(String, String)> {
         format!("/{path}")
     };
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-    (!authority.is_empty() && !authority.contains('@') && plain(authority) && plain(&path))
-        .then(|| (authority.to_owned(), path))
+    (!authority.is_empty() && !authority.contains('@') && plain(authority) && plain(&path)).then(|| {
+        let authority = authority.to_ascii_lowercase();
+        let plain = authority.strip_suffix(port).or_else(|| authority.strip_suffix(':'));
+        (plain.map(str::to_owned).unwrap_or(authority), path)
+    })
 }
 
 /// Milliseconds until the next fetch: as `Cache-Control: max-age` says, between the cooldown and `refresh`.
@@ -77,6 +82,10 @@ mod tests {
         assert_eq!(split("https://a.example/x/y?z").as_deref(), Some("a.example /x/y?z"));
         assert_eq!(split("http://a:8080").as_deref(), Some("a:8080 /"));
         assert_eq!(split("https://a?x").as_deref(), Some("a /?x"));
+        assert_eq!(split("HTTPS://A.Example:443/X").as_deref(), Some("a.example /X"));
+        assert_eq!(split("http://a:80/").as_deref(), Some("a /"));
+        assert_eq!(split("http://a:443/").as_deref(), Some("a:443 /"));
+        assert_eq!(split("https://[::1]:8443/").as_deref(), Some("[::1]:8443 /"));
         for bad in [
             "",
             "a/b",

@@ -11,6 +11,8 @@ use super::schedule::Schedule;
 use crate::config::Report;
 use crate::effect::Effect;
 use crate::jose::KeySet;
+use crate::jose::jwk::KeyError;
+use crate::json;
 use crate::remote::{Answer, Awaited, Call, Outcome, Remote, document};
 use crate::store::{Store, update};
 
@@ -67,12 +69,12 @@ const KEYS: u64 = 1;
 /// What an answer led to.
 #[derive(Debug, PartialEq, Eq)]
 enum Fetched {
-    /// Keys were published; warnings about those that cannot be used.
-    Published(Vec<String>),
+    /// Keys were published; what is wrong with those that cannot be used.
+    Published(Vec<KeyError>),
     /// The discovery document named where the keys are: fetch this now.
     Next(Call),
-    /// Nothing that can be used; the reason. The old keys stay.
-    Failed(&'static str),
+    /// Nothing that can be used; the reason, and what is wrong with each key. The old keys stay.
+    Failed(&'static str, Vec<KeyError>),
 }
 
 impl RemoteKeys {
@@ -189,7 +191,8 @@ impl RemoteKeys {
         if schedule.version != self.version() {
             // The body is written before the version that announces it.
             let body = store.read(&self.body_key()).map(|(body, _)| body).unwrap_or_default();
-            let Some((set, _)) = crate::json::parse(&body).ok().and_then(|document| keys(&document).ok()) else {
+            let document = json::parse(json::without_byte_order_mark(&body)).ok();
+            let Some((set, _)) = document.and_then(|document| keys(&document).ok()) else {
                 return;
             };
             self.known.borrow_mut().keys = Rc::new(set);
@@ -227,20 +230,26 @@ impl RemoteKeys {
                 }
                 return Ok(Fetched::Next(self.fetch(&authority, &path, KEYS)));
             }
-            let (_, warnings) = keys(&document)?;
+            let (keys, unused) = keys(&document)?;
+            if keys.is_empty() {
+                self.fail(now, store);
+                return Ok(Fetched::Failed("no_usable_key", unused));
+            }
             let interval = interval(&answer.headers, self.cooldown, self.refresh);
             self.publish(now, interval, &answer.body, store)?;
-            Ok(Fetched::Published(warnings))
+            Ok(Fetched::Published(unused))
         });
-        result.unwrap_or_else(|reason| self.fail(reason, now, store))
+        result.unwrap_or_else(|reason| {
+            self.fail(now, store);
+            Fetched::Failed(reason, Vec::new())
+        })
     }
 
     /// Notes that a fetch led to nothing.
-    fn fail(&self, reason: &'static str, now: u64, store: &dyn Store) -> Fetched {
+    fn fail(&self, now: u64, store: &dyn Store) {
         if let Some(schedule) = self.update(store, |schedule| Some(schedule.fail(now))) {
             self.known.borrow_mut().schedule = schedule;
         }
-        Fetched::Failed(reason)
     }
 
     fn publish(&self, now: u64, interval: u64, body: &[u8], store: &dyn Store) -> Result<(), &'static str> {
@@ -307,26 +316,33 @@ impl Remote for RemoteKeys {
     fn answer(&self, call: &Call, answer: Option<&Answer>, now: u64, store: &dyn Store) -> Outcome {
         let fetched = match answer {
             Some(answer) => self.end(call.topic, now, answer, store),
-            None => self.fail("cluster", now, store),
+            None => {
+                self.fail(now, store);
+                Fetched::Failed("cluster", Vec::new())
+            }
         };
         let name = &self.name;
         let count = |outcome, reason| {
             Effect::Count(format!("tollgate_jwks_fetch_total;issuer={name};outcome={outcome};reason={reason};").into())
         };
+        let not_used = |unused: Vec<KeyError>| {
+            unused.into_iter().map(move |error| {
+                let message = format!("issuer {name}: a published key is not used: {error}");
+                Effect::Log(log::Level::Warn, message)
+            })
+        };
         let mut outcome = Outcome::default();
         match fetched {
-            Fetched::Published(warnings) => {
+            Fetched::Published(unused) => {
                 let fetched = format!("issuer {name}: keys fetched");
                 outcome.effects = vec![count("ok", "ok"), Effect::Log(log::Level::Info, fetched)];
-                outcome.effects.extend(warnings.into_iter().map(|warning| {
-                    let message = format!("issuer {name}: a published key is not used: {warning}");
-                    Effect::Log(log::Level::Warn, message)
-                }));
+                outcome.effects.extend(not_used(unused));
             }
             Fetched::Next(call) => outcome.next = Some(call),
-            Fetched::Failed(reason) => {
+            Fetched::Failed(reason, unused) => {
                 let message = format!("issuer {name}: keys could not be fetched ({reason}); the old ones stay");
                 outcome.effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];
+                outcome.effects.extend(not_used(unused));
             }
         }
         outcome

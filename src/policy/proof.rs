@@ -1,6 +1,7 @@
 //! A proof for upstreams that cannot do mutual TLS: that a request, and who it is from, is the gateway's word.
 //!
-//! It is an HMAC over the identity headers, the method, the path and the time. It runs behind everything that changes a request.
+//! It is an HMAC over the identity headers and payload headers, the method, the host, the path and the time. It runs behind everything that
+//! changes a request's headers, and does not cover its body.
 
 use std::fmt;
 use std::rc::Rc;
@@ -61,7 +62,7 @@ fn compile(route: &RouteContext<'_>, _: &mut Report) -> Option<Box<dyn Policy>> 
 }
 
 impl Proof {
-    /// Finds the secret. `names` are the identity headers.
+    /// Finds the secret. `names` are the headers that only the gateway sets.
     pub fn compile<'a>(
         config: &ProofConfig,
         names: impl Iterator<Item = &'a str>,
@@ -96,8 +97,8 @@ impl Proof {
     /// The value of the header, at this many seconds since 1970. `None` only where the configuration was refused.
     fn of(&self, request: &Request<'_>, now: u64) -> Option<String> {
         let mut mac = self.mac.clone()?;
-        mac.update(format!("v1\n{now}").as_bytes());
-        for name in [":method", ":path"] {
+        mac.update(format!("v2\n{now}").as_bytes());
+        for name in [":method", ":authority", ":path"] {
             mac.update(b"\n");
             request.now(name).iter().for_each(|value| mac.update(value));
         }
@@ -109,7 +110,7 @@ impl Proof {
         }
         let digest = mac.finalize().into_bytes();
         let digest = digest.iter().map(|byte| format!("{byte:02x}"));
-        Some(format!("t={now},v1={}", digest.collect::<String>()))
+        Some(format!("t={now},v2={}", digest.collect::<String>()))
     }
 }
 
@@ -189,7 +190,7 @@ mod tests {
         let effects = Exchange::new(plan).on(event, &world);
         let changed = crate::effect::applied(&headers, &effects);
         let mut mac = Hmac::<Sha256>::new_from_slice(&[b'k'; 32]).unwrap();
-        mac.update(b"v1\n1700000000\nGET\n/a?b=c");
+        mac.update(b"v2\n1700000000\nGET\nh\n/a?b=c");
         let digest: String = mac
             .finalize()
             .into_bytes()
@@ -198,7 +199,7 @@ mod tests {
             .collect();
         assert_eq!(
             changed.all("x-tollgate-proof").collect::<Vec<_>>(),
-            [format!("t=1700000000,v1={digest}").as_bytes()]
+            [format!("t=1700000000,v2={digest}").as_bytes()]
         );
     }
 

@@ -126,9 +126,13 @@ fn load(group: &Value) -> Result<KeySet, String> {
             if !hmac || length.is_some_and(|bits| secret.len() < bits / 8) {
                 return Err("not a key for HMAC".into());
             }
-            set.insert(Key::from_secret(secret, key["kid"].as_str().map(Into::into))?)?;
+            set.insert(Key::from_secret(secret, key["kid"].as_str().map(Into::into))?);
         }
         return Ok(set);
     }
-    KeySet::from_jwks(&json!({ "keys": keys })).map_err(|errors| format!("{errors:?}"))
+    let (set, unused) = KeySet::from_jwks(&json!({ "keys": keys }))?;
+    match unused.as_slice() {
+        [] => Ok(set),
+        [first, ..] => Err(first.to_string()),
+    }
 }

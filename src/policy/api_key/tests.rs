@@ -44,7 +44,7 @@ fn compile(change: Value) -> Result<ApiKeys, String> {
     let config: ApiKeysConfig = serde_json::from_value(config).map_err(|error| error.to_string())?;
     let mut report = Report::default();
     let keys = ApiKeys::compile(&config, &environment(), &mut report);
-    report.finish().map(|()| keys).map_err(|errors| {
+    report.finish().map(|_| keys).map_err(|errors| {
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         errors.join("\n")
     })
@@ -88,7 +88,7 @@ fn ask(keys: &ApiKeys, key: &str, may_wait: bool, world: &Simulated) -> (String,
     request.may_wait = may_wait;
     let outcome = match keys.verify(key.as_bytes(), &mut request, world) {
         Ok(Verified { subject, .. }) => format!("{} of {}", subject.key_id.as_deref().unwrap(), subject.user_id),
-        Err(Failure::Invalid(reason)) => reason.to_owned(),
+        Err(Failure::Invalid(invalid)) => invalid.reason.to_owned(),
         Err(Failure::Wait(_)) => "wait".into(),
         Err(Failure::KeysUnavailable(seconds)) => format!("unavailable for {seconds}"),
         Err(Failure::TooManyAttempts(seconds)) => format!("too many for {seconds}"),

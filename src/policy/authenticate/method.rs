@@ -35,8 +35,8 @@ pub struct Verified {
 /// Why a credential does not pass.
 #[derive(Debug)]
 pub enum Failure {
-    /// It is not acceptable; the reason, for the log and a metric.
-    Invalid(&'static str),
+    /// It is not acceptable.
+    Invalid(Invalid),
     /// It may be, once this is there.
     Wait(Box<dyn Awaited>),
     /// What would decide cannot be had; worth another try in this many seconds.
@@ -45,9 +45,24 @@ pub enum Failure {
     TooManyAttempts(u64),
 }
 
-impl From<&'static str> for Failure {
+/// Why a credential is not acceptable, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// For the log and a metric.
+    pub reason: &'static str,
+    /// What the reason is about, for the log: `plan is an object`.
+    pub detail: Option<Rc<str>>,
+}
+
+impl From<&'static str> for Invalid {
     fn from(reason: &'static str) -> Self {
-        Self::Invalid(reason)
+        Self { reason, detail: None }
+    }
+}
+
+impl<T: Into<Invalid>> From<T> for Failure {
+    fn from(invalid: T) -> Self {
+        Self::Invalid(invalid.into())
     }
 }
 

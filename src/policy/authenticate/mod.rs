@@ -14,7 +14,7 @@ use crate::world::World;
 
 pub use config::{AuthConfig, MethodConfig};
 use method::Method;
-pub use method::{Failure, Verified};
+pub use method::{Failure, Invalid, Verified};
 
 /// Proof that a value was made by the authenticate stage.
 #[derive(Debug)]
@@ -151,11 +151,11 @@ impl Authenticate {
                 Ok(())
             }
             Err(Failure::Wait(awaited)) => Err(Stop::Wait(awaited)),
-            Err(Failure::Invalid(reason)) => {
+            Err(Failure::Invalid(Invalid { reason, detail })) => {
                 count_failure(request, method, reason);
-                Err(self
-                    .challenged(Denial::new(method.denial(), reason), Some(method))
-                    .into())
+                let mut denial = Denial::new(method.denial(), reason);
+                denial.detail = detail;
+                Err(self.challenged(denial, Some(method)).into())
             }
             Err(Failure::KeysUnavailable(seconds)) => Err(later(
                 request,

@@ -14,6 +14,8 @@ use crate::world::World;
 #[derive(Debug)]
 pub struct Accept {
     realm: Rc<str>,
+    /// Bytes.
+    max_token: usize,
     issuers: Vec<Rc<Issuer>>,
     /// Further audiences of which the token must name one; empty: its issuer's are enough.
     audiences: Vec<String>,
@@ -22,7 +24,13 @@ pub struct Accept {
 }
 
 impl Accept {
-    pub(super) fn new(realm: Rc<str>, issuers: Vec<Rc<Issuer>>, audiences: Vec<String>, cache: Rc<TokenCache>) -> Self {
+    pub(super) fn new(
+        realm: Rc<str>,
+        max_token: usize,
+        issuers: Vec<Rc<Issuer>>,
+        audiences: Vec<String>,
+        cache: Rc<TokenCache>,
+    ) -> Self {
         let mut sources = Vec::new();
         for source in issuers.iter().flat_map(|issuer| &issuer.from) {
             if !sources.contains(source) {
@@ -31,6 +39,7 @@ impl Accept {
         }
         Self {
             realm,
+            max_token,
             issuers,
             audiences,
             sources,
@@ -60,7 +69,7 @@ impl Accept {
                 let keys = known.issuer.keys.current(now, may_wait)?;
                 keys.contains(&known.key).then_some(known)
             }
-            Some(Verdict::Refused(reason)) => return Err(reason.into()),
+            Some(Verdict::Refused(invalid)) => return Err(invalid.into()),
             None => None,
         };
         let known = match known {
@@ -91,6 +100,9 @@ impl Accept {
         now: u64,
         world: &dyn World,
     ) -> Result<Known, Failure> {
+        if hashed.token.len() > self.max_token {
+            return Err("too_long".into());
+        }
         let jws = Jws::parse(hashed.token)?;
         let Ok(serde_json::Value::Object(claims)) = json::parse(&jws.payload) else {
             return Err("payload_not_an_object".into());
@@ -102,12 +114,12 @@ impl Accept {
         let issuer = self.accepted(|issuer| issuer.issuer == name, source)?;
         let key = issuer.verify_signature(&jws, may_wait, now, world)?;
         let Some(key) = key else {
-            self.cache.refuse(hashed, SIGNATURE_MISMATCH, now);
+            self.cache.refuse(hashed, SIGNATURE_MISMATCH.into(), now);
             return Err(SIGNATURE_MISMATCH.into());
         };
-        issuer.read(&claims, &jws, key).map_err(|reason| {
-            self.cache.refuse(hashed, reason, now);
-            reason.into()
+        issuer.read(&claims, &jws, key).map_err(|invalid| {
+            self.cache.refuse(hashed, invalid.clone(), now);
+            invalid.into()
         })
     }
 

@@ -9,6 +9,7 @@ use super::issuer::Issuer;
 use crate::identity::Subject;
 use crate::jose::claims::Registered;
 use crate::jose::jwk::KeyId;
+use crate::policy::authenticate::Invalid;
 
 /// Tokens, whole: good ones, and for a short time bad ones.
 ///
@@ -20,7 +21,7 @@ use crate::jose::jwk::KeyId;
 pub(super) struct TokenCache {
     secret: RandomState,
     known: RefCell<Bounded<Rc<Known>>>,
-    refused: RefCell<Bounded<(&'static str, u64)>>,
+    refused: RefCell<Bounded<(Invalid, u64)>>,
 }
 
 /// A token and its hash.
@@ -43,7 +44,7 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(super) enum Verdict {
     Known(Rc<Known>),
-    Refused(&'static str),
+    Refused(Invalid),
 }
 
 impl TokenCache {
@@ -68,8 +69,8 @@ impl TokenCache {
             return Some(Verdict::Known(Rc::clone(known)));
         }
         let mut refused = self.refused.borrow_mut();
-        let (reason, until) = refused.get(token)?;
-        (now < *until).then_some(Verdict::Refused(reason))
+        let (invalid, until) = refused.get(token)?;
+        (now < *until).then(|| Verdict::Refused(invalid.clone()))
     }
 
     pub(super) fn know(&self, token: Hashed<'_>, known: &Rc<Known>) {
@@ -77,9 +78,10 @@ impl TokenCache {
     }
 
     /// Remembers that a token is bad. Not for what may change soon: an unknown key, the time.
-    pub(super) fn refuse(&self, token: Hashed<'_>, reason: &'static str, now: u64) {
+    pub(super) fn refuse(&self, token: Hashed<'_>, invalid: Invalid, now: u64) {
         let until = now.saturating_add(REFUSED_FOR);
-        self.refused.borrow_mut().insert(token, (reason, until), 0);
+        let size = invalid.detail.as_ref().map_or(0, |detail| detail.len());
+        self.refused.borrow_mut().insert(token, (invalid, until), size);
     }
 }
 
@@ -284,10 +286,13 @@ mod tests {
     #[test]
     fn a_refusal_is_forgotten_soon() {
         let cache = TokenCache::new(100_000);
-        cache.refuse(key(1), "signature_mismatch", 1000);
+        cache.refuse(key(1), "signature_mismatch".into(), 1000);
         assert!(matches!(
             cache.find(key(1), 1009),
-            Some(Verdict::Refused("signature_mismatch"))
+            Some(Verdict::Refused(Invalid {
+                reason: "signature_mismatch",
+                ..
+            }))
         ));
         assert!(cache.find(key(1), 1010).is_none());
     }

@@ -22,6 +22,13 @@ pub struct JwtConfig {
     /// Default `4194304`.
     #[serde(default = "default_cache_bytes", deserialize_with = "values::integer")]
     pub cache_bytes: u32,
+    /// Bytes of a token; longer ones are refused. Envoy's `max_request_headers_kb` must leave room for it. Default `24576`.
+    #[serde(default = "default_max_token", deserialize_with = "values::integer")]
+    pub max_token: u32,
+    /// Bytes of what one claim says, of a list with a comma behind each of its items: it becomes a header of that length or more, for what
+    /// is not ASCII is percent-encoded. Tokens with longer claims are refused. Default `8192`.
+    #[serde(default = "default_max_claim", deserialize_with = "values::integer")]
+    pub max_claim: u32,
 }
 
 /// A trusted issuer.
@@ -107,6 +114,16 @@ pub struct SecretConfig {
 
 fn default_cache_bytes() -> u32 {
     4 * 1024 * 1024
+}
+
+/// What Entra and Keycloak make of a user with many groups.
+fn default_max_token() -> u32 {
+    24 * 1024
+}
+
+/// 200 identifiers of 36 characters, of which Entra sends as many at most.
+fn default_max_claim() -> u32 {
+    8 * 1024
 }
 
 fn default_from() -> Vec<Source> {

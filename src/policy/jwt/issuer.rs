@@ -18,7 +18,7 @@ use crate::jose::jws::is_media_type;
 use crate::jose::verify::verify;
 use crate::jose::{Algorithm, Jws, Key};
 use crate::keys::RemoteKeys;
-use crate::policy::authenticate::Failure;
+use crate::policy::authenticate::{Failure, Invalid};
 use crate::world::World;
 
 #[derive(Debug)]
@@ -36,9 +36,17 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    pub(super) fn compile(config: &IssuerConfig, environment: &Environment, report: &mut Report) -> Self {
+    pub(super) fn compile(
+        config: &IssuerConfig,
+        max_claim: usize,
+        environment: &Environment,
+        report: &mut Report,
+    ) -> Self {
         not_empty(report, "name", config.name.is_empty());
         not_empty(report, "issuer", config.issuer.is_empty());
+        if config.issuer.chars().any(char::is_control) {
+            report.error_at("issuer", "has control characters, which no header can carry");
+        }
         not_empty(
             report,
             "audiences",
@@ -89,7 +97,7 @@ impl Issuer {
                 require: config.require.clone(),
                 max_lifetime: config.max_lifetime.map(|span| span.as_secs()),
             },
-            subject: SubjectRules::new(&config.claims, config.tenant.clone(), config.plan.clone()),
+            subject: SubjectRules::new(&config.claims, max_claim, config.tenant.clone(), config.plan.clone()),
         }
     }
 
@@ -118,14 +126,14 @@ impl Issuer {
                 .as_ref()
                 .and_then(|_| self.keys.demand(now))
                 .filter(|_| may_wait);
-            return Err(awaited.map_or(Failure::Invalid("key_unknown"), Failure::Wait));
+            return Err(awaited.map_or("key_unknown".into(), Failure::Wait));
         }
         let signer = candidates.find(|key| verify(world, key, jws.algorithm, jws.signed, &jws.signature));
         Ok(signer.map(Key::id))
     }
 
     /// What a token with a good signature says.
-    pub(super) fn read(self: &Rc<Self>, claims: &Claims, jws: &Jws<'_>, key: KeyId) -> Result<Known, &'static str> {
+    pub(super) fn read(self: &Rc<Self>, claims: &Claims, jws: &Jws<'_>, key: KeyId) -> Result<Known, Invalid> {
         let payload = self
             .payload_header
             .as_ref()

@@ -15,6 +15,7 @@ use crate::keys::RemoteKeys;
 #[derive(Debug)]
 pub struct Issuers {
     realm: Rc<str>,
+    max_token: usize,
     all: Vec<Rc<Issuer>>,
     /// Of the whole worker: a token is verified once, whatever routes it takes.
     cache: Rc<TokenCache>,
@@ -25,6 +26,15 @@ impl Issuers {
     pub fn compile(config: &JwtConfig, environment: &Environment, report: &mut Report) -> Self {
         if !is_realm(&config.realm) {
             report.error_at("realm", "must be printable ASCII without quotes");
+        }
+        let bounds = [
+            ("max_token", config.max_token, LONGEST_TOKEN),
+            ("max_claim", config.max_claim, LONGEST_CLAIM),
+        ];
+        for (key, bytes, most) in bounds {
+            if !(LEAST_BYTES..=most).contains(&bytes) {
+                report.error_at(key, format!("must be from {LEAST_BYTES} to {most} bytes"));
+            }
         }
         if config.issuers.is_empty() {
             report.error_at("issuers", "is empty; name at least one issuer, or leave `jwt` out");
@@ -41,14 +51,13 @@ impl Issuers {
                         format!("\"{}\" is there twice; a token could not be told apart", issuer.issuer),
                     );
                 }
-                Issuer::compile(issuer, environment, report)
+                Issuer::compile(issuer, size(config.max_claim), environment, report)
             });
             all.push(Rc::new(issuer));
         }
-        let cache = Rc::new(TokenCache::new(
-            usize::try_from(config.cache_bytes).unwrap_or(usize::MAX),
-        ));
+        let cache = Rc::new(TokenCache::new(size(config.cache_bytes)));
         Self {
+            max_token: size(config.max_token),
             realm: config.realm.as_str().into(),
             all,
             cache,
@@ -86,6 +95,7 @@ impl Issuers {
         };
         Some(Accept::new(
             Rc::clone(&self.realm),
+            self.max_token,
             issuers,
             audiences.to_vec(),
             Rc::clone(&self.cache),
@@ -127,3 +137,16 @@ impl Issuers {
         names.join(", ")
     }
 }
+
+fn size(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// What a token and a claim need at least.
+const LEAST_BYTES: u32 = 256;
+
+/// Envoy takes no more than 8192 KiB of headers, and a token of a megabyte is none.
+const LONGEST_TOKEN: u32 = 1 << 20;
+
+/// Most servers refuse longer headers.
+const LONGEST_CLAIM: u32 = 1 << 16;

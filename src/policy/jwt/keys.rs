@@ -22,17 +22,7 @@ impl Keys {
             JwksConfig::Remote(remote) => Some(Self::Remote(Rc::new(report.within("remote", |report| {
                 RemoteKeys::compile(remote, &config.name, &config.issuer, report)
             })))),
-            JwksConfig::Inline(document) => KeySet::from_jwks(document)
-                .map_err(|errors| {
-                    for error in errors {
-                        let place = error
-                            .index
-                            .map_or("inline".into(), |index| format!("inline.keys[{index}]"));
-                        report.error_at(place, error.message);
-                    }
-                })
-                .ok()
-                .map(|keys| Self::Fixed(Rc::new(keys))),
+            JwksConfig::Inline(document) => report.within("inline", |report| inline(document, report)),
             JwksConfig::Secrets(secrets) => {
                 let mut keys = KeySet::default();
                 if secrets.is_empty() {
@@ -48,9 +38,12 @@ impl Keys {
                         )
                     });
                     let key = value.and_then(|value| Key::from_secret(value.clone().into_bytes(), secret.kid.clone()));
-                    if let Err(message) = key.and_then(|key| keys.insert(key)) {
-                        report.error_at(format!("secrets[{index}]"), message);
-                        sound = false;
+                    match key {
+                        Ok(key) => keys.insert(key),
+                        Err(message) => {
+                            report.error_at(format!("secrets[{index}]"), message);
+                            sound = false;
+                        }
                     }
                 }
                 sound.then_some(Self::Fixed(Rc::new(keys)))
@@ -78,4 +71,23 @@ impl Keys {
             Self::Remote(remote) => remote.demand(now).then(|| remote.awaited()),
         }
     }
+}
+
+/// A set as an issuer publishes it: keys for other purposes are left out, keys with mistakes are errors.
+fn inline(document: &serde_json::Value, report: &mut Report) -> Option<Keys> {
+    let (keys, unused) = KeySet::from_jwks(document)
+        .map_err(|message| report.error(message))
+        .ok()?;
+    for error in &unused {
+        let place = format!("keys[{}]", error.index);
+        match error.is_foreign {
+            true => report.warn_at(place, format!("is not used: {}", error.message)),
+            false => report.error_at(place, error.message.as_str()),
+        }
+    }
+    if keys.is_empty() && unused.iter().all(|error| error.is_foreign) {
+        report.error_at("keys", "has no key to verify signatures with");
+    }
+    let is_sound = unused.iter().all(|error| error.is_foreign) && !keys.is_empty();
+    is_sound.then(|| Keys::Fixed(Rc::new(keys)))
 }

@@ -6,8 +6,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::identity::{Subject, check_list, check_value};
+use crate::identity::{Subject, Unfit, check_list, check_value};
 use crate::jose::claims::Claims;
+use crate::policy::authenticate::Invalid;
 
 /// Which claims say who the caller is.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -26,6 +27,21 @@ pub struct ClaimsConfig {
     pub plan: ClaimPath,
     /// Further claims: attribute name to claim. Each name must be defined in `identity.headers.attributes`.
     pub attributes: BTreeMap<String, ClaimPath>,
+    /// What becomes of a token whose claim for an attribute is longer than `jwt.max_claim`: `deny`, or `drop` for an attribute that is
+    /// left out. User, tenant, roles, scopes and plan are never left out. Default `deny`.
+    pub too_long: TooLong,
+}
+
+/// What becomes of claims that are too long.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum TooLong {
+    /// The token is refused.
+    #[default]
+    Deny,
+    /// The claim is left out.
+    Drop,
 }
 
 /// Ties an issuer to its tenants, so that one issuer cannot speak for the tenants of another.
@@ -55,35 +71,45 @@ pub struct ClaimPath(Vec<String>);
 #[derive(Debug)]
 pub(super) struct SubjectRules {
     claims: ClaimsConfig,
+    /// Bytes.
+    max_claim: usize,
     tenant: Option<TenantConfig>,
     plan: Option<FixedPlan>,
 }
 
-type Reason = &'static str;
-
 impl SubjectRules {
-    pub(super) fn new(claims: &ClaimsConfig, tenant: Option<TenantConfig>, plan: Option<FixedPlan>) -> Self {
+    pub(super) fn new(
+        claims: &ClaimsConfig,
+        max_claim: usize,
+        tenant: Option<TenantConfig>,
+        plan: Option<FixedPlan>,
+    ) -> Self {
         Self {
             claims: claims.clone(),
+            max_claim,
             tenant,
             plan,
         }
     }
 
-    pub(super) fn read(&self, claims: &Claims, issuer: &str) -> Result<Subject, Reason> {
+    pub(super) fn read(&self, claims: &Claims, issuer: &str) -> Result<Subject, Invalid> {
         let names = &self.claims;
         let mut attributes = Vec::new();
         for (attribute, path) in &names.attributes {
-            attributes.push((attribute.clone(), list(path.find(claims), one)?));
+            let values = match self.list(path, claims, one) {
+                Err(invalid) if invalid.reason == TOO_LONG && names.too_long == TooLong::Drop => Vec::new(),
+                values => values?,
+            };
+            attributes.push((attribute.clone(), values));
         }
         Ok(Subject {
             method: "jwt",
-            issuer: Some(checked(issuer.to_owned())?),
+            issuer: Some(issuer.to_owned()),
             key_id: None,
-            user_id: single(names.user_id.find(claims))?.ok_or("user_missing")?,
-            tenant_id: self.tenant(single(names.tenant_id.find(claims))?)?,
-            roles: list(names.roles.find(claims), one)?,
-            scopes: list(names.scopes.find(claims), |scopes| {
+            user_id: self.single(&names.user_id, claims)?.ok_or("user_missing")?,
+            tenant_id: self.tenant(self.single(&names.tenant_id, claims)?)?,
+            roles: self.list(&names.roles, claims, one)?,
+            scopes: self.list(&names.scopes, claims, |scopes| {
                 scopes
                     .split(' ')
                     .filter(|scope| !scope.is_empty())
@@ -92,13 +118,13 @@ impl SubjectRules {
             })?,
             plan: match &self.plan {
                 Some(plan) => Some(plan.fixed.clone()),
-                None => single(names.plan.find(claims))?,
+                None => self.single(&names.plan, claims)?,
             },
             attributes,
         })
     }
 
-    fn tenant(&self, claimed: Option<String>) -> Result<Option<String>, Reason> {
+    fn tenant(&self, claimed: Option<String>) -> Result<Option<String>, &'static str> {
         match &self.tenant {
             None => Ok(claimed),
             Some(TenantConfig::Fixed(tenant)) => Ok(Some(tenant.clone())),
@@ -108,35 +134,66 @@ impl SubjectRules {
             },
         }
     }
-}
 
-/// A string, or a number or boolean as JSON writes it. (The registered `sub` is a string; that is checked before.)
-fn text(value: &Value) -> Result<String, Reason> {
-    match value {
-        Value::String(text) => checked(text.clone()),
-        Value::Number(number) if number.is_u64() || number.is_i64() => Ok(number.to_string()),
-        Value::Bool(value) => Ok(value.to_string()),
-        _ => Err("claim_malformed"),
+    fn single(&self, path: &ClaimPath, claims: &Claims) -> Result<Option<String>, Invalid> {
+        path.find(claims).map(|value| self.text(path, IS, value)).transpose()
+    }
+
+    /// A list of strings; `split` says what a plain string means.
+    fn list(
+        &self,
+        path: &ClaimPath,
+        claims: &Claims,
+        split: impl FnOnce(String) -> Vec<String>,
+    ) -> Result<Vec<String>, Invalid> {
+        let items = match path.find(claims) {
+            None => Vec::new(),
+            Some(Value::Array(items)) => {
+                let texts = items.iter().map(|item| self.text(path, HAS, item));
+                texts.collect::<Result<_, _>>()?
+            }
+            Some(Value::String(text)) if text.is_empty() => Vec::new(),
+            Some(value) => split(self.text(path, IS, value)?),
+        };
+        check_list(&items, self.max_claim).map_err(|_| self.too_long(path))?;
+        Ok(items)
+    }
+
+    /// A string, or a number or boolean as JSON writes it. (The registered `sub` is a string; that is checked before.)
+    fn text(&self, path: &ClaimPath, verb: &str, value: &Value) -> Result<String, Invalid> {
+        let found = match value {
+            Value::String(text) => {
+                return match check_value(text, self.max_claim) {
+                    Ok(()) => Ok(text.clone()),
+                    Err(Unfit::Empty) => Err(malformed(path, verb, "an empty text")),
+                    Err(Unfit::Control) => Err(malformed(path, verb, "a text with control characters")),
+                    Err(Unfit::TooLong) => Err(self.too_long(path)),
+                };
+            }
+            Value::Number(number) if number.is_u64() || number.is_i64() => return Ok(number.to_string()),
+            Value::Bool(value) => return Ok(value.to_string()),
+            Value::Number(_) => "a number that is not whole",
+            Value::Null => "null",
+            Value::Array(_) => "a list",
+            Value::Object(_) => "an object",
+        };
+        Err(malformed(path, verb, found))
+    }
+
+    fn too_long(&self, path: &ClaimPath) -> Invalid {
+        Invalid {
+            reason: TOO_LONG,
+            detail: Some(format!("{path} has more than {} bytes", self.max_claim).into()),
+        }
     }
 }
 
-fn checked(text: String) -> Result<String, Reason> {
-    check_value(&text).map(|()| text)
-}
-
-fn single(value: Option<&Value>) -> Result<Option<String>, Reason> {
-    value.map(text).transpose()
-}
-
-/// A list of strings; `split` says what a plain string means.
-fn list(value: Option<&Value>, split: impl FnOnce(String) -> Vec<String>) -> Result<Vec<String>, Reason> {
-    let items = match value {
-        None => Vec::new(),
-        Some(Value::Array(items)) => items.iter().map(text).collect::<Result<_, _>>()?,
-        Some(Value::String(text)) if text.is_empty() => Vec::new(),
-        Some(value) => split(text(value)?),
-    };
-    check_list(&items).map(|()| items)
+/// A claim that is, or has in its list, what no header can say.
+fn malformed(path: &ClaimPath, verb: &str, found: &str) -> Invalid {
+    Invalid {
+        reason: "claim_malformed",
+        detail: Some(format!("{path} {verb} {found}").into()),
+    }
 }
 
 fn one(text: String) -> Vec<String> {
@@ -153,6 +210,12 @@ impl ClaimPath {
             .iter()
             .try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))?;
         (!claim.is_null()).then_some(claim)
+    }
+}
+
+impl fmt::Display for ClaimPath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join("."))
     }
 }
 
@@ -206,6 +269,7 @@ impl Default for ClaimsConfig {
             scopes: "scope".into(),
             plan: "plan".into(),
             attributes: BTreeMap::new(),
+            too_long: TooLong::default(),
         }
     }
 }
@@ -224,6 +288,12 @@ impl schemars::JsonSchema for ClaimPath {
         schemars::json_schema!({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]})
     }
 }
+
+/// Of a claim, and of an item in its list.
+const IS: &str = "is";
+const HAS: &str = "has";
+
+const TOO_LONG: &str = "claim_too_long";
 
 #[cfg(test)]
 mod tests;

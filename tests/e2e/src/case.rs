@@ -64,7 +64,7 @@ pub struct Expect {
     /// The stable code of a refusal.
     #[serde(default)]
     pub code: Option<String>,
-    /// The reason that the operator is told. Checked natively; through Envoy only the code is seen.
+    /// The reason that the operator is told, with or without what it is about. Checked natively; through Envoy only the code is seen.
     #[serde(default)]
     pub reason: Option<String>,
     /// Response headers, exactly, several values joined by ` | `; `null` is an absent one.

@@ -213,8 +213,12 @@ fn refused(case: &Case, reply: &Reply, effects: &[Effect]) -> Vec<String> {
             Effect::Log(_, message) => Some(message.as_str()),
             _ => None,
         });
-        let found = logged.and_then(|message| message.split(['(', ')']).nth(1));
-        compare("reason", reason, found.unwrap_or("absent"));
+        let found = logged
+            .and_then(|message| message.split(['(', ')']).nth(1))
+            .unwrap_or("absent");
+        let is_whole = reason.contains(": ");
+        let found = found.split(": ").next().filter(|_| !is_whole).unwrap_or(found);
+        compare("reason", reason, found);
     }
     differences
 }

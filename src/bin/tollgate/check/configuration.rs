@@ -82,6 +82,10 @@ impl Configuration {
         } = shape::read(&self.document, self.reader, decode, findings)?;
         match Plan::compile(&config, &self.stand_ins()) {
             Ok(plan) => {
+                for warning in &plan.warnings {
+                    let place = shape::find(&self.document, &warning.path).place();
+                    findings.warning(&place, self.with_places(&warning.message));
+                }
                 self.warn(&config, findings);
                 let is_sound = findings.count(crate::finding::Severity::Error) == before;
                 is_sound.then_some(Sound { config, plan })

@@ -257,7 +257,7 @@ fn key_secret() -> io::Result<(String, Secrets)> {
     let mut report = Report::default();
     let secrets = Secrets::compile(&[config], &environment, &mut report);
     match report.finish() {
-        Ok(()) => Ok((secret, secrets)),
+        Ok(_) => Ok((secret, secrets)),
         Err(errors) => Err(io::Error::other(
             errors.first().map(|error| error.message.clone()).unwrap_or_default(),
         )),

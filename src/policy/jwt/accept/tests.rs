@@ -66,7 +66,7 @@ fn verify(accept: &Accept, token: &str, host: &Simulated) -> Result<Verified, &'
     accept
         .verify(token.as_bytes(), &Source::bearer(), false, host)
         .map_err(|failure| match failure {
-            Failure::Invalid(reason) => reason,
+            Failure::Invalid(invalid) => invalid.reason,
             other => panic!("{other:?}"),
         })
 }
@@ -227,7 +227,10 @@ fn an_unknown_key_is_waited_for_where_the_host_can_wait() {
     assert!(matches!(ask(&token_of("b"), true), Err(Failure::Wait(_))));
     assert!(matches!(
         ask(&token_of("b"), false),
-        Err(Failure::Invalid("key_unknown"))
+        Err(Failure::Invalid(crate::policy::authenticate::Invalid {
+            reason: "key_unknown",
+            ..
+        }))
     ));
     assert!(
         matches!(ask(&token(json!({"jti": "1"})), true), Ok(())),

@@ -2,13 +2,70 @@ use serde_json::json;
 
 use super::*;
 
-fn read(config: Value, claims: Value) -> Result<Subject, Reason> {
+fn read(config: Value, claims: Value) -> Result<Subject, &'static str> {
     read_as(config, None, claims)
 }
 
-fn read_as(config: Value, tenant: Option<TenantConfig>, claims: Value) -> Result<Subject, Reason> {
+fn read_as(config: Value, tenant: Option<TenantConfig>, claims: Value) -> Result<Subject, &'static str> {
+    invalid(config, tenant, claims).map_err(|invalid| invalid.reason)
+}
+
+fn invalid(config: Value, tenant: Option<TenantConfig>, claims: Value) -> Result<Subject, Invalid> {
     let config: ClaimsConfig = serde_json::from_value(config).unwrap();
-    SubjectRules::new(&config, tenant, None).read(claims.as_object().unwrap(), "https://issuer.example")
+    let rules = SubjectRules::new(&config, 8192, tenant, None);
+    rules.read(claims.as_object().unwrap(), "https://issuer.example")
+}
+
+#[test]
+fn what_is_wrong_with_a_claim_names_it() {
+    let config = json!({"plan": "billing.plan", "attributes": {"groups": "groups"}});
+    for (claims, expected) in [
+        (
+            json!({"billing": {"plan": {"name": "pro"}}}),
+            "billing.plan is an object",
+        ),
+        (
+            json!({"billing": {"plan": 1.5}}),
+            "billing.plan is a number that is not whole",
+        ),
+        (json!({"billing": {"plan": ["pro"]}}), "billing.plan is a list"),
+        (json!({"groups": {"a": 1}}), "groups is an object"),
+        (json!({"groups": ["a", {"b": 1}]}), "groups has an object"),
+        (json!({"groups": ["a", null]}), "groups has null"),
+        (json!({"groups": [""]}), "groups has an empty text"),
+        (json!({"roles": "a\n"}), "roles is a text with control characters"),
+        (json!({"roles": vec!["role"; 2000]}), "roles has more than 8192 bytes"),
+    ] {
+        let mut all = json!({"sub": "u"});
+        all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+        let found = invalid(config.clone(), None, all).unwrap_err();
+        assert_eq!(found.detail.as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn two_hundred_groups_pass_and_more_may_be_dropped_where_they_are_only_passed_on() {
+    let groups = |count| vec!["0f8fad5b-d9cb-469f-a165-70867728950e"; count];
+    let both = |count| json!({"sub": "u", "roles": ["r"], "groups": groups(count)});
+    let config = |too_long| json!({"attributes": {"groups": "groups"}, "too_long": too_long});
+    assert_eq!(read(json!({"roles": "groups"}), both(200)).unwrap().roles.len(), 200);
+    assert_eq!(read(config("deny"), both(200)).unwrap().attributes[0].1.len(), 200);
+    assert_eq!(read(config("deny"), both(300)), Err("claim_too_long"));
+    let dropped = read(config("drop"), both(300)).unwrap();
+    assert_eq!(
+        (dropped.attributes[0].1.len(), dropped.roles),
+        (0, vec!["r".to_owned()])
+    );
+    let roles = json!({"roles": "groups", "too_long": "drop"});
+    assert_eq!(
+        read(roles, both(300)),
+        Err("claim_too_long"),
+        "what decisions hang on stays"
+    );
+    assert_eq!(
+        read(config("drop"), json!({"sub": "u", "groups": {}})),
+        Err("claim_malformed")
+    );
 }
 
 #[test]
@@ -107,17 +164,17 @@ fn what_a_header_cannot_carry_is_refused() {
             "{bad}"
         );
     }
-    assert!(read(json!({}), json!({"sub": "u".repeat(4096)})).is_ok());
-    assert_eq!(read(json!({}), json!({"sub": "u".repeat(4097)})), Err("claim_too_long"));
+    assert!(read(json!({}), json!({"sub": "u".repeat(8192)})).is_ok());
+    assert_eq!(read(json!({}), json!({"sub": "u".repeat(8193)})), Err("claim_too_long"));
     assert_eq!(
-        read(json!({}), json!({"sub": "u", "roles": vec!["role"; 1000]})),
+        read(json!({}), json!({"sub": "u", "roles": vec!["role"; 2000]})),
         Err("claim_too_long")
     );
 }
 
 #[test]
 fn an_issuer_is_tied_to_its_plan() {
-    let rules = |plan| SubjectRules::new(&ClaimsConfig::default(), None, plan);
+    let rules = |plan| SubjectRules::new(&ClaimsConfig::default(), 8192, None, plan);
     let plan = |rules: SubjectRules, claims: Value| rules.read(claims.as_object().unwrap(), "i").unwrap().plan;
     let fixed = || Some(FixedPlan { fixed: "gold".into() });
     assert_eq!(

@@ -25,6 +25,7 @@ fn judged(requests: &[Value]) -> Vec<bool> {
     let script = format!(
         "{}
 import json, sys
+GATEWAYS = sorted(GATEWAYS + ['x-payload'])
 for line in sys.stdin:
     seen = json.loads(line)
     print(is_the_gateways(b'{SECRET}', seen['method'], seen['path'], dict(seen['headers'])))
@@ -58,6 +59,7 @@ fn a_service_can_tell_the_gateways_requests_by_the_documented_code() {
         {"match": {"path_prefix": "/public"}, "public": true},
         {"match": {"path_prefix": "/"}, "auth": {"any": ["jwt"]}, "request": {"headers": {"set": {"x-rule": "said"}}}},
     ]));
+    config["jwt"]["issuers"][0]["payload_header"] = "x-payload".into();
     config["identity"] = json!({"proof": {"secret": {"env": "PROOF"}}});
     let mut bare = Bare::new(config, &upstream);
     bare.environment.insert("PROOF".into(), SECRET.into());
@@ -66,7 +68,7 @@ fn a_service_can_tell_the_gateways_requests_by_the_documented_code() {
     let send = |path: &str, headers: &[(&str, &str)]| -> Seen {
         let forged = [
             ("host", "a"),
-            ("x-tollgate-proof", "t=1,v1=00"),
+            ("x-tollgate-proof", "t=1,v2=00"),
             ("x-user-plan", "gold"),
         ];
         let response = envoy.send(&request("GET", path, &[&forged, headers].concat(), b""));
@@ -98,7 +100,19 @@ fn a_service_can_tell_the_gateways_requests_by_the_documented_code() {
         change(&genuine, &|seen| {
             seen.headers.retain(|(name, _)| name != "x-tollgate-proof")
         }),
-        change(&genuine, &set("x-tollgate-proof", "t=1,v1=00")),
+        change(&genuine, &set("x-tollgate-proof", "t=1,v2=00")),
+        // What is no proof is refused, and raises nothing.
+        change(&genuine, &set("x-tollgate-proof", "t=\u{b2},v2=00")),
+        change(&genuine, &set("x-tollgate-proof", "t=\u{664},v2=\u{664}")),
+        change(&genuine, &|seen| {
+            let strange = format!("{is_new}\u{e9}");
+            seen.headers.retain(|(name, _)| name != "x-tollgate-proof");
+            seen.headers.push(("x-tollgate-proof".into(), strange));
+        }),
+        change(&genuine, &set("x-tollgate-proof", "v2,t,=,,t=99999999999999999999999")),
+        change(&genuine, &set("x-user-id", "\u{20ac}")),
+        change(&genuine, &set("host", "b")),
+        change(&genuine, &set("x-payload", "e30")),
         change(&genuine, &|seen| {
             // The same, said to be of another time.
             let old = is_new.replace("t=", "t=1");
