@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
 use crate::headers::Headers;
+use crate::json;
 use crate::policy::transform::BodyChange;
 use crate::policy::validate::Schema;
 
@@ -68,6 +69,8 @@ impl std::fmt::Debug for Chunk<'_> {
 enum Fault {
     TooLarge,
     Encoded,
+    /// Its type says so.
+    OtherType,
     NotJson,
 }
 
@@ -120,9 +123,8 @@ impl Body {
         let declared = headers.first("content-length").and_then(|length| length.parse().ok());
         let declared: usize = declared.unwrap_or_default();
         self.check_limit(declared)?;
-        let content_type = headers.first("content-type").unwrap_or_default();
-        self.change = self.change.take().filter(|change| change.reads(content_type));
         let mut effects = Vec::new();
+        self.check_type(route, headers, &mut effects)?;
         let mut encodings = headers.all("content-encoding");
         if self.is_held()
             && encodings.any(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity"))
@@ -163,13 +165,41 @@ impl Body {
         if let Some(schema) = self.schema.take() {
             schema.check(&text)?;
         }
+        // What a request begins with is the upstream's to read.
+        let text = match self.direction {
+            Direction::Request => text.as_slice(),
+            Direction::Response => json::without_byte_order_mark(&text),
+        };
         if let Some(change) = &self.change {
-            match change.apply(&text) {
+            if !change.has_room(text) {
+                self.fault(route, Fault::TooLarge, &mut effects)?;
+                return Ok(effects);
+            }
+            match change.apply(text) {
+                // Envoy has no buffer for a body without bytes, nor is anything to be put into it.
+                Some(changed) if changed.is_empty() && chunk.size == 0 => {}
                 Some(changed) => effects.push(Effect::SetBody(changed.into_bytes())),
                 None => self.fault(route, Fault::NotJson, &mut effects)?,
             }
         }
         Ok(effects)
+    }
+
+    /// Whether a body of this type is changed, passes as it is, or is one that the rules cannot be applied to.
+    fn check_type(&mut self, route: &str, headers: &Headers, effects: &mut Vec<Effect>) -> Result<(), Denial> {
+        let Some(change) = &self.change else {
+            return Ok(());
+        };
+        let content_types = headers.all("content-type");
+        let content_types: Vec<_> = content_types
+            .map(|value| std::str::from_utf8(value).unwrap_or(NO_TYPE))
+            .collect();
+        if change.lets_pass(&content_types) {
+            self.change = None;
+        } else if !change.reads(&content_types) {
+            return self.fault(route, Fault::OtherType, effects);
+        }
+        Ok(())
     }
 
     /// Whether so many bytes may come at all.
@@ -212,7 +242,7 @@ impl Body {
         let kind = match (self.direction, fault) {
             (Direction::Response, _) => DenialKind::UpstreamBodyUnusable,
             (Direction::Request, Fault::TooLarge) => DenialKind::PayloadTooLarge,
-            (Direction::Request, Fault::Encoded) => DenialKind::UnsupportedMediaType,
+            (Direction::Request, Fault::Encoded | Fault::OtherType) => DenialKind::UnsupportedMediaType,
             (Direction::Request, Fault::NotJson) => DenialKind::InvalidBody,
         };
         Denial::new(kind, fault.reason())
@@ -240,6 +270,7 @@ impl Fault {
         match self {
             Self::TooLarge => "body_too_large",
             Self::Encoded => "body_encoded",
+            Self::OtherType => "body_of_other_type",
             Self::NotJson => "body_not_json",
         }
     }
@@ -250,6 +281,9 @@ pub const DEFAULT_MAX_BYTES: u64 = 1 << 20;
 
 /// Bytes of a body that a rule may hold: what a worker could hold of a few requests.
 pub const MOST_HELD: u64 = 64 << 20;
+
+/// In place of a content type that is no text.
+const NO_TYPE: &str = "?";
 
 /// Of other bytes than those that are sent on.
 const STALE: [&str; 6] = [

@@ -213,12 +213,17 @@ impl Exchange {
         };
         denial.headers.extend(passed.told);
         let (route, reason) = (&passed.route.name, denial.reason);
+        let mut effects = Vec::new();
         let counted = match direction {
-            Direction::Request => counter(route, "denied", denial.kind.refusal().code),
+            Direction::Request => {
+                let why = format!("tollgate_bodies_refused_total;route={route};reason={reason};");
+                effects.push(Effect::Count(why.into()));
+                counter(route, "denied", denial.kind.refusal().code)
+            }
             // The request itself has been counted.
             Direction::Response => format!("tollgate_responses_refused_total;route={route};reason={reason};").into(),
         };
-        reply(denial, route, counted, Vec::new(), passed.caller.unwrap_or_default())
+        reply(denial, route, counted, effects, passed.caller.unwrap_or_default())
     }
 
     fn on_request(

@@ -35,6 +35,7 @@ pub mod jose;
 pub mod json;
 pub mod keys;
 pub mod limit;
+pub mod media_range;
 pub mod origin;
 pub mod plan;
 pub mod policy;

@@ -65,6 +65,13 @@ pub struct Progress {
 }
 
 impl<'a> Request<'a> {
+    /// Whether it asks for another protocol on its connection, as WebSockets do (RFC 6455 section 4.1): what follows is no body then. Envoy has
+    /// those of HTTP/2 (RFC 8441) in the same form.
+    pub fn is_upgrade(&self) -> bool {
+        let has = |name: &str| self.header(name).next().is_some();
+        self.method == "GET" && has("upgrade") && !has("content-length") && !has("transfer-encoding")
+    }
+
     /// Takes the pseudo-headers apart. Refuses what an upstream could read otherwise than the policies do.
     pub fn new(headers: &'a Headers, route_name: Option<&'a str>, managed: &'a ManagedNames) -> Result<Self, Denial> {
         let method = headers.first(":method").ok_or(invalid("method_missing"))?;

@@ -60,42 +60,77 @@ fn a_json_body_is_held_and_changed() {
 }
 
 #[test]
-fn others_pass_unheld() {
+fn other_types_are_a_fault_unless_they_are_listed() {
+    let passing = [
+        ("content-type", "Text/Event-Stream; a=b"),
+        ("content-encoding", "gzip"),
+        ("content-length", "999"),
+    ];
+    let long = "x".repeat(100);
+    for direction in [Direction::Request, Direction::Response] {
+        let found = run(changing(direction, "deny"), &passing, &[&long, "y"]);
+        assert_eq!(found.unwrap(), format!("{long}y"));
+    }
     for content_type in [
         "text/plain",
-        "text/event-stream",
-        "application/grpc",
+        "application/xml",
+        "text/javascript",
         "application/jsonx",
         "application/x-ndjson",
-        "",
+        "text/event-stream2",
     ] {
-        let body = changing(Direction::Request, "deny");
-        let headers = [
-            ("content-type", content_type),
-            ("content-encoding", "gzip"),
-            ("content-length", "999"),
-        ];
-        let long = "x".repeat(100);
+        let other = [("content-type", content_type)];
+        let run = |direction, on_fault| run(changing(direction, on_fault), &other, &["{\"a\":1}"]);
         assert_eq!(
-            run(body, &headers, &[&long, "y"]).unwrap(),
-            format!("{long}y"),
+            run(Direction::Request, "deny"),
+            Err("unsupported_media_type"),
             "{content_type}"
         );
+        assert_eq!(
+            run(Direction::Response, "deny"),
+            Err("upstream_body_unusable"),
+            "{content_type}"
+        );
+        assert_eq!(run(Direction::Response, "pass").unwrap(), "{\"a\":1}", "{content_type}");
     }
-    assert_eq!(run(changing(Direction::Request, "deny"), &[], &["x"]).unwrap(), "x");
+    let two = [passing[0], JSON];
+    assert_eq!(
+        run(changing(Direction::Request, "deny"), &two, &["{}"]),
+        Err("unsupported_media_type"),
+        "which one an upstream reads is unknown"
+    );
     for content_type in [
         "application/json; charset=utf-8",
         "Application/JSON",
         "application/problem+json",
         "text/json",
+        "",
     ] {
-        let found = run(
-            changing(Direction::Request, "deny"),
-            &[("content-type", content_type)],
-            &["{\"a\":1}"],
-        );
+        let headers = [("content-type", content_type)];
+        let found = run(changing(Direction::Request, "deny"), &headers, &["{\"a\":1}"]);
         assert_eq!(found.unwrap(), "{}", "{content_type}");
     }
+    let untyped = |text| run(changing(Direction::Response, "deny"), &[], &[text]);
+    assert_eq!(untyped("{\"a\":1}").unwrap(), "{}");
+    assert_eq!(untyped("<a/>"), Err("upstream_body_unusable"));
+    assert_eq!(untyped("").unwrap(), "", "no body has no type");
+}
+
+#[test]
+fn a_byte_order_mark_is_read_over_in_answers() {
+    let text = "\u{feff}{\"a\":1}";
+    assert_eq!(
+        run(changing(Direction::Response, "deny"), &[JSON], &[text]).unwrap(),
+        "{}"
+    );
+    assert_eq!(
+        run(changing(Direction::Request, "deny"), &[JSON], &[text]),
+        Err("invalid_body")
+    );
+    assert_eq!(
+        run(checking(&json!({}), 99), &[JSON], &["\u{feff}{}"]),
+        Err("invalid_body")
+    );
 }
 
 #[test]
@@ -115,6 +150,7 @@ fn a_fault_is_refused_or_passes_as_it_is() {
         let code = match fault {
             Fault::TooLarge => "payload_too_large",
             Fault::Encoded => "unsupported_media_type",
+            Fault::OtherType => "unsupported_media_type",
             Fault::NotJson => "invalid_body",
         };
         assert_eq!(run(Direction::Request, "deny"), Err(code));
@@ -207,7 +243,7 @@ fn headers_stay_true() {
         "it is weak"
     );
     let plain = [
-        ("content-type", "text/plain"),
+        ("content-type", "text/event-stream"),
         ("content-length", "9"),
         ("etag", "\"1\""),
     ];

@@ -9,6 +9,7 @@ use super::steps::Steps;
 use super::target::PathPattern;
 use crate::config::Report;
 use crate::config::values::FieldName;
+use crate::media_range::MediaRange;
 use crate::policy::{Policy, RouteContext};
 use crate::target::check_path;
 use crate::template::{Source, Template};
@@ -22,6 +23,7 @@ pub(super) fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<B
         check_rules("headers", &request.headers, route, pattern.as_ref(), report);
         check_templates("query", &request.query, route, pattern.as_ref(), report);
         check_body(&request.body, route, pattern.as_ref(), report);
+        check_content_types(&request.content_types, &request.body, report);
         if request.body.statuses.is_some() {
             report.error_at("body.statuses", "is for responses; requests have none");
         }
@@ -29,6 +31,7 @@ pub(super) fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<B
     report.within("response", |report| {
         check_rules("headers", &response.headers, route, pattern.as_ref(), report);
         check_body(&response.body, route, pattern.as_ref(), report);
+        check_content_types(&response.content_types, &response.body, report);
         for (from, to) in &response.status {
             if !(200..=599).contains(to) || BODILESS.contains(to) {
                 report.error_at(
@@ -53,12 +56,14 @@ pub(super) fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<B
         // An exact status stands before a class in the map's own order.
         let statuses = response.status.iter().map(|(from, to)| (*from, *to)).collect();
         let presets = response.presets.iter().flat_map(|preset| preset.edits());
-        let rules = |config: &BodyConfig| (!config.is_empty()).then(|| Rc::new(BodyRules::new(config)));
+        let rules = |config: &BodyConfig, passing: &[MediaRange]| {
+            (!config.is_empty()).then(|| Rc::new(BodyRules::new(config, passing)))
+        };
         let of_statuses = response.body.statuses.clone().unwrap_or(vec![StatusPattern::Class(2)]);
         Box::new(Transform {
             route: route.name.to_owned(),
-            request_body: rules(&request.body),
-            response_body: rules(&response.body).map(|rules| (of_statuses.into(), rules)),
+            request_body: rules(&request.body, &request.content_types),
+            response_body: rules(&response.body, &response.content_types).map(|rules| (of_statuses.into(), rules)),
             headers: Steps::new(&request.headers),
             query: Steps::new(&request.query),
             path: request.path,
@@ -69,6 +74,15 @@ pub(super) fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<B
             statuses,
         }) as Box<dyn Policy>
     })
+}
+
+fn check_content_types(passing: &[MediaRange], body: &BodyConfig, report: &mut Report) {
+    if !passing.is_empty() && body.is_empty() {
+        report.error_at(
+            "content_types",
+            "says what passes beside changes of `body`, of which there are none: all passes",
+        );
+    }
 }
 
 /// What is said of the path and the method; the pattern of the path.

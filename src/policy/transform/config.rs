@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use super::body::BodyConfig;
 use crate::config::values::{self, FieldName};
 use crate::fields::Edit;
+use crate::media_range::MediaRange;
 use crate::template::Template;
 
 /// Changes of requests.
@@ -23,6 +24,9 @@ pub struct RequestConfig {
     pub path: PathConfig,
     /// Changes of a JSON body.
     pub body: BodyConfig,
+    /// Media types of bodies that pass as they are, such as `multipart/*`, where `body` has changes. Others than these and JSON are what
+    /// `body.on_fault` says.
+    pub content_types: Vec<MediaRange>,
     /// Another method.
     #[serde(deserialize_with = "values::present")]
     pub method: Option<String>,
@@ -42,6 +46,9 @@ pub struct ResponseConfig {
     pub headers: Rules<FieldName>,
     /// Changes of a JSON body. Their values are made from the request.
     pub body: BodyConfig,
+    /// Media types of bodies that pass as they are, such as `text/event-stream`, where `body` has changes. Others than these and JSON are
+    /// what `body.on_fault` says.
+    pub content_types: Vec<MediaRange>,
     /// Other statuses: `404: 410`, or for a whole class `5xx: 502`. The most exact one counts.
     pub status: BTreeMap<StatusPattern, u16>,
 }

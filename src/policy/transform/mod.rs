@@ -82,7 +82,9 @@ impl Policy for Transform {
                 .effects
                 .push(Effect::SetHeader(":method".into(), method.clone().into_bytes()));
         }
-        if let Some(change) = body {
+        if let Some(change) = body
+            && !request.is_upgrade()
+        {
             request.body.change(change);
         }
         if response.has_body() {

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::values::{self, FieldName};
+use crate::media_range::MediaRange;
 
 /// What a request must look like.
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -14,9 +15,9 @@ pub struct ValidateConfig {
     pub headers: Vec<FieldName>,
     /// Query parameters that must be there.
     pub query: Vec<String>,
-    /// Media types that a body may be of, such as `application/json` or `image/*`. Default all; with a `schema`,
+    /// Media types that a body may be of, such as `application/json`, `application/*+json` or `image/*`. Default all; with a `schema`,
     /// `[application/json]`.
-    pub content_types: Vec<String>,
+    pub content_types: Vec<MediaRange>,
     /// Bytes that a body may have. Where there is a `schema`, default 1048576.
     #[serde(deserialize_with = "values::integer_if_present")]
     pub max_bytes: Option<u64>,

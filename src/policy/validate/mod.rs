@@ -10,7 +10,7 @@ use crate::body::{DEFAULT_MAX_BYTES, MOST_HELD};
 use crate::config::Report;
 use crate::config::values::FieldName;
 use crate::denial::{Denial, DenialKind, Failure, Location};
-use crate::headers::media_type;
+use crate::media_range::MediaRange;
 use crate::request::Request;
 use crate::template::parameter;
 use crate::world::World;
@@ -28,8 +28,7 @@ pub const REGISTRATION: Registration = Registration {
 struct Validate {
     headers: Vec<FieldName>,
     query: Vec<String>,
-    /// Media types, in lower case; `application/*` too.
-    content_types: Vec<String>,
+    content_types: Vec<MediaRange>,
     max_bytes: Option<usize>,
     schema: Option<Rc<Schema>>,
     needs_body: bool,
@@ -43,14 +42,6 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
                 report.error_at(
                     format!("headers[{index}]"),
                     format!("`{}` is an identity header, which no client sends", name.as_str()),
-                );
-            }
-        }
-        for (index, media_type) in config.content_types.iter().enumerate() {
-            if !is_media_type(media_type) {
-                report.error_at(
-                    format!("content_types[{index}]"),
-                    format!("\"{media_type}\" is not a media type such as application/json or text/*"),
                 );
             }
         }
@@ -74,13 +65,9 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
             headers: config.headers.clone(),
             query: config.query.clone(),
             content_types: if config.content_types.is_empty() && config.schema.is_some() {
-                vec!["application/json".into()]
+                MediaRange::parse("application/json").into_iter().collect()
             } else {
-                config
-                    .content_types
-                    .iter()
-                    .map(|own| own.to_ascii_lowercase())
-                    .collect()
+                config.content_types.clone()
             },
             max_bytes: max_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             schema,
@@ -90,16 +77,11 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
     })
 }
 
-fn is_media_type(text: &str) -> bool {
-    let is_token = |text: &str| !text.is_empty() && text.bytes().all(crate::config::values::is_token);
-    text.split_once('/')
-        .is_some_and(|(kind, own)| is_token(kind) && kind != "*" && is_token(own))
-}
-
 impl Policy for Validate {
     fn on_request(&self, request: &mut Request<'_>, _: &dyn World) -> Result<(), Stop> {
         self.check_presence(request)?;
-        if !request.has_body {
+        // What follows an upgrade is another protocol's.
+        if !request.has_body || request.is_upgrade() {
             return Ok(());
         }
         self.check_content_type(request)?;
@@ -124,7 +106,8 @@ impl Validate {
             .iter()
             .filter(|name| !sent().any(|pair| parameter(pair) == **name));
         let parameters = parameters.map(|name| Location::Parameter(name.clone()));
-        let body = (self.needs_body && !request.has_body).then(|| Location::Body(String::new()));
+        let body =
+            (self.needs_body && (!request.has_body || request.is_upgrade())).then(|| Location::Body(String::new()));
         let missing = headers.chain(parameters).chain(body);
         let failures: Vec<_> = missing
             .map(|location| Failure {
@@ -150,16 +133,12 @@ impl Validate {
         let sent = sent
             .and_then(|value| std::str::from_utf8(value).ok())
             .unwrap_or_default();
-        let sent = media_type(sent);
-        let fits = |own: &String| match own.strip_suffix('*') {
-            Some(kind) => sent.len() > kind.len() && sent.starts_with(kind),
-            None => sent == *own,
-        };
-        if self.content_types.iter().any(fits) {
+        if self.content_types.iter().any(|own| own.has(sent)) {
             return Ok(());
         }
+        let accepted: Vec<_> = self.content_types.iter().map(ToString::to_string).collect();
         let denial = Denial::new(DenialKind::UnsupportedMediaType, "content_type");
-        Err(denial.with_header("accept", self.content_types.join(", ")))
+        Err(denial.with_header("accept", accepted.join(", ")))
     }
 }
 

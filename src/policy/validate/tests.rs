@@ -24,7 +24,9 @@ fn plan(validate: &Value) -> Result<Rc<Plan>, String> {
 
 /// The refusal's status and body; `None` where the request passes its headers.
 fn send(validate: &Value, path: &str, more: &[(&str, &str)], has_body: bool) -> Option<(u16, Value)> {
-    let target = [(":method", "POST"), (":authority", "h"), (":path", path)];
+    let is_upgrade = more.iter().any(|(name, _)| *name == "upgrade");
+    let method = if is_upgrade { "GET" } else { "POST" };
+    let target = [(":method", method), (":authority", "h"), (":path", path)];
     let headers: Headers = target.iter().chain(more).copied().collect();
     let event = Event::RequestHeaders {
         headers: &headers,
@@ -81,6 +83,33 @@ fn content_types_are_of_a_list() {
 }
 
 #[test]
+fn what_follows_an_upgrade_is_no_body() {
+    let validate = json!({"max_bytes": 10, "content_types": ["application/json"], "schema": {"type": "object"}});
+    let socket = [("connection", "upgrade"), ("upgrade", "websocket")];
+    assert_eq!(send(&validate, "/", &socket, true), None);
+    for framed in [("content-length", "11"), ("transfer-encoding", "chunked")] {
+        let more = [&socket[..], &[framed]].concat();
+        assert_eq!(
+            send(&validate, "/", &more, true).map(|(status, _)| status),
+            Some(415),
+            "{framed:?}"
+        );
+    }
+    assert_eq!(
+        send(&json!({"body_required": true}), "/", &socket, true).map(|(status, _)| status),
+        Some(400)
+    );
+}
+
+#[test]
+fn types_that_are_built_on_json() {
+    let validate = json!({"content_types": ["application/*+json"]});
+    let status = |sent| send(&validate, "/", &[("content-type", sent)], true).map(|(status, _)| status);
+    assert_eq!(status("application/merge-patch+json"), None);
+    assert_eq!(status("application/json"), Some(415));
+}
+
+#[test]
 fn a_length_that_is_declared_is_not_waited_for() {
     let validate = json!({"max_bytes": 10});
     assert_eq!(send(&validate, "/", &[("content-length", "10")], true), None);
@@ -100,7 +129,7 @@ fn each_mistake_says_where_it_is() {
         (json!({"headers": ["content-length"]}), "routes[0].validate.headers[0]"),
         (
             json!({"content_types": ["json"]}),
-            "routes[0].validate.content_types[0]: \"json\" is not a media type",
+            "routes[0].validate.content_types[0]: \"json\" is not a media type such as",
         ),
         (json!({"content_types": ["*/*"]}), "routes[0].validate.content_types[0]"),
         (

@@ -11,6 +11,7 @@ use super::config::Kind;
 use crate::body::{DEFAULT_MAX_BYTES, OnFault};
 use crate::headers::media_type;
 use crate::json::{Mask, Name, Node, Path, Segment};
+use crate::media_range::MediaRange;
 use crate::template::{Scope, Template};
 
 pub(super) use config::BodyConfig;
@@ -32,6 +33,8 @@ pub(super) struct BodyRules {
     wrap: Option<Name>,
     max_bytes: usize,
     on_fault: OnFault,
+    /// What passes as it is.
+    passing: Vec<MediaRange>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +56,7 @@ pub struct BodyChange {
 
 impl BodyRules {
     /// What a configuration means.
-    pub(super) fn new(config: &BodyConfig) -> Self {
+    pub(super) fn new(config: &BodyConfig, passing: &[MediaRange]) -> Self {
         let shape = |shape: &Shape| match shape {
             Shape::All(_) => None,
             Shape::Only(paths) => Some(Rc::new(Mask::new(paths))),
@@ -89,6 +92,7 @@ impl BodyRules {
             wrap: config.wrap.as_deref().map(Name::new),
             max_bytes: usize::try_from(config.max_bytes.unwrap_or(DEFAULT_MAX_BYTES)).unwrap_or(usize::MAX),
             on_fault: config.on_fault,
+            passing: passing.into(),
         }
     }
 
@@ -120,7 +124,10 @@ impl BodyChange {
     pub(crate) fn of(config: serde_json::Value) -> Self {
         let config: BodyConfig = serde_json::from_value(config).unwrap_or_default();
         Self {
-            rules: Rc::new(BodyRules::new(&config)),
+            rules: Rc::new(BodyRules::new(
+                &config,
+                &MediaRange::parse("text/event-stream").into_iter().collect::<Vec<_>>(),
+            )),
             mask: None,
             values: Vec::new(),
         }
@@ -136,14 +143,34 @@ impl BodyChange {
         self.rules.on_fault
     }
 
-    /// Whether it is for bodies of this type.
-    pub fn reads(&self, content_type: &str) -> bool {
-        let media_type = media_type(content_type);
-        match self.rules.convert {
-            Some(Convert::FormToJson) => media_type == form::FORM,
-            // Whatever is built on JSON says so (RFC 6839 section 3.1).
-            _ => media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json"),
-        }
+    /// Whether bodies of this content type, the values of all its lines, are read; those without one are, to see.
+    pub fn reads(&self, content_types: &[&str]) -> bool {
+        content_types.iter().all(|content_type| {
+            let media_type = media_type(content_type);
+            match self.rules.convert {
+                _ if media_type.is_empty() => true,
+                Some(Convert::FormToJson) => media_type == form::FORM,
+                // Whatever is built on JSON says so (RFC 6839 section 3.1).
+                _ => media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json"),
+            }
+        })
+    }
+
+    /// Whether bodies of this content type pass as they are.
+    pub fn lets_pass(&self, content_types: &[&str]) -> bool {
+        let passes = |content_type: &&str| self.rules.passing.iter().any(|own| own.has(content_type));
+        !content_types.is_empty() && content_types.iter().all(passes)
+    }
+
+    /// Whether there is memory for the change: what is taken apart takes more than its text.
+    pub fn has_room(&self, text: &[u8]) -> bool {
+        let parts = |marks: &[u8]| text.iter().filter(|byte| marks.contains(byte)).count();
+        let needed = match self.rules.convert {
+            Some(Convert::FormToJson) => parts(b"&").saturating_mul(BYTES_OF_A_PAIR),
+            Some(Convert::JsonToForm) => parts(b",:[{").saturating_mul(BYTES_OF_A_VALUE),
+            None => parts(b",[{").saturating_mul(BYTES_OF_A_PART),
+        };
+        needed <= text.len().saturating_mul(MOST_PER_BYTE).saturating_add(ALWAYS_ROOM)
     }
 
     /// The type of what comes of it, if that is another one.
@@ -279,6 +306,19 @@ fn write<'a>(document: &mut Node<'a>, kind: Kind, path: &'a Path, text: &'a str)
 }
 
 const NULL: Node<'static> = Node::Text("null");
+
+/// Bytes of memory for each byte of a text, beside the text itself.
+const MOST_PER_BYTE: usize = 4;
+
+/// Bytes of memory that any text may take: all of those that a rule holds by default.
+const ALWAYS_ROOM: usize = 16 << 20;
+
+/// Bytes of an item or member while it is taken apart, with the room that its list may grow into.
+const BYTES_OF_A_PART: usize = 40;
+
+/// The same of a form's pair, which is two texts of their own, and of a value that becomes one.
+const BYTES_OF_A_PAIR: usize = 160;
+const BYTES_OF_A_VALUE: usize = 80;
 
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,7 @@ fn ready(value: Value) -> BodyChange {
         route: "r",
         captures: &captures,
     };
-    Rc::new(BodyRules::new(&config)).ready(scope)
+    Rc::new(BodyRules::new(&config, &[])).ready(scope)
 }
 
 fn changed(rules: Value, text: &str) -> String {
@@ -171,7 +171,7 @@ fn forms_and_json_become_each_other() {
         ),
         (String::new(), "{}".into())
     );
-    let reads = |rules: Value, content_type| ready(rules).reads(content_type);
+    let reads = |rules: Value, content_type| ready(rules).reads(&[content_type]);
     assert!(reads(
         json!({"convert": "form_to_json"}),
         "Application/x-www-form-urlencoded; charset=utf-8"

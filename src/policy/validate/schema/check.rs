@@ -1,108 +1,192 @@
-//! A value against rules.
+//! A value against rules, as it is read: nothing of it is kept but its text.
 
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
-use super::compile::escaped;
+use super::compile::{Pattern, escaped};
 use super::{Rule, same};
 use crate::denial::{Failure, Location};
+use crate::json;
 
-/// What is wrong with a value of a text of so many bytes; the first [`MOST`] of it.
-pub(super) fn check(rules: &[Rule], value: &Value, bytes: usize) -> Vec<Failure> {
+/// What is wrong with a text that is JSON; the first [`MOST`] of it. `None` where that takes too many steps to tell.
+pub(super) fn check(rules: &[Rule], text: &str) -> Option<Vec<Failure>> {
     let mut checker = Checker {
         rules,
-        fuel: bytes.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS),
+        steps: text.len().saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS),
+        is_quiet: false,
+        has_failed: false,
         failures: Vec::new(),
     };
     if let Some(rule) = rules.first() {
-        checker.value(rule, value, "", 0);
+        checker.value(rule, text.trim_ascii(), &At::ROOT, 0);
     }
-    if checker.fuel == 0 {
-        checker.failures.clear();
-        checker.fail("", "takes too many steps to check".into());
-    }
-    checker.failures
+    (checker.steps > 0).then_some(checker.failures)
 }
 
-struct Checker<'a> {
-    rules: &'a [Rule],
-    /// Steps that are left: alternatives within alternatives multiply.
-    fuel: usize,
+struct Checker<'r> {
+    rules: &'r [Rule],
+    /// Steps that are left, of about a tenth of a microsecond each: alternatives within alternatives multiply.
+    steps: usize,
+    /// Whether nobody is told what is wrong.
+    is_quiet: bool,
+    has_failed: bool,
     failures: Vec<Failure>,
 }
 
-impl<'a> Checker<'a> {
-    fn fail(&mut self, pointer: &str, detail: String) {
-        if self.failures.len() < MOST {
+/// Where a value is. Its pointer is made when something is wrong with it: names may be long, and values many.
+struct At<'p> {
+    within: Option<&'p At<'p>>,
+    step: Step<'p>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'p> {
+    Root,
+    Item(usize),
+    Member(&'p str),
+}
+
+impl At<'_> {
+    const ROOT: Self = Self {
+        within: None,
+        step: Step::Root,
+    };
+
+    /// As a JSON Pointer (RFC 6901). Of long names, the beginning.
+    fn pointer(&self) -> String {
+        let mut pointer = self.within.map(At::pointer).unwrap_or_default();
+        match self.step {
+            Step::Root => {}
+            Step::Item(place) => pointer.push_str(&format!("/{place}")),
+            Step::Member(name) => {
+                let end = name.char_indices().nth(LONGEST_NAME).map_or(name.len(), |(end, _)| end);
+                pointer.push('/');
+                pointer.push_str(&escaped(name.get(..end).unwrap_or_default()));
+            }
+        }
+        pointer
+    }
+}
+
+impl<'r> Checker<'r> {
+    fn fail(&mut self, at: &At<'_>, detail: impl FnOnce() -> String) {
+        self.has_failed = true;
+        if !self.is_quiet && self.failures.len() < MOST {
             self.failures.push(Failure {
-                location: Location::Body(pointer.to_owned()),
-                detail,
+                location: Location::Body(at.pointer()),
+                detail: detail(),
             });
         }
     }
 
-    /// Whether a value is right, without saying why not.
-    fn passes(&mut self, rule: &'a Rule, value: &Value, depth: usize) -> bool {
-        let before = std::mem::take(&mut self.failures);
-        self.value(rule, value, "", depth);
-        std::mem::replace(&mut self.failures, before).is_empty()
+    fn charge(&mut self, steps: usize) {
+        self.steps = self.steps.saturating_sub(steps);
     }
 
-    fn value(&mut self, rule: &'a Rule, value: &Value, pointer: &str, depth: usize) {
-        self.fuel = self.fuel.saturating_sub(1);
+    /// Whether nothing more is to be found out.
+    fn is_done(&self) -> bool {
+        self.steps == 0 || self.is_quiet && self.has_failed
+    }
+
+    /// Whether a value is right, without saying why not.
+    fn passes(&mut self, rule: &'r Rule, text: &str, depth: usize) -> bool {
+        let (was_quiet, had_failed) = (self.is_quiet, self.has_failed);
+        (self.is_quiet, self.has_failed) = (true, false);
+        self.value(rule, text, &At::ROOT, depth);
+        let passes = !self.has_failed;
+        (self.is_quiet, self.has_failed) = (was_quiet, had_failed);
+        passes
+    }
+
+    /// What costs least comes first.
+    fn value(&mut self, rule: &'r Rule, text: &str, at: &At<'_>, depth: usize) {
+        self.charge(1);
         // References that lead to themselves.
         if depth > MAX_DEPTH {
-            self.fuel = 0;
+            self.steps = 0;
         }
-        if self.fuel == 0 {
+        if self.is_done() {
             return;
         }
         let depth = depth.saturating_add(1);
         if rule.never {
-            return self.fail(pointer, "is not allowed".into());
+            return self.fail(at, || "is not allowed".into());
         }
-        if !rule.types.is_empty() && !rule.types.iter().any(|own| own.has(value)) {
-            let names: Vec<_> = rule.types.iter().map(|own| own.name()).collect();
-            return self.fail(pointer, format!("is not of type {}", names.join(" or ")));
+        if !rule.types.is_empty() && !rule.types.iter().any(|own| own.has(text)) {
+            let names = || rule.types.iter().map(|own| own.name()).collect::<Vec<_>>().join(" or ");
+            return self.fail(at, || format!("is not of type {}", names()));
         }
-        if rule
-            .allowed
-            .as_ref()
-            .is_some_and(|allowed| !allowed.iter().any(|own| same(own, value)))
-        {
-            self.fail(pointer, "is none of the allowed values".into());
+        if let Some(allowed) = &rule.allowed {
+            self.allowed(allowed, text, at);
         }
+        match text.as_bytes().first() {
+            Some(b'"') if !rule.text.is_empty() => self.text(rule, text, at),
+            Some(b'[') => self.array(rule, text, at, depth),
+            Some(b'{') => self.object(rule, text, at, depth),
+            Some(b'-' | b'0'..=b'9') if !rule.numbers.is_empty() => match serde_json::from_str(text) {
+                Ok(number) => self.number(rule, &number, at),
+                Err(_) => self.steps = 0,
+            },
+            _ => {}
+        }
+        self.applied(rule, text, at, depth);
+    }
+
+    /// The rules that a rule is made of.
+    fn applied(&mut self, rule: &'r Rule, text: &str, at: &At<'_>, depth: usize) {
         let referred = rule.reference.and_then(|place| self.rules.get(place));
         for rule in rule.all_of.iter().chain(referred) {
-            self.value(rule, value, pointer, depth);
+            self.value(rule, text, at, depth);
         }
-        if !rule.any_of.is_empty() && !rule.any_of.iter().any(|rule| self.passes(rule, value, depth)) {
-            self.fail(pointer, "fits none of the alternatives".into());
+        if self.is_done() {
+            return;
+        }
+        if !rule.any_of.is_empty() && !rule.any_of.iter().any(|rule| self.passes(rule, text, depth)) {
+            self.fail(at, || "fits none of the alternatives".into());
         }
         if !rule.one_of.is_empty() {
-            let fitting = rule
-                .one_of
-                .iter()
-                .filter(|rule| self.passes(rule, value, depth))
-                .count();
+            let alternatives = rule.one_of.iter();
+            let fitting = alternatives.filter(|rule| self.passes(rule, text, depth)).count();
             if fitting != 1 {
-                self.fail(pointer, format!("fits {fitting} of the alternatives instead of one"));
+                self.fail(at, || format!("fits {fitting} of the alternatives instead of one"));
             }
         }
         if let Some(rule) = &rule.not
-            && self.passes(rule, value, depth)
+            && self.passes(rule, text, depth)
         {
-            self.fail(pointer, "is what it must not be".into());
-        }
-        match value {
-            Value::Number(number) => self.number(rule, number, pointer),
-            Value::String(text) => self.text(rule, text, pointer),
-            Value::Array(items) => self.array(rule, items, pointer, depth),
-            Value::Object(members) => self.object(rule, members, pointer, depth),
-            Value::Null | Value::Bool(_) => {}
+            self.fail(at, || "is what it must not be".into());
         }
     }
 
-    fn number(&mut self, rule: &Rule, number: &Number, pointer: &str) {
+    fn allowed(&mut self, allowed: &[Value], text: &str, at: &At<'_>) {
+        self.charge(allowed.len().saturating_add(text.len() / BYTES_PER_STEP));
+        let is_allowed = match text.as_bytes().first() {
+            Some(b'"') => {
+                let own = decoded(text);
+                allowed
+                    .iter()
+                    .any(|other| other.as_str() == own.as_deref() && own.is_some())
+            }
+            Some(b'[' | b'{') => {
+                let is_long = text.len() > LONGEST_ALLOWED;
+                let value = json::parse(text.as_bytes()).ok().filter(|_| !is_long);
+                value.is_some_and(|value| allowed.iter().any(|own| same(own, &value)))
+            }
+            _ => {
+                let value = serde_json::from_str(text).ok();
+                value.is_some_and(|value: Value| allowed.iter().any(|own| same(own, &value)))
+            }
+        };
+        if !is_allowed {
+            self.fail(at, || "is none of the allowed values".into());
+        }
+    }
+
+    fn number(&mut self, rule: &Rule, number: &Number, at: &At<'_>) {
         use std::cmp::Ordering::{Equal, Greater, Less};
         let bounds = &rule.numbers;
         for (bound, refused, what) in [
@@ -114,81 +198,231 @@ impl<'a> Checker<'a> {
             if let Some(bound) = bound
                 && refused.contains(&compared(number, bound))
             {
-                self.fail(pointer, format!("{what} {bound}"));
+                self.fail(at, || format!("{what} {bound}"));
             }
         }
         if let Some(unit) = &bounds.multiple_of
             && !is_multiple(number, unit)
         {
-            self.fail(pointer, format!("is not a multiple of {unit}"));
+            self.fail(at, || format!("is not a multiple of {unit}"));
         }
     }
 
-    fn text(&mut self, rule: &Rule, text: &str, pointer: &str) {
+    fn text(&mut self, rule: &Rule, text: &str, at: &At<'_>) {
+        self.charge(text.len() / BYTES_PER_STEP);
+        let Some(own) = decoded(text) else {
+            self.steps = 0;
+            return;
+        };
         let rule = &rule.text;
         if rule.min_length.is_some() || rule.max_length.is_some() {
-            self.count(
-                text.chars().count(),
-                rule.min_length,
-                rule.max_length,
-                "characters",
-                pointer,
-            );
-        }
-        if rule.pattern.as_ref().is_some_and(|pattern| !pattern.is_match(text)) {
-            self.fail(pointer, "does not fit the pattern".into());
+            let count = own.chars().count();
+            if !self.count(count, rule.min_length, rule.max_length, "characters", at) {
+                return;
+            }
         }
         if let Some(format) = rule.format
-            && !format.has(text)
+            && !format.has(&own)
         {
-            self.fail(pointer, format!("is not of format {}", format.name()));
+            self.fail(at, || format!("is not of format {}", format.name()));
+        }
+        if let Some(pattern) = &rule.pattern {
+            self.pattern(pattern, &own, at);
         }
     }
 
-    fn array(&mut self, rule: &'a Rule, items: &[Value], pointer: &str, depth: usize) {
+    /// Of the states of a pattern, a few are under way at most places of a text; all of them may be.
+    fn pattern(&mut self, pattern: &Pattern, text: &str, at: &At<'_>) {
+        let worst = text.len().saturating_mul(pattern.states);
+        if worst > MOST_OF_A_PATTERN {
+            self.steps = 0;
+        }
+        self.charge(worst / STATES_PER_STEP);
+        if !self.is_done() && !pattern.regex.is_match(text) {
+            self.fail(at, || "does not fit the pattern".into());
+        }
+    }
+
+    fn array(&mut self, rule: &'r Rule, text: &str, at: &At<'_>, depth: usize) {
         let rule = &rule.array;
-        self.count(items.len(), rule.min_items, rule.max_items, "items", pointer);
-        if let Some(rule) = &rule.items {
-            for (place, item) in items.iter().enumerate() {
-                self.value(rule, item, &format!("{pointer}/{place}"), depth);
-            }
+        if rule.items.is_none() && rule.min_items.is_none() && rule.max_items.is_none() {
+            return;
+        }
+        self.charge(text.len() / BYTES_PER_STEP);
+        let items = Items {
+            checker: self,
+            rule: rule.items.as_deref(),
+            at,
+            depth,
+        };
+        let count = serde_json::Deserializer::from_str(text).deserialize_seq(items);
+        match count {
+            Ok(count) => drop(self.count(count, rule.min_items, rule.max_items, "items", at)),
+            Err(_) => self.steps = 0,
         }
     }
 
-    fn object(&mut self, rule: &'a Rule, members: &serde_json::Map<String, Value>, pointer: &str, depth: usize) {
+    fn object(&mut self, rule: &'r Rule, text: &str, at: &At<'_>, depth: usize) {
         let rule = &rule.object;
-        self.count(
-            members.len(),
-            rule.min_properties,
-            rule.max_properties,
-            "properties",
-            pointer,
-        );
-        for name in &rule.required {
-            if !members.contains_key(name) {
-                self.fail(&format!("{pointer}/{}", escaped(name)), "is required".into());
+        if !rule.required.is_empty() || rule.min_properties.is_some() || rule.max_properties.is_some() {
+            self.charge(text.len() / BYTES_PER_STEP);
+            let mut missing: Vec<_> = rule.required.iter().collect();
+            let names = Names(&mut missing);
+            match serde_json::Deserializer::from_str(text).deserialize_map(names) {
+                Ok(count) => drop(self.count(count, rule.min_properties, rule.max_properties, "properties", at)),
+                Err(_) => self.steps = 0,
+            }
+            for name in missing {
+                let within = At {
+                    within: Some(at),
+                    step: Step::Member(name),
+                };
+                self.fail(&within, || "is required".into());
             }
         }
-        for (name, value) in members {
-            let own = rule
-                .properties
-                .iter()
-                .find(|(own, _)| own == name)
-                .map(|(_, rule)| rule);
-            if let Some(rule) = own.or(rule.additional.as_deref()) {
-                self.value(rule, value, &format!("{pointer}/{}", escaped(name)), depth);
+        if !self.is_done() && !(rule.properties.is_empty() && rule.additional.is_none()) {
+            self.charge(text.len() / BYTES_PER_STEP);
+            let members = Members {
+                checker: self,
+                rule,
+                at,
+                depth,
+            };
+            if serde_json::Deserializer::from_str(text)
+                .deserialize_map(members)
+                .is_err()
+            {
+                self.steps = 0;
             }
         }
     }
 
-    fn count(&mut self, found: usize, least: Option<u64>, most: Option<u64>, what: &str, pointer: &str) {
+    /// Whether a number of parts is right.
+    fn count(&mut self, found: usize, least: Option<u64>, most: Option<u64>, what: &str, at: &At<'_>) -> bool {
         let found = u64::try_from(found).unwrap_or(u64::MAX);
-        if let Some(least) = least.filter(|least| found < *least) {
-            self.fail(pointer, format!("has fewer than {least} {what}"));
+        let (below, above) = (least.filter(|least| found < *least), most.filter(|most| found > *most));
+        if let Some(least) = below {
+            self.fail(at, || format!("has fewer than {least} {what}"));
         }
-        if let Some(most) = most.filter(|most| found > *most) {
-            self.fail(pointer, format!("has more than {most} {what}"));
+        if let Some(most) = above {
+            self.fail(at, || format!("has more than {most} {what}"));
         }
+        below.is_none() && above.is_none()
+    }
+}
+
+/// An array, item by item; how many there are.
+struct Items<'c, 'r> {
+    checker: &'c mut Checker<'r>,
+    rule: Option<&'r Rule>,
+    at: &'c At<'c>,
+    depth: usize,
+}
+
+impl<'de> Visitor<'de> for Items<'_, '_> {
+    type Value = usize;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<usize, A::Error> {
+        let mut count = 0_usize;
+        while let Some(item) = sequence.next_element::<&RawValue>()? {
+            if let Some(rule) = self.rule {
+                let at = At {
+                    within: Some(self.at),
+                    step: Step::Item(count),
+                };
+                self.checker.value(rule, item.get(), &at, self.depth);
+            }
+            count = count.saturating_add(1);
+        }
+        Ok(count)
+    }
+}
+
+/// The names of an object, which are crossed off a list in order; how many there are.
+struct Names<'c, 'r>(&'c mut Vec<&'r String>);
+
+impl<'de> Visitor<'de> for Names<'_, '_> {
+    type Value = usize;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
+        let mut count = 0_usize;
+        while let Some((Text(name), IgnoredAny)) = map.next_entry()? {
+            if let Ok(place) = self.0.binary_search_by(|own| own.as_str().cmp(&name)) {
+                self.0.remove(place);
+            }
+            count = count.saturating_add(1);
+        }
+        Ok(count)
+    }
+}
+
+/// An object, member by member.
+struct Members<'c, 'r> {
+    checker: &'c mut Checker<'r>,
+    rule: &'r super::Object,
+    at: &'c At<'c>,
+    depth: usize,
+}
+
+impl<'de> Visitor<'de> for Members<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((Text(name), value)) = map.next_entry::<_, &RawValue>()? {
+            let own = self.rule.properties.get(name.as_ref());
+            if let Some(rule) = own.or(self.rule.additional.as_deref()) {
+                let at = At {
+                    within: Some(self.at),
+                    step: Step::Member(&name),
+                };
+                self.checker.value(rule, value.get(), &at, self.depth);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a JSON text says that is a string; `None` where it is none.
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Text<'_>>(text).ok().map(|text| text.0)
+}
+
+/// A string, of which nothing is copied unless it has escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+        Ok(Text(text.into()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+        Ok(Text(text.to_owned().into()))
     }
 }
 
@@ -217,7 +451,22 @@ pub(super) const MOST: usize = 20;
 /// Steps that any body may take.
 const STEPS: usize = 100_000;
 
-const STEPS_PER_BYTE: usize = 8;
+const STEPS_PER_BYTE: usize = 4;
+
+/// Bytes that are read over in one step.
+const BYTES_PER_STEP: usize = 16;
+
+/// States of a pattern at one place of a text, of which a sixteenth is under way, in one step.
+const STATES_PER_STEP: usize = 64;
+
+/// States of a pattern at all places of one text: about a tenth of a second, were all of them under way.
+const MOST_OF_A_PATTERN: usize = 1 << 22;
 
 /// Rules within rules: levels of a body, each with references on the way.
 const MAX_DEPTH: usize = 256;
+
+/// Characters of a name in a pointer.
+const LONGEST_NAME: usize = 128;
+
+/// Bytes of an array or object that is compared as a whole.
+const LONGEST_ALLOWED: usize = 1 << 16;

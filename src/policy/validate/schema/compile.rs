@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use regex_lite::RegexBuilder;
+use regex_lite::{Regex, RegexBuilder};
 use serde_json::{Map, Number, Value};
 
 use super::{Format, Rule, Type, named};
@@ -28,6 +28,37 @@ pub(super) fn compile(schema: &Value) -> Result<Vec<Rule>, Vec<(String, String)>
         Ok(rules)
     } else {
         Err(compiler.mistakes)
+    }
+}
+
+/// A regular expression, and how much it may cost.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    pub(super) regex: Regex,
+    /// About as many as its automaton has.
+    pub(super) states: usize,
+}
+
+impl Pattern {
+    /// The library does not tell how large an automaton is, but whether it stays below a limit.
+    fn compile(text: &str) -> Result<Self, String> {
+        let mut limit = LEAST_PATTERN;
+        loop {
+            match RegexBuilder::new(text).size_limit(limit).build() {
+                Ok(regex) => {
+                    let states = limit / BYTES_PER_STATE;
+                    return Ok(Self { regex, states });
+                }
+                Err(error) if limit >= MAX_PATTERN => {
+                    // The library has one type for all errors, and this text for that one.
+                    return Err(match error.to_string().contains("size limit") {
+                        true => "is a pattern of too many states: repeat less, or leave counting to `maxLength`".into(),
+                        false => format!("is not a pattern: {error}"),
+                    });
+                }
+                Err(_) => limit = limit.saturating_mul(2),
+            }
+        }
     }
 }
 
@@ -85,12 +116,9 @@ impl Compiler<'_> {
             }
             "minLength" => rule.text.min_length = self.count(value, pointer),
             "maxLength" => rule.text.max_length = self.count(value, pointer),
-            "pattern" => match value
-                .as_str()
-                .map(|text| RegexBuilder::new(text).size_limit(MAX_PATTERN).build())
-            {
+            "pattern" => match value.as_str().map(Pattern::compile) {
                 Some(Ok(pattern)) => rule.text.pattern = Some(pattern),
-                Some(Err(error)) => self.mistake(pointer, format!("is not a pattern: {error}")),
+                Some(Err(error)) => self.mistake(pointer, error),
                 None => self.mistake(pointer, "is not text"),
             },
             "format" => {
@@ -106,7 +134,7 @@ impl Compiler<'_> {
             "properties" => {
                 for (name, schema) in self.object(value, pointer) {
                     let own = self.rule(&schema, &format!("{pointer}/{}", escaped(&name)));
-                    rule.object.properties.push((name, own));
+                    rule.object.properties.insert(name, own);
                 }
             }
             "required" => match value.as_array() {
@@ -222,4 +250,8 @@ const ANNOTATIONS: [&str; 10] = [
 ];
 
 /// Bytes of a compiled pattern.
-const MAX_PATTERN: usize = 1 << 20;
+const LEAST_PATTERN: usize = 1 << 10;
+const MAX_PATTERN: usize = 1 << 15;
+
+/// About as the library has it.
+const BYTES_PER_STATE: usize = 40;

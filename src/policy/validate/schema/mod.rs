@@ -4,12 +4,12 @@
 mod check;
 mod compile;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use regex_lite::Regex;
+use compile::Pattern;
 use serde_json::{Map, Number, Value};
 
-use crate::denial::{Denial, DenialKind, Failure};
+use crate::denial::{Denial, DenialKind, Failure, Location};
 use crate::json;
 
 /// A schema, compiled.
@@ -50,7 +50,7 @@ struct Numbers {
 struct Text {
     min_length: Option<u64>,
     max_length: Option<u64>,
-    pattern: Option<Regex>,
+    pattern: Option<Pattern>,
     format: Option<Format>,
 }
 
@@ -63,7 +63,7 @@ struct Array {
 
 #[derive(Debug, Default)]
 struct Object {
-    properties: Vec<(String, Rule)>,
+    properties: BTreeMap<String, Rule>,
     required: BTreeSet<String>,
     additional: Option<Box<Rule>>,
     min_properties: Option<u64>,
@@ -98,18 +98,42 @@ impl Schema {
 
     /// Whether a body is JSON and as this says. A duplicate member is refused: the upstream might read the other one.
     pub fn check(&self, body: &[u8]) -> Result<(), Denial> {
-        let invalid = |failures: Vec<Failure>| {
-            let mut denial = Denial::new(DenialKind::ValidationFailed, "schema");
-            denial.failures = failures;
-            denial
+        json::check(body).map_err(|_| Denial::new(DenialKind::InvalidBody, "body_not_json"))?;
+        let text = std::str::from_utf8(body).map_err(|_| Denial::new(DenialKind::InvalidBody, "body_not_json"))?;
+        let (reason, failures) = match check::check(&self.rules, text) {
+            Some(failures) if failures.is_empty() => return Ok(()),
+            Some(failures) => ("schema", failures),
+            None => {
+                let failure = Failure {
+                    location: Location::Body(String::new()),
+                    detail: "takes too many steps to check".into(),
+                };
+                ("too_many_steps", vec![failure])
+            }
         };
-        let value = json::parse(body).map_err(|_| Denial::new(DenialKind::InvalidBody, "body_not_json"))?;
-        let failures = check::check(&self.rules, &value, body.len());
-        if failures.is_empty() {
-            Ok(())
-        } else {
-            Err(invalid(failures))
-        }
+        let mut denial = Denial::new(DenialKind::ValidationFailed, reason);
+        denial.failures = failures;
+        Err(denial)
+    }
+}
+
+impl Numbers {
+    fn is_empty(&self) -> bool {
+        let Self {
+            minimum,
+            maximum,
+            exclusive_minimum,
+            exclusive_maximum,
+            multiple_of,
+        } = self;
+        let mut all = [minimum, maximum, exclusive_minimum, exclusive_maximum, multiple_of].into_iter();
+        all.all(Option::is_none)
+    }
+}
+
+impl Text {
+    fn is_empty(&self) -> bool {
+        self.min_length.is_none() && self.max_length.is_none() && self.pattern.is_none() && self.format.is_none()
     }
 }
 
@@ -137,17 +161,20 @@ impl Type {
         name_of(&Self::ALL, self)
     }
 
-    fn has(self, value: &Value) -> bool {
-        match (self, value) {
-            (Self::Integer, Value::Number(number)) => {
-                !number.is_f64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
+    /// Whether a JSON text is of this type.
+    fn has(self, text: &str) -> bool {
+        match (self, text.as_bytes().first()) {
+            (Self::Integer, Some(b'-' | b'0'..=b'9')) => {
+                let number: Result<Number, _> = serde_json::from_str(text);
+                number
+                    .is_ok_and(|number| !number.is_f64() || number.as_f64().is_some_and(|number| number.fract() == 0.0))
             }
-            (Self::Null, Value::Null)
-            | (Self::Boolean, Value::Bool(_))
-            | (Self::Number, Value::Number(_))
-            | (Self::String, Value::String(_))
-            | (Self::Array, Value::Array(_))
-            | (Self::Object, Value::Object(_)) => true,
+            (Self::Null, Some(b'n'))
+            | (Self::Boolean, Some(b't' | b'f'))
+            | (Self::Number, Some(b'-' | b'0'..=b'9'))
+            | (Self::String, Some(b'"'))
+            | (Self::Array, Some(b'['))
+            | (Self::Object, Some(b'{')) => true,
             _ => false,
         }
     }

@@ -166,6 +166,74 @@ fn no_schema_takes_for_ever() {
 }
 
 #[test]
+fn what_costs_much_comes_last_or_not_at_all() {
+    let long = format!("\"{}\"", "y".repeat(1 << 20));
+    let reason = |schema: Value, body: &str| {
+        Schema::compile(&schema)
+            .unwrap()
+            .check(body.as_bytes())
+            .unwrap_err()
+            .reason
+    };
+    assert_eq!(reason(json!({"pattern": "^.{1,50}x$"}), &long), "too_many_steps");
+    assert_eq!(
+        reason(json!({"pattern": "^.{1,50}x$", "maxLength": 100}), &long),
+        "schema"
+    );
+    assert_eq!(
+        failures(&json!({"pattern": "^.{1,50}x$", "maxLength": 100}), &long),
+        [" has more than 100 characters"],
+        "the pattern is not tried"
+    );
+    let texts = format!(
+        "[{}]",
+        vec!["\"00000000-0000-0000-0000-00000000000a\""; 20_000].join(",")
+    );
+    let uuid = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+    assert_eq!(failures(&json!({"items": {"pattern": uuid}}), &texts), [""; 0]);
+    let many = format!("[{}]", vec!["\"ab\""; 100_000].join(","));
+    let wide = json!({"items": {"anyOf": vec![json!({"pattern": "(a|b){1,99}x"}); 9]}});
+    assert_eq!(reason(wide, &many), "too_many_steps");
+}
+
+#[test]
+fn a_long_name_is_copied_for_failures_only_and_in_part() {
+    let name = "n".repeat(1 << 19);
+    let body = format!("{{\"{name}\":[{}]}}", vec!["1"; 1 << 18].join(","));
+    let schema = json!({"additionalProperties": {"items": {"type": "string"}}});
+    let found = failures(&schema, &body);
+    assert_eq!(found.len(), check::MOST);
+    assert!(
+        found
+            .iter()
+            .all(|failure| failure.len() < 200 && failure.starts_with("/nnn"))
+    );
+    assert_eq!(
+        failures(&json!({"additionalProperties": {"items": {"type": "number"}}}), &body),
+        [""; 0]
+    );
+}
+
+#[test]
+fn patterns_with_too_many_states_are_refused() {
+    let message = |pattern: &str| Schema::compile(&json!({ "pattern": pattern })).unwrap_err().remove(0).1;
+    for pattern in [".{1,1000}x", "([a-z]{1,60}){1,60}", "(((a{1,20}){1,20}){1,20}){1,20}"] {
+        assert!(
+            message(pattern).contains("too many states"),
+            "{pattern}: {}",
+            message(pattern)
+        );
+    }
+    for pattern in [
+        "^[^@]{1,64}@[a-z0-9.-]{1,190}$",
+        "^\\+?[0-9]{7,15}$",
+        "^(?:[a-z]{2}-[A-Z]{2}|[a-z]{2})$",
+    ] {
+        assert!(Schema::compile(&json!({ "pattern": pattern })).is_ok(), "{pattern}");
+    }
+}
+
+#[test]
 fn what_is_not_checked_is_refused() {
     let mistakes = |schema: Value| Schema::compile(&schema).map(|_| ()).unwrap_err();
     let one = |schema: Value| mistakes(schema).remove(0);

@@ -17,9 +17,11 @@ use tollgate_e2e::raw::{self, Response, request};
 /// `/change` changes bodies there and back, `/lenient` only small ones, `/limit` counts them, `/empty` has rules that say nothing.
 fn config() -> Value {
     let body = json!({"body": {"remove": ["gone"], "set": {"new": 1}, "max_bytes": 400_000}});
+    let mut streaming = body.clone();
+    streaming["content_types"] = json!(["text/event-stream"]);
     let lenient = json!({"body": {"remove": ["gone"], "max_bytes": 1000, "on_fault": "pass"}});
     json!({"version": 1, "routes": [
-        {"match": {"path_prefix": "/change"}, "public": true, "request": body, "response": body},
+        {"match": {"path_prefix": "/change"}, "public": true, "request": body, "response": streaming},
         {"match": {"path_prefix": "/lenient"}, "public": true, "request": lenient, "response": lenient},
         {"match": {"path_prefix": "/limit"}, "public": true, "validate": {"max_bytes": 10}},
         {"match": {"path_prefix": "/schema"}, "public": true, "validate": {"schema": {"type": "object"}}},
@@ -139,6 +141,51 @@ fn a_client_may_ask_whether_to_go_on() {
 }
 
 #[test]
+fn a_body_that_is_held_may_end_with_trailers_alone() {
+    let (envoy, echo) = start();
+    let chunked = [HOST, JSON, ("transfer-encoding", "chunked")];
+    for (path, status) in [("/change", 200), ("/schema", 400), ("/limit", 200)] {
+        let mut bytes = request("POST", path, &chunked, b"");
+        bytes.extend_from_slice(b"0\r\nx-checksum: 1\r\nx-user-id: forged\r\n\r\n");
+        assert_eq!(envoy.send(&bytes).status, status, "{path}");
+    }
+    for seen in echo.take() {
+        assert_eq!((seen.body.as_str(), seen.all("x-user-id").len()), ("", 0));
+    }
+    assert!(!envoy.log().contains("a host call failed"));
+    envoy.assert_no_vm_died();
+}
+
+#[test]
+fn bodies_that_would_take_all_memory_are_judged_or_refused() {
+    let echo = Echo::start("upstream");
+    let size = 16 << 20;
+    let config = json!({"version": 1, "routes": [
+        {"match": {"path_prefix": "/schema"}, "public": true, "validate": {"schema": {"items": {"type": "object"}}, "max_bytes": 2 * size}},
+        {"match": {"path_prefix": "/form"}, "public": true, "request": {"body": {"convert": "form_to_json", "max_bytes": 2 * size}}},
+        {"match": {"path_prefix": "/"}, "public": true, "request": {"body": {"remove": ["[*].gone"], "max_bytes": 2 * size}}},
+    ]});
+    let mut bootstrap = Bare::new(config, &echo).bootstrap();
+    bootstrap["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"] = (3 * size).into();
+    let envoy = Envoy::with_workers(1, &bootstrap);
+    let small = format!("[{{\"\":0}}{}]", ",{\"\":0}".repeat(size / 7));
+    for _ in 0..2 {
+        assert_eq!(post(&envoy, "/schema", &[], small.as_bytes()).status, 200);
+        assert_eq!(post(&envoy, "/schema", &[], format!("{small}x").as_bytes()).status, 400);
+        let answer = post(&envoy, "/any", &[], small.as_bytes());
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (413, &json!("payload_too_large"))
+        );
+        let form = [HOST, ("content-type", "application/x-www-form-urlencoded")];
+        let answer = envoy.send(&request("POST", "/form", &form, "a&".repeat(size / 2).as_bytes()));
+        assert_eq!(answer.status, 413);
+    }
+    assert_eq!(post(&envoy, "/any", &[], b"[{\"gone\":1}]").status, 200);
+    envoy.assert_no_vm_died();
+}
+
+#[test]
 fn depth_costs_no_stack() {
     let (envoy, echo) = start();
     let deep = format!("{{\"gone\":1,\"deep\":{}{}}}", "[".repeat(20_000), "]".repeat(20_000));
@@ -158,7 +205,7 @@ fn depth_costs_no_stack() {
 }
 
 #[test]
-fn compressed_bodies_are_refused_where_they_would_have_to_change() {
+fn compressed_bodies_and_other_types_are_refused_where_they_would_have_to_change() {
     let (envoy, _echo) = start();
     let gzip = ("content-encoding", "gzip");
     assert_eq!(post(&envoy, "/change", &[gzip], b"\x1f\x8b").status, 415);
@@ -170,6 +217,12 @@ fn compressed_bodies_are_refused_where_they_would_have_to_change() {
         (502, &json!("upstream_body_unusable"))
     );
     assert_eq!(envoy.send(&request("GET", "/", &[HOST, respond], b"")).status, 200);
+    for content_type in ["application/xml", "application/x-ndjson", "application/javascript", "text/html"] {
+        let line = format!("content-type: {content_type}");
+        let headers = [HOST, ("x-respond", line.as_str()), ("x-respond", ":body: {\"gone\":\"secret\"}")];
+        let answer = envoy.send(&request("GET", "/change", &headers, b""));
+        assert_eq!((answer.status, answer.text().contains("secret")), (502, false), "{content_type}");
+    }
     let counter = "wasmcustom.tollgate_responses_refused_total;route=/change/*;reason=body_encoded;";
     eventually("it is counted", || envoy.stat(counter) == 1);
     envoy.assert_no_vm_died();
