@@ -15,7 +15,7 @@ use crate::policy::Stop;
 use crate::policy::fallback::{Recording, StandIn};
 use crate::policy::identity_headers::connection_effect;
 use crate::policy::transform::ResponseChange;
-use crate::remote::Awaited;
+use crate::remote::{Awaited, Wait};
 use crate::request::{Progress, Request};
 use crate::route::MethodOverride;
 use crate::store::Store;
@@ -92,6 +92,12 @@ impl Exchange {
     pub fn is_ready(&self, store: &dyn Store) -> bool {
         let suspended = self.suspended.as_ref();
         suspended.is_none_or(|suspended| suspended.awaited.is_settled(store)) && !self.response_waits()
+    }
+
+    /// For what it waits, if it does.
+    pub fn waits_for(&self) -> Option<Wait> {
+        let suspended = self.suspended.as_ref().map(|suspended| suspended.awaited.kind());
+        suspended.or_else(|| self.response_waits().then_some(Wait::Response))
     }
 
     /// Whether anything is to be done with the response.

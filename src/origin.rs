@@ -8,6 +8,15 @@ use std::net::{IpAddr, Ipv6Addr};
 pub struct Origin(Option<Ipv6Addr>);
 
 impl Origin {
+    /// The networks that it belongs to, from coarse to fine: a /48, a /56 and the /64 itself; a /24 and the address itself for IPv4. Providers give
+    /// one customer a /48 or a /56.
+    pub fn networks(self) -> [Vec<u8>; 3] {
+        let bytes = self.bytes();
+        let is_short = self.0.is_some_and(|address| address.to_ipv4_mapped().is_some());
+        let lengths = if is_short { [15, 16, 16] } else { [6, 7, 8] };
+        lengths.map(|length| bytes.get(..length).unwrap_or(&bytes).to_vec())
+    }
+
     /// As bytes, which no two of them share.
     pub fn bytes(self) -> Vec<u8> {
         self.0.map(|address| address.octets().to_vec()).unwrap_or_default()
@@ -51,6 +60,16 @@ mod tests {
         assert_ne!(origin("2001:db8:0:1::1"), origin("2001:db8:0:2::1"));
         assert_eq!(origin("::ffff:192.0.2.1"), origin("192.0.2.1"));
         assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
+        let networks = |address: &str| origin(address).networks();
+        let shared = |one: &str, other: &str| {
+            let pairs = networks(one).into_iter().zip(networks(other));
+            pairs.take_while(|(one, other)| one == other).count()
+        };
+        assert_eq!(shared("2001:db8:0:1::", "2001:db8:0:2::"), 2);
+        assert_eq!(shared("2001:db8:0:1::", "2001:db8:0:101::"), 1);
+        assert_eq!(shared("2001:db8:0:1::", "2001:db8:1:1::"), 0);
+        assert_eq!(shared("192.0.2.1", "192.0.2.2"), 1);
+        assert_eq!(shared("192.0.2.1", "192.0.3.1"), 0);
         assert_ne!(Origin::from(None), origin("::1"));
         let texts = ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8:0:1:2::1"].map(|address| origin(address).to_string());
         assert_eq!(texts, ["192.0.2.1", "192.0.2.1", "2001:db8:0:1::/64"]);

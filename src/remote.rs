@@ -79,8 +79,39 @@ pub trait Remote: fmt::Debug {
     fn is_awaited(&self, now: u64) -> bool;
 }
 
+/// For what a message can be held. Each has places of its own: who waits for one keeps nobody from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// What tells who a request is from.
+    Authentication,
+    /// What tells how much it may.
+    Limit,
+    /// What stands in for its response.
+    Response,
+}
+
+impl Wait {
+    /// Places of one worker, all kinds together.
+    pub const MOST: usize = 512;
+
+    /// Whether one more may wait, where so many of the kind do, and so many of those from the same source: the second half of the places is
+    /// shared out among sources.
+    pub fn has_place(self, taken: usize, own: impl FnOnce() -> usize) -> bool {
+        let most = match self {
+            Self::Authentication => Self::MOST / 2,
+            Self::Limit | Self::Response => Self::MOST / 4,
+        };
+        taken < most / 2 || taken < most && own() < most / 8
+    }
+}
+
 /// What a request can wait for.
 pub trait Awaited: fmt::Debug {
+    /// Its kind.
+    fn kind(&self) -> Wait {
+        Wait::Authentication
+    }
+
     /// Whether it has come, or will not.
     fn is_settled(&self, store: &dyn Store) -> bool;
 }
@@ -114,6 +145,21 @@ pub fn document(answer: &Answer, max_body: usize) -> Result<Value, &'static str>
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn no_kind_and_no_source_takes_the_places_of_others() {
+        let most = |kind: Wait| (0..Wait::MOST).take_while(|&taken| kind.has_place(taken, || 0)).count();
+        let kinds = [Wait::Authentication, Wait::Limit, Wait::Response].map(most);
+        assert_eq!(kinds, [256, 128, 128]);
+        assert_eq!(kinds.iter().sum::<usize>(), Wait::MOST);
+        for kind in [Wait::Authentication, Wait::Limit, Wait::Response] {
+            let alone = (0..Wait::MOST)
+                .take_while(|&taken| kind.has_place(taken, || taken))
+                .count();
+            assert_eq!(alone, most(kind) / 2, "one source");
+            assert!(kind.has_place(alone, || 0), "another one");
+        }
+    }
 
     #[test]
     fn only_a_plain_answer_is_read() {

@@ -38,6 +38,8 @@ pub struct Request<'a> {
     pub quota: Option<Quota>,
     /// What the limits wait for that it is held by.
     pub pending: Option<Pending>,
+    /// Whether its credential is charged as an attempt of its source: while it is looked up, nobody knows better.
+    pub is_charged: bool,
     /// Who it is from; set by the authenticate stage alone.
     pub identity: Option<Identity>,
     /// What is to be done to it, in order.
@@ -60,6 +62,7 @@ pub struct Request<'a> {
 pub struct Progress {
     quota: Option<Quota>,
     pending: Option<Pending>,
+    is_charged: bool,
     identity: Option<Identity>,
     effects: Vec<Effect>,
 }
@@ -103,6 +106,7 @@ impl<'a> Request<'a> {
             may_wait: false,
             quota: None,
             pending: None,
+            is_charged: false,
             identity: None,
             effects: Vec::with_capacity(USUAL_EFFECTS),
             has_body: false,
@@ -120,6 +124,7 @@ impl<'a> Request<'a> {
         Progress {
             quota: self.quota,
             pending: self.pending,
+            is_charged: self.is_charged,
             identity: self.identity,
             effects: self.effects,
         }
@@ -128,6 +133,7 @@ impl<'a> Request<'a> {
     /// Goes on from there.
     pub fn resume(&mut self, progress: Progress) {
         (self.quota, self.pending) = (progress.quota, progress.pending);
+        self.is_charged = progress.is_charged;
         (self.identity, self.effects) = (progress.identity, progress.effects);
     }
 

@@ -2,7 +2,8 @@
 //! fill it for good.
 //!
 //! The table has a fixed number of slots, made before there is traffic. A slot holds a few entries; one more displaces
-//! the entry that ends first ([`Slots::change`]), or shares one where nothing may be forgotten ([`Slots::share`]).
+//! the entry that ends first ([`Slots::change`]), or the one that is least used, or shares that one where it may not be forgotten
+//! ([`Slots::share`]).
 
 use std::cell::Cell;
 
@@ -17,7 +18,9 @@ pub struct Slots {
     max_value: usize,
 }
 
-/// Names an entry: unpredictable bytes, such as an HMAC, so that nobody can choose which entries meet in a slot.
+/// Names an entry: unpredictable bytes, such as an HMAC, so that nobody can choose which entries meet in a slot. The first half tells entries
+/// apart; the last four words choose the slot, from coarse to fine: names that have the first in common are within a sixteenth of the table,
+/// with the second too within a quarter of that, with the third within a quarter of that again.
 pub type Name = [u8; 32];
 
 /// One entry.
@@ -27,6 +30,25 @@ pub struct Entry {
     pub until: u64,
     /// Whatever it holds.
     pub value: Vec<u8>,
+}
+
+/// How much of what it counts an entry has used.
+pub trait Uses {
+    /// For comparison with other entries.
+    fn usage(&self, entry: &Entry) -> u64;
+
+    /// Whether it is so little that the entry may be forgotten where there is no room.
+    fn may_be_forgotten(&self, entry: &Entry) -> bool;
+}
+
+/// Where an entry is, or comes.
+#[derive(Clone, Copy)]
+enum Place {
+    Own(usize),
+    /// In place of one that is forgotten.
+    Left(usize),
+    Shared(usize),
+    New,
 }
 
 impl Slots {
@@ -88,34 +110,55 @@ impl Slots {
         })
     }
 
-    /// Changes the entry of this name, and forgets none whose time is not over: in a full slot, names without an entry
-    /// share the one that is least used, which counts for all of them from then on. `change` returns the entry after it, or
-    /// `None` to leave it. `None` where the race for the slot was lost too often.
+    /// Changes the entry of this name. In a full slot, a name without an entry takes the place of the one that is least used, if that may be
+    /// forgotten; otherwise it shares that one, which counts for all who share it from then on. `change` sees what is there, and whether it is
+    /// shared, and returns the entry after it, or `None` to leave it. `None` where the race for the slot was lost too often.
     pub fn share<T>(
         &self,
         name: &Name,
         now: u64,
         store: &dyn Store,
-        usage: impl Fn(&Entry) -> u64,
-        change: impl Fn(Option<&Entry>) -> (Option<Entry>, T),
+        uses: &impl Uses,
+        change: impl Fn(Option<&Entry>, bool) -> (Option<Entry>, T),
     ) -> Option<T> {
         self.rewrite(self.slot(name), now, store, |live| {
-            let place = |own: Fingerprint| live.iter().position(|(other, _)| *other == own);
-            let place = place(fingerprint(name)).or_else(|| place(SHARED)).or_else(|| {
-                let usage = |entry: &Borrowed<'_>| usage(&entry.to_entry());
+            let own = live.iter().position(|(other, _)| *other == fingerprint(name));
+            let least = || {
+                let usage = |entry: &Borrowed<'_>| uses.usage(&entry.to_entry());
                 let least = live.iter().enumerate().min_by_key(|(_, (_, entry))| usage(entry));
-                least.map(|(place, _)| place).filter(|_| live.len() >= self.ways)
-            });
-            let found = place.and_then(|place| live.get(place));
-            let (new, result) = change(found.map(|(_, entry)| entry.to_entry()).as_ref());
+                least.map(|(place, (other, entry))| (place, *other, entry.to_entry()))
+            };
+            let place = match own {
+                Some(place) => Place::Own(place),
+                None if live.len() < self.ways => Place::New,
+                None => match least() {
+                    Some((place, other, entry)) if other != SHARED && uses.may_be_forgotten(&entry) => {
+                        Place::Left(place)
+                    }
+                    Some((place, ..)) => {
+                        let shared = live.iter().position(|(other, _)| *other == SHARED);
+                        Place::Shared(shared.unwrap_or(place))
+                    }
+                    None => Place::New,
+                },
+            };
+            let found = match place {
+                Place::Own(place) | Place::Shared(place) => live.get(place).map(|(_, entry)| entry.to_entry()),
+                Place::Left(_) | Place::New => None,
+            };
+            let (new, result) = change(found.as_ref(), matches!(place, Place::Shared(_)));
             let Some(new) = &new else {
                 return Err(result);
             };
             let mut live: Vec<Named<'_>> = live;
+            let (place, named) = match place {
+                Place::Own(place) | Place::Left(place) => (Some(place), fingerprint(name)),
+                Place::Shared(place) => (Some(place), SHARED),
+                Place::New => (None, fingerprint(name)),
+            };
             match place.and_then(|place| live.get_mut(place)) {
-                Some((own, entry)) if *own == fingerprint(name) => *entry = new.into(),
-                Some(shared) => *shared = (SHARED, new.into()),
-                None => live.push((fingerprint(name), new.into())),
+                Some(there) => *there = (named, new.into()),
+                None => live.push((named, new.into())),
             }
             Ok((encode(live), result))
         })
@@ -168,10 +211,14 @@ impl Slots {
     }
 
     fn slot(&self, name: &Name) -> u32 {
-        let [.., a, b, c, d] = *name;
-        u32::from_le_bytes([a, b, c, d])
-            .checked_rem(self.count)
-            .unwrap_or_default()
+        let words = name.chunks_exact(size_of::<u32>()).skip(4);
+        let words = words.filter_map(|word| word.try_into().ok().map(u32::from_le_bytes));
+        let shares = [1, 16, 64, 256].map(|share| self.count.checked_div(share).unwrap_or_default().max(1));
+        let offsets = words
+            .zip(shares)
+            .map(|(word, share)| word.checked_rem(share).unwrap_or_default());
+        let offset = offsets.fold(0_u32, u32::wrapping_add);
+        offset.checked_rem(self.count).unwrap_or_default()
     }
 
     fn key(&self, slot: u32) -> String {

@@ -63,10 +63,16 @@ impl KeyRecord {
         }
         check_list(&self.roles, MOST).map_err(problem("roles"))?;
         check_list(&self.scopes, MOST).map_err(problem("scopes"))?;
-        self.attributes
-            .values()
-            .try_for_each(|values| check_list(values, MOST))
-            .map_err(problem("attributes"))
+        let mut attributes = self.attributes.values();
+        let checked = attributes.try_for_each(|values| check_list(values, MOST));
+        checked.map_err(problem("attributes"))?;
+        match serde_json::to_vec(self) {
+            Ok(record) if record.len() <= MAX_RECORD => Ok(()),
+            _ => Err((
+                "attributes",
+                "make a record of more than 16000 bytes of JSON, which no gateway can keep",
+            )),
+        }
     }
 
     /// When it is valid.
@@ -123,6 +129,9 @@ impl Validity {
             .is_some_and(|(from, end)| end <= from)
     }
 }
+
+/// Bytes of a record as JSON: what gateways have room for.
+pub const MAX_RECORD: usize = 16_000;
 
 /// Bytes of a value, or of a list together.
 const MOST: usize = 4096;

@@ -20,6 +20,7 @@ use crate::fields::Values;
 use crate::headers::Headers;
 use crate::plan::Plan;
 use crate::policy::fallback::Response;
+use crate::remote::Wait;
 
 /// One request, with its response.
 pub(super) struct Http {
@@ -142,18 +143,16 @@ impl HttpContext for Http {
         };
         let effects = exchange.on(event, &Envoy);
         self.exchange.replace(Some(exchange));
-        let applied = apply(effects, Message::with(Direction::Request, &headers));
+        let mut applied = apply(effects, Message::with(Direction::Request, &headers));
         if applied == Applied::Wait {
-            self.waiting_room.hold(
-                self.id,
-                Held {
-                    exchange: Rc::clone(&self.exchange),
-                    direction: Direction::Request,
-                    headers,
-                    route_name,
-                    has_body,
-                },
-            );
+            let held = Held {
+                exchange: Rc::clone(&self.exchange),
+                direction: Direction::Request,
+                headers,
+                route_name,
+                has_body,
+            };
+            applied = self.waiting_room.hold(self.id, held);
         }
         applied.action()
     }
@@ -207,25 +206,23 @@ impl HttpContext for Http {
         let has_body = !end_of_stream;
         let event = Event::ResponseHeaders {
             headers: headers.as_ref().unwrap_or(&none),
-            may_wait: self.waiting_room.has_room(),
+            may_wait: self.waiting_room.has_place(Wait::Response),
             has_body,
         };
         let message = Message {
             headers: headers.as_ref(),
             ..RESPONSE
         };
-        let applied = self.tell(event, message);
+        let mut applied = self.tell(event, message);
         if applied == Applied::Wait {
-            self.waiting_room.hold(
-                self.id,
-                Held {
-                    exchange: Rc::clone(&self.exchange),
-                    direction: Direction::Response,
-                    headers: headers.unwrap_or_default(),
-                    route_name: None,
-                    has_body,
-                },
-            );
+            let held = Held {
+                exchange: Rc::clone(&self.exchange),
+                direction: Direction::Response,
+                headers: headers.unwrap_or_default(),
+                route_name: None,
+                has_body,
+            };
+            applied = self.waiting_room.hold(self.id, held);
         }
         applied.action()
     }

@@ -9,7 +9,11 @@ use super::http::{Applied, Message, SharedExchange, apply};
 use super::world::{Envoy, random};
 use crate::body::Direction;
 use crate::event::Event;
+use crate::exchange::Exchange;
 use crate::headers::Headers;
+use crate::origin::Origin;
+use crate::remote::Wait;
+use crate::world::World as _;
 
 /// The held requests of one root context.
 #[derive(Default)]
@@ -35,33 +39,87 @@ impl Held {
         let exchange = self.exchange.borrow();
         exchange.as_ref().is_none_or(|exchange| exchange.is_ready(&Envoy))
     }
+
+    fn kind(&self) -> Wait {
+        let exchange = self.exchange.borrow();
+        let kind = exchange.as_ref().and_then(Exchange::waits_for);
+        kind.unwrap_or(Wait::Authentication)
+    }
+
+    /// Tells the exchange once more what is held, and does what it wants.
+    fn tell(&self, may_wait: bool) -> Applied {
+        let (headers, has_body) = (&self.headers, self.has_body);
+        let event = match self.direction {
+            Direction::Request => Event::RequestHeaders {
+                headers,
+                route_name: self.route_name.as_deref(),
+                may_wait,
+                has_body,
+            },
+            Direction::Response => Event::ResponseHeaders {
+                headers,
+                may_wait,
+                has_body,
+            },
+        };
+        let effects = match self.exchange.borrow_mut().as_mut() {
+            Some(exchange) => exchange.on(event, &Envoy),
+            None => return Applied::Replied,
+        };
+        apply(effects, Message::with(self.direction, headers))
+    }
 }
 
 struct Place {
     held: Held,
+    kind: Wait,
+    origin: Origin,
     /// By the monotonic clock: a clock that is set back holds nobody longer.
     until: Instant,
 }
 
 impl WaitingRoom {
-    /// Whether another request may be held.
+    /// Whether another request may be held, for anything.
     pub(super) fn has_room(&self) -> bool {
         self.places.borrow().len() < MOST_HELD
+    }
+
+    /// Whether another one may, for this and from there: what is scarce is shared out among those who ask.
+    pub(super) fn has_place(&self, kind: Wait) -> bool {
+        let places = self.places.borrow();
+        let of_kind = || places.values().filter(|place| place.kind == kind);
+        kind.has_place(of_kind().count(), || {
+            let origin = Origin::from(Envoy.client_address());
+            of_kind().filter(|place| place.origin == origin).count()
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.places.borrow().is_empty()
     }
 
-    /// Holds a request, and has the root context called: what it waits for may have to be asked for first.
-    pub(super) fn hold(&self, id: u32, held: Held) {
+    /// Holds a request, and has the root context called: what it waits for may have to be asked for first. Where there is no place for it, it
+    /// is decided about as it is.
+    pub(super) fn hold(&self, id: u32, held: Held) -> Applied {
+        let kind = held.kind();
+        if !self.has_place(kind) {
+            return held.tell(false);
+        }
+        let origin = Origin::from(Envoy.client_address());
         let now = Instant::now();
         let until = now.checked_add(LONGEST_WAIT).unwrap_or(now);
-        self.places.borrow_mut().insert(id, Place { held, until });
+        let place = Place {
+            held,
+            kind,
+            origin,
+            until,
+        };
+        self.places.borrow_mut().insert(id, place);
         if !self.has_rung.replace(true) && self.ring().is_err() {
             // The timer is all that is left, and later.
             abi::set_tick_period(NEXT_TICK);
         }
+        Applied::Wait
     }
 
     /// Calls from a request's own context would end with the request; the timer takes a millisecond or more; a message to
@@ -114,32 +172,19 @@ impl WaitingRoom {
         if abi::set_effective_context(id).is_err() {
             return;
         }
-        let (headers, may_wait, has_body) = (&held.headers, self.has_room(), held.has_body);
-        let event = match held.direction {
-            Direction::Request => Event::RequestHeaders {
-                headers,
-                route_name: held.route_name.as_deref(),
-                may_wait,
-                has_body,
-            },
-            Direction::Response => Event::ResponseHeaders {
-                headers,
-                may_wait,
-                has_body,
-            },
+        let direction = held.direction;
+        let may_wait = match direction {
+            Direction::Request => self.has_room(),
+            Direction::Response => self.has_place(Wait::Response),
         };
-        let effects = match held.exchange.borrow_mut().as_mut() {
-            Some(exchange) => exchange.on(event, &Envoy),
-            None => return,
-        };
-        match apply(effects, Message::with(held.direction, headers)) {
-            Applied::Continue => {
-                // An error says that the request has ended meanwhile.
-                let _ = abi::continue_stream(held.direction);
-            }
+        let applied = match held.tell(may_wait) {
             // For something else, which a later policy needs.
             Applied::Wait => self.hold(id, held),
-            Applied::Replied => {}
+            applied => applied,
+        };
+        if applied == Applied::Continue {
+            // An error says that the request has ended meanwhile.
+            let _ = abi::continue_stream(direction);
         }
     }
 }
@@ -149,8 +194,8 @@ fn bell_name() -> String {
     format!("tollgate.bell.{:016x}", random())
 }
 
-/// Of one worker.
-const MOST_HELD: usize = 256;
+/// Of one worker, all kinds together.
+const MOST_HELD: usize = Wait::MOST;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 

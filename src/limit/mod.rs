@@ -18,7 +18,7 @@ use crate::slots::Entry;
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Algorithm {
     /// The present window, and of the one before as much as still overlaps the last `window`. Up to just under twice the
-    /// limit in some windows, where requests come in bursts.
+    /// limit in some windows, where requests come in bursts; who comes evenly is never refused.
     SlidingWindow,
     /// Every request of the last `window`, one by one: never more than the limit in any window. For limits up to 100.
     ExactWindow,
@@ -84,6 +84,17 @@ impl Algorithm {
         }
     }
 
+    /// Whether a state has used so little of a limit that it may be forgotten: less than half.
+    pub fn is_little(self, rate: &Rate, state: &Entry, now: u64) -> bool {
+        let (verdict, _) = self.take(rate, Some(state), 0, now);
+        let whole = if self == Self::TokenBucket {
+            rate.burst
+        } else {
+            rate.limit
+        };
+        verdict.remaining > whole / 2
+    }
+
     /// How much of a limit a state has used, for comparison with others of the same limit.
     pub fn usage(self, state: &Entry) -> u64 {
         match self {
@@ -131,6 +142,13 @@ impl Verdict {
 fn scaled_up(value: u64, numerator: u64, denominator: u64) -> u64 {
     let product = u128::from(value).saturating_mul(numerator.into());
     u64::try_from(product.div_ceil(u128::from(denominator).max(1))).unwrap_or(u64::MAX)
+}
+
+/// `value * numerator / denominator`, rounded down.
+fn scaled_down(value: u64, numerator: u64, denominator: u64) -> u64 {
+    let product = u128::from(value).saturating_mul(numerator.into());
+    let quotient = product.checked_div(u128::from(denominator).max(1)).unwrap_or_default();
+    u64::try_from(quotient).unwrap_or(u64::MAX)
 }
 
 /// The most requests that the exact window counts one by one.

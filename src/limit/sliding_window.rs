@@ -1,6 +1,6 @@
 //! The present window, and the one before weighted by how much of it the last `window` still covers.
 
-use super::{Rate, Taken, Verdict, scaled_up};
+use super::{Rate, Taken, Verdict, scaled_down, scaled_up};
 use crate::slots::Entry;
 use crate::store::{encode, numbers};
 
@@ -43,10 +43,12 @@ impl State {
             .min(rate.window)
     }
 
-    /// What counts of the last `window`, rounded up.
+    /// What counts of the last `window`, rounded down. The millisecond that is `window` ago has left it: so a client that comes evenly, however
+    /// close to its limit, is never over it. (Of `limit` in the window before, what overlaps and what has come since are together at most
+    /// `limit`.)
     fn weighted(&self, rate: &Rate, now: u64) -> u64 {
-        let left = self.left(rate, now);
-        self.used.saturating_add(scaled_up(self.before, left, rate.window))
+        let overlap = self.left(rate, now).saturating_sub(1);
+        self.used.saturating_add(scaled_down(self.before, overlap, rate.window))
     }
 
     /// Milliseconds until `cost` fits, if nothing more comes.
@@ -56,10 +58,13 @@ impl State {
         if cost > rate.limit {
             return rate.window;
         }
-        // A share of so much of `count` may still overlap: until then the rest has to leave.
-        let until = |count: u64, room: u64| {
-            let excess = count.saturating_sub(room);
-            scaled_up(excess, rate.window, count.max(1))
+        // From which millisecond of a window on no more than `room` of `count` before it overlaps.
+        let until = |count: u64, room: u64| match count.checked_sub(room) {
+            None | Some(0) => 0,
+            Some(_) => {
+                let overlap = scaled_up(room.saturating_add(1), rate.window, count);
+                rate.window.saturating_sub(overlap)
+            }
         };
         if self.used <= room {
             let elapsed = rate.window.saturating_sub(left);

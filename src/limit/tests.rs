@@ -62,7 +62,7 @@ fn the_edge_of_a_window() {
         10,
         "twice the limit within two milliseconds"
     );
-    assert_eq!(admitted(Algorithm::SlidingWindow), 0);
+    assert_eq!(admitted(Algorithm::SlidingWindow), 1, "the first two milliseconds' share has left");
     assert_eq!(admitted(Algorithm::ExactWindow), 0);
     assert_eq!(admitted(Algorithm::TokenBucket), 0);
 }
@@ -79,6 +79,16 @@ fn a_bucket_saves_its_burst_and_refills_evenly() {
         "no more than the burst is saved"
     );
     assert_eq!(client.ask(1_000_000, 6).retry_after, 60_000, "it never fits");
+}
+
+#[test]
+fn a_slow_client_is_not_refused_for_what_it_did_a_window_ago() {
+    let mut client = Client::new(Algorithm::SlidingWindow, 1, 3000, 1);
+    for number in 0..100 {
+        assert!(client.ask(90_000 + number * 3200, 1).allowed, "{number}");
+    }
+    let refused = client.ask(90_000 + 99 * 3200 + 1, 1);
+    assert!(!refused.allowed && refused.retry_after <= 3000, "{refused:?}");
 }
 
 #[test]
@@ -127,6 +137,27 @@ fn very_large_limits_do_not_overflow() {
 }
 
 proptest! {
+    /// Rates are fractions: `apart` is how many thousandths of the limit's own time lie between two requests, at least a thousand.
+    #[test]
+    fn who_comes_evenly_within_the_limit_is_never_refused(
+        limit in prop_oneof![1u64..=10, 1u64..=1000],
+        window in prop_oneof![Just(1000u64), Just(3000), Just(60_000), 1000u64..100_000],
+        apart in prop_oneof![Just(1000u64), 1000u64..1100, 1000u64..5000],
+        phase in 0u64..1_000_000,
+    ) {
+        for algorithm in ALL {
+            if algorithm == Algorithm::ExactWindow && limit > MOST_EXACT {
+                continue;
+            }
+            let mut client = Client::new(algorithm, limit, window, limit);
+            for number in 0..(4 * limit).max(20) {
+                let micros = u128::from(number) * u128::from(window) * u128::from(apart) / u128::from(limit);
+                let now = u64::try_from((u128::from(phase) + micros) / 1000).unwrap() + 10 * window;
+                prop_assert!(client.ask(now, 1).allowed, "{:?}: {} of {} in {}", algorithm, number, limit, window);
+            }
+        }
+    }
+
     /// Whatever the state and the clock, nothing panics, and an empty state is a fresh client.
     #[test]
     fn no_state_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), now: u64, cost: u64, limit in 1_u64.., window in 1_u64.., burst in 1_u64..) {

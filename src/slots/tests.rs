@@ -58,7 +58,7 @@ fn it_never_grows() {
     for number in 0..10_000_u32 {
         let mut name = [0; 32];
         name[..4].copy_from_slice(&number.to_le_bytes());
-        name[28..].copy_from_slice(&number.wrapping_mul(2_654_435_761).to_le_bytes());
+        name[16..20].copy_from_slice(&number.wrapping_mul(2_654_435_761).to_le_bytes());
         slots.put(&name, &entry(u64::from(number) + 1, &"v".repeat(100)), 0, &store);
     }
     let sizes: Vec<_> = (0..16)
@@ -91,10 +91,22 @@ fn a_change_sees_what_is_there_and_may_leave_it() {
     assert_eq!([count(2), count(2), count(2)], [Some(1), Some(2), Some(2)]);
 }
 
+/// What has been used less than this often may be forgotten.
+struct Little(u8);
+
+impl Uses for Little {
+    fn usage(&self, entry: &Entry) -> u64 {
+        entry.value[0].into()
+    }
+
+    fn may_be_forgotten(&self, entry: &Entry) -> bool {
+        entry.value[0] < self.0
+    }
+}
+
 /// Counts a name's uses; what it is told after this one.
 fn used(slots: &Slots, store: &Memory, name: Name, now: u64) -> u8 {
-    let usage = |entry: &Entry| entry.value[0].into();
-    let count = slots.share(&name, now, store, usage, |found| {
+    let count = slots.share(&name, now, store, &Little(0), |found, _| {
         let count = found.map_or(0, |entry| entry.value[0]) + 1;
         let entry = Entry {
             until: 100,
@@ -121,30 +133,57 @@ fn in_a_full_slot_names_share_the_least_used_entry_and_nobody_is_forgotten() {
 }
 
 #[test]
-fn who_has_shared_gets_no_fresh_entry_while_that_one_lives() {
+fn what_is_little_used_is_forgotten_before_anything_is_shared() {
     let (slots, store) = table(1);
-    let usage = |entry: &Entry| entry.value[0].into();
-    let put = |number: u8, until: u64| {
-        let value = vec![number];
-        slots.share(&name(number), 0, &store, usage, |_| {
-            (
-                Some(Entry {
-                    until,
-                    value: value.clone(),
-                }),
-                (),
-            )
-        })
+    let used = |number: u8| {
+        let change = |found: Option<&Entry>, is_shared: bool| {
+            let count = found.map_or(0, |entry| entry.value[0]) + 1;
+            let value = vec![count];
+            (Some(Entry { until: 100, value }), (count, is_shared))
+        };
+        slots.share(&name(number), 0, &store, &Little(3), change).unwrap()
     };
     for number in 1..=4 {
-        put(number, if number == 4 { 10 } else { 1000 });
+        let _: Vec<_> = (0..number).map(|_| used(number)).collect();
     }
-    assert_eq!(used(&slots, &store, name(9), 0), 2);
-    assert_eq!(
-        used(&slots, &store, name(9), 50),
-        3,
-        "although the fourth entry has ended"
-    );
+    assert_eq!(used(9), (1, false), "in place of the first");
+    assert_eq!(used(1), (1, false), "in place of that one");
+    let _: Vec<_> = (0..5).map(|_| (used(1), used(2))).collect();
+    let shared = used(8);
+    assert_eq!(shared, (4, true), "the least of those that are used");
+    assert_eq!(used(7), (5, true));
+    assert_eq!(used(4), (5, false), "the others are their own");
+}
+
+#[test]
+fn names_with_words_in_common_stay_in_a_part_of_the_table() {
+    let slots = Slots::new("t".into(), 1 << 16, 8, 8);
+    let mut seed = 1_u64;
+    let mut random = || {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 32) as u32
+    };
+    let mut reached = |common: usize| {
+        let fixed = [7, 77, 777];
+        let slots: std::collections::BTreeSet<_> = (0..20_000)
+            .map(|_| {
+                let mut name = Name::default();
+                for word in 0..4 {
+                    let value = if word < common { fixed[word] } else { random() };
+                    name[16 + word * 4..][..4].copy_from_slice(&value.to_le_bytes());
+                }
+                slots.slot(&name)
+            })
+            .collect();
+        slots.len()
+    };
+    let [all, coarse, middle, fine] = [0, 1, 2, 3].map(&mut reached);
+    assert!(all > 7000, "{all} of 8192");
+    assert!((500..=8192 / 16 + 8192 / 64 + 8192 / 256).contains(&coarse), "{coarse}");
+    assert!((120..=8192 / 64 + 8192 / 256).contains(&middle), "{middle}");
+    assert_eq!(fine, 8192 / 256);
 }
 
 #[test]

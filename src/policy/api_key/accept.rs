@@ -118,6 +118,7 @@ impl ApiKeys {
         let known = self.identify(key, origin, request, now, store);
         match known {
             Ok((digest, subject)) => {
+                self.give_back(origin, request, now, store);
                 self.throttle.trust(origin, &digest, now, store);
                 Ok(Verified {
                     subject,
@@ -126,11 +127,22 @@ impl ApiKeys {
                 })
             }
             Err(failure) => {
-                if matches!(failure, Failure::Invalid(_)) {
+                // Whoever leaves while a key is looked up has tried it all the same; that the service is away is nobody's attempt.
+                let is_attempt = matches!(failure, Failure::Invalid(_) | Failure::Wait(_));
+                if is_attempt && !request.is_charged {
                     self.throttle.count(origin, now, store);
+                    request.is_charged = true;
+                } else if matches!(failure, Failure::KeysUnavailable(_)) {
+                    self.give_back(origin, request, now, store);
                 }
                 Err(failure)
             }
+        }
+    }
+
+    fn give_back(&self, origin: Origin, request: &mut Request<'_>, now: u64, store: &dyn Store) {
+        if std::mem::take(&mut request.is_charged) {
+            self.throttle.give_back(origin, now, store);
         }
     }
 
@@ -152,9 +164,10 @@ impl ApiKeys {
             let newest = self.secrets.iter().next();
             newest.map(|secret| secret.digest(presented.key)).unwrap_or_default()
         });
-        self.throttle
-            .check(origin, &digest, now, store)
-            .map_err(Failure::TooManyAttempts)?;
+        if !request.is_charged {
+            let checked = self.throttle.check(origin, &digest, now, store);
+            checked.map_err(Failure::TooManyAttempts)?;
+        }
         let presented = read?;
         let mut hashes = Vec::new();
         for (place, secret) in self.secrets.iter().enumerate() {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::changes;
 use super::config::LookupConfig;
-use super::service::{MAX_RECORD, Service};
+use super::service::Service;
 use super::throttle::Throttle;
 use crate::api_key::secrets::Digest;
 use crate::api_key::wire::{LookupAnswer, LookupRequest};
@@ -190,18 +190,14 @@ impl Lookups {
     /// Takes a good answer: whether it was still true when it was written down. Whoever applies changes first writes their
     /// version and then removes entries, so that of the two at least one sees the other.
     fn remember(&self, question: &Question, answer: &LookupAnswer, record: &[u8], now: u64, store: &dyn Store) -> bool {
-        let Service { known, unsettled, .. } = &*self.service;
+        let known = &self.service.known;
         match &answer.key {
             Some(key) => {
                 let until = now.saturating_add(self.max_stale);
                 let value = [&now.to_le_bytes()[..], record].concat();
                 known.put(&key.hash.digest, &Entry { until, value }, now, store);
             }
-            None => {
-                for hash in question.hashes.iter().skip(1) {
-                    unsettled.put(&hash.digest, &self.unknown(now), now, store);
-                }
-            }
+            None => self.remember_unknown(question, now, store),
         }
         let is_true = changes::version(&self.service, store).is_none_or(|version| version <= answer.version);
         if !is_true {
@@ -210,6 +206,13 @@ impl Lookups {
             }
         }
         is_true
+    }
+
+    /// Of the key hashed with every secret but the newest, which is [settled](Self::settle).
+    fn remember_unknown(&self, question: &Question, now: u64, store: &dyn Store) {
+        for hash in question.hashes.iter().skip(1) {
+            self.service.unsettled.put(&hash.digest, &self.unknown(now), now, store);
+        }
     }
 
     fn unknown(&self, now: u64) -> Entry {
@@ -238,20 +241,21 @@ fn read(
     max_body: usize,
 ) -> Result<(LookupAnswer, Vec<u8>), &'static str> {
     let document = document(answer.ok_or("cluster")?, max_body)?;
-    let answer: LookupAnswer = serde_json::from_value(document).map_err(|_| "not_an_answer")?;
-    let record = match &answer.key {
-        None => Vec::new(),
-        Some(key) => {
-            if !question.hashes.contains(&key.hash) {
-                return Err("other_key");
-            }
-            key.check().map_err(|_| "bad_record")?;
-            serde_json::to_vec(key).map_err(|_| "bad_record")?
-        }
+    let read: Result<LookupAnswer, _> = serde_json::from_value(document.clone());
+    let answer = read.map_err(
+        |_| match document.get("key").is_some_and(serde_json::Value::is_object) {
+            true => "bad_record",
+            false => "not_an_answer",
+        },
+    )?;
+    let Some(key) = &answer.key else {
+        return Ok((answer, Vec::new()));
     };
-    if record.len().saturating_add(size_of::<u64>()) > MAX_RECORD {
-        return Err("record_too_large");
+    if !question.hashes.contains(&key.hash) {
+        return Err("other_key");
     }
+    key.check().map_err(|_| "bad_record")?;
+    let record = serde_json::to_vec(key).map_err(|_| "bad_record")?;
     Ok((answer, record))
 }
 
@@ -296,6 +300,14 @@ impl Remote for Lookups {
                     .effects
                     .push(count(if answer.key.is_some() { "known" } else { "unknown" }, "ok"));
             }
+            Err(reason) if OF_ONE_KEY.contains(&reason) => {
+                // The service does answer: what is wrong with one key keeps no other one out.
+                self.service.breaker.succeeded(store);
+                self.remember_unknown(&question, now, store);
+                self.settle(&question, Some(self.unknown(now)), now, store);
+                let message = format!("the record of an API key cannot be used ({reason}); that key is refused");
+                outcome.effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];
+            }
             Err(reason) => {
                 self.service.breaker.failed(now, store);
                 self.settle(&question, None, now, store);
@@ -317,6 +329,9 @@ impl Awaited for AwaitedKey {
         entry.is_none_or(|entry| entry.value != PENDING)
     }
 }
+
+/// Reasons that tell of one key's record, not of the service.
+const OF_ONE_KEY: [&str; 3] = ["bad_record", "other_key", "too_large"];
 
 /// What an unsettled entry holds.
 const PENDING: &[u8] = b"?";

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::config::LookupConfig;
+use crate::api_key::record::MAX_RECORD;
 use crate::breaker::Breaker;
 use crate::config::{Environment, Report};
 use crate::remote::Call;
@@ -79,7 +80,7 @@ impl Service {
         Self {
             timeout: config.timeout.as_millis(),
             breaker: Breaker::new(&prefix),
-            known: Slots::new(format!("{prefix}.known"), entries, WAYS, MAX_RECORD),
+            known: Slots::new(format!("{prefix}.known"), entries, WAYS, MAX_KNOWN),
             unsettled: Slots::new(format!("{prefix}.unsettled"), entries.div_ceil(4), WAYS, 1),
             cluster: config.cluster.clone(),
             authority: config.authority.clone().unwrap_or_else(|| config.cluster.clone()),
@@ -127,8 +128,8 @@ impl fmt::Debug for Authorization {
     }
 }
 
-/// Bytes of a known key's record; longer ones are refused.
-pub(super) const MAX_RECORD: usize = 16 * 1024;
+/// Bytes of what is remembered of a known key: its record, and when it was fetched.
+const MAX_KNOWN: usize = MAX_RECORD + size_of::<u64>();
 
 /// Bytes of an answer: a record, or 500 hashes.
 const MAX_BODY: usize = 64 * 1024;

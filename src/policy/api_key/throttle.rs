@@ -77,16 +77,21 @@ impl Throttle {
         told.insert((origin, *key), now.saturating_add(self.trust / 2));
     }
 
-    /// A key was bad.
+    /// A key was bad, or may be.
     pub(super) fn count(&self, origin: Origin, now: u64, store: &dyn Store) {
-        self.add(&self.origin(origin), now, store);
+        self.change(&self.origin(origin), now, store, |count| count.saturating_add(1));
+    }
+
+    /// A key that was counted while nobody knew it was good.
+    pub(super) fn give_back(&self, origin: Origin, now: u64, store: &dyn Store) {
+        self.change(&self.origin(origin), now, store, |count| count.saturating_sub(1));
     }
 
     /// Whether the key service may be asked for a key of this id once more; `Err` holds the seconds until it may.
     pub(super) fn lookup(&self, id: &str, now: u64, store: &dyn Store) -> Result<(), u64> {
         let name = self.secrets.digest("id", id.as_bytes());
         self.excess(&name, now, store).map_or(Ok(()), Err)?;
-        self.add(&name, now, store);
+        self.change(&name, now, store, |count| count.saturating_add(1));
         Ok(())
     }
 
@@ -97,9 +102,9 @@ impl Throttle {
         (count_of(&entry) >= self.limit).then_some(left.max(1))
     }
 
-    fn add(&self, name: &Digest, now: u64, store: &dyn Store) {
+    fn change(&self, name: &Digest, now: u64, store: &dyn Store, change: impl Fn(u32) -> u32) {
         self.counts.change(name, now, store, |found| {
-            let count = found.as_ref().map_or(0, count_of).saturating_add(1);
+            let count = change(found.as_ref().map_or(0, count_of));
             let until = found.map_or_else(|| now.saturating_add(self.window), |entry| entry.until);
             let value = count.to_le_bytes().to_vec();
             Ok::<_, ()>((Some(Entry { until, value }), ()))

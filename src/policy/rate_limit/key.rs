@@ -81,7 +81,17 @@ impl Values<'_> {
                 _ => write(&mut hasher, values),
             }
         }
-        finish(&hasher)
+        let mut name = finish(&hasher);
+        // A client has its share of the table, whatever else it may choose.
+        let networks = self.origin.map(|origin| origin.networks()).into_iter().flatten();
+        for (word, network) in name.chunks_exact_mut(size_of::<u32>()).skip(4).zip(networks) {
+            let mut hasher = SipHasher13::new_with_key(secret);
+            write(&mut hasher, &[&network]);
+            word.iter_mut()
+                .zip(hasher.finish().to_le_bytes())
+                .for_each(|(byte, hashed)| *byte = hashed);
+        }
+        name
     }
 
     /// In words, for a Rate Limit Service. `plan` is the plan whose rate is meant, where there are several.

@@ -15,10 +15,26 @@ use super::quota::Quota;
 use super::service::Question;
 use crate::denial::{Denial, DenialKind};
 use crate::effect::Effect;
-use crate::limit::{Rate, Verdict};
+use crate::limit::{Algorithm, Rate, Verdict};
 use crate::request::Request;
-use crate::slots::Name;
+use crate::slots::{Entry, Name, Uses};
 use crate::world::World;
+
+/// What entries of a limit have used, seen when a request is charged.
+struct Counted<'a> {
+    algorithm: Algorithm,
+    charge: &'a Charge,
+}
+
+impl Uses for Counted<'_> {
+    fn usage(&self, entry: &Entry) -> u64 {
+        self.algorithm.usage(entry)
+    }
+
+    fn may_be_forgotten(&self, entry: &Entry) -> bool {
+        self.algorithm.is_little(&self.charge.rate, entry, self.charge.at)
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Layer {
@@ -168,8 +184,8 @@ impl Layer {
             &charge.name,
             charge.at,
             world.store(),
-            |entry| algorithm.usage(entry),
-            |state| {
+            &self.uses(charge),
+            |state, _| {
                 let state = state.and_then(|state| algorithm.give_back(&charge.rate, state, charge.cost, charge.at));
                 (state, ())
             },
@@ -208,14 +224,25 @@ impl Layer {
             &charge.name,
             charge.at,
             world.store(),
-            |entry| limit.algorithm.usage(entry),
-            |state| {
+            &self.uses(&charge),
+            |state, is_shared| {
                 let (verdict, state) = limit.algorithm.take(&charge.rate, state, charge.cost, charge.at);
-                (state, verdict)
+                (state, (verdict, is_shared))
             },
         );
+        if verdict.is_some_and(|(verdict, is_shared)| is_shared && !verdict.allowed) {
+            request.effects.push(Effect::Count(Rc::clone(&limit.counters.shared)));
+        }
+        let verdict = verdict.map(|(verdict, _)| verdict);
         self.judge(&charge, Some(&charge.rate), verdict, request)?;
         Ok((!limit.is_shadow).then_some(charge))
+    }
+
+    fn uses<'a>(&self, charge: &'a Charge) -> Counted<'a> {
+        Counted {
+            algorithm: self.limit.algorithm,
+            charge,
+        }
     }
 
     /// Refuses a request that is not allowed. `rate` is what the client is told of, if anything. Without a verdict the

@@ -43,6 +43,8 @@ pub(super) struct Limit {
 pub(super) struct Counters {
     pub(super) allowed: Rc<str>,
     pub(super) denied: Rc<str>,
+    /// Denied by an entry that several share; counted as denied too.
+    pub(super) shared: Rc<str>,
     pub(super) shadow: Rc<str>,
     pub(super) contended: Rc<str>,
 }
@@ -178,6 +180,7 @@ impl Limit {
             counters: Counters {
                 allowed: counter("allowed"),
                 denied: counter("denied"),
+                shared: format!("tollgate_rate_limit_shared_denials_total;limit={};", config.name).into(),
                 shadow: counter("shadow"),
                 contended: counter("contended"),
             },

@@ -12,7 +12,7 @@ use crate::effect::Effect;
 use crate::grpc;
 use crate::limit::Rate;
 use crate::questions::Questions;
-use crate::remote::{Answer, Awaited, Call, Outcome, Remote};
+use crate::remote::{Answer, Awaited, Call, Outcome, Remote, Wait};
 use crate::request::Request;
 use crate::store::Store;
 
@@ -155,6 +155,10 @@ impl Remote for RateLimitService {
 pub(super) struct Answers(pub(super) Vec<Rc<Question>>);
 
 impl Awaited for Answers {
+    fn kind(&self) -> Wait {
+        Wait::Limit
+    }
+
     fn is_settled(&self, _: &dyn Store) -> bool {
         self.0.iter().all(|question| question.told.get().is_some())
     }

@@ -143,6 +143,19 @@ impl Configuration {
     }
 
     fn warn(&self, config: &Config, findings: &mut Findings) {
+        for (index, limit) in config.rate_limits.iter().enumerate() {
+            for (place, part) in limit.key.iter().enumerate() {
+                if let KeyPart::Header(name) = part {
+                    let message = format!(
+                        "clients choose the value of `{}`, and another value is another count: it tells those apart who wish to be, and \
+                         bounds nobody",
+                        name.as_str()
+                    );
+                    let path = format!("rate_limits[{index}].key[{place}]");
+                    findings.warning(&shape::find(&self.document, &path).place(), message);
+                }
+            }
+        }
         for (index, route) in config.routes.iter().enumerate() {
             let limits = route.rate_limits.as_ref().unwrap_or(&config.defaults.rate_limits);
             if !limits.is_empty() && limits.iter().all(|limit| is_evaded(config, limit)) {

@@ -162,6 +162,13 @@ fn read_key(common: &Common, registry: &Registry, new: &mut NewKey) -> Result<()
 }
 
 async fn list(store: &Store, user_id: Option<String>, tenant_id: Option<String>, all: bool, json: bool) -> Result<()> {
+    for (option, value) in [("--user", &user_id), ("--tenant", &tenant_id)] {
+        if value.as_ref().is_some_and(String::is_empty) {
+            return Err(Error::invalid(format!(
+                "{option} is empty; leave it out to list the keys of all"
+            )));
+        }
+    }
     let now = now();
     let mut filter = Filter {
         user_id,

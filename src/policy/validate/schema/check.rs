@@ -280,7 +280,8 @@ impl<'r> Checker<'r> {
                 self.fail(&within, || "is required".into());
             }
         }
-        if !self.is_done() && !(rule.properties.is_empty() && rule.additional.is_none()) {
+        let has_rules = !rule.properties.is_empty() || rule.additional.is_some();
+        if has_rules && !self.is_done() {
             self.charge(text.len() / BYTES_PER_STEP);
             let members = Members {
                 checker: self,

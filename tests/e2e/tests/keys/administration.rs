@@ -14,7 +14,41 @@ on_both_engines!(
     a_gateway_finds_keys_by_their_hashes,
     tokens_are_not_interchangeable,
     errors_are_problems,
+    a_record_that_no_gateway_could_keep_is_refused,
+    connections_that_say_nothing_keep_nobody_out,
 );
+
+fn a_record_that_no_gateway_could_keep_is_refused(world: &World) {
+    let service = world.serve(&[]);
+    let attributes = |count: usize| {
+        (0..count)
+            .map(|place| (format!("a{place}"), json!(["x".repeat(3900)])))
+            .collect::<Value>()
+    };
+    for (count, status) in [(4, 201), (5, 422)] {
+        let body = json!({"user_id": "u1", "attributes": attributes(count)});
+        let made = world.admin(&service, "POST", "/v1/keys", Some(&body));
+        assert_eq!(made.status, status, "{}", made.text());
+    }
+}
+
+fn connections_that_say_nothing_keep_nobody_out(world: &World) {
+    use std::io::Write as _;
+    let service = world.serve(&[]);
+    let silent: Vec<_> = (0..600)
+        .map(|number| {
+            let mut stream = std::net::TcpStream::connect(service.address()).expect("a connection");
+            if number % 2 == 0 {
+                stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: ").expect("sent");
+            }
+            stream
+        })
+        .collect();
+    // Those who wait get a place when the silent ones have lost theirs.
+    let answer = world.admin(&service, "GET", "/v1/keys", None);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    drop(silent);
+}
 
 fn keys_are_administered_over_http(world: &World) {
     let service = world.serve(&[]);
@@ -50,6 +84,11 @@ fn keys_are_administered_over_http(world: &World) {
     assert_eq!(list("?all=true")["keys"].as_array().unwrap().len(), 3);
     assert_eq!(list("?user_id=u2")["keys"][0]["id"], "kong-1");
     assert_eq!(list("?tenant_id=t1")["keys"][0]["id"], new["id"]);
+    for empty in ["user_id=", "tenant_id=", "user_id=u2&tenant_id=", "after="] {
+        let answer = world.admin(&service, "GET", &format!("/v1/keys?{empty}"), None);
+        assert_eq!(answer.status, 400, "{empty}: {}", answer.text());
+    }
+    assert_ne!(world.run(&["list", "--user", ""]).code, 0);
     let (mut query, mut seen) = ("?all=true&limit=1".to_owned(), 0);
     loop {
         let page = list(&query);

@@ -234,3 +234,20 @@ fn processes_that_start_at_once_do_not_clash(world: &World) {
     assert_eq!(changes["all"], false, "each change has a version of its own");
     assert_eq!(changes["hashes"].as_array().unwrap().len(), 8);
 }
+
+#[test]
+fn a_new_database_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = crate::world::World::sqlite();
+    assert_eq!(world.run(&["create", "--user", "u1"]).code, 0);
+    let files = std::fs::read_dir(world.folder()).expect("a folder");
+    let modes: Vec<_> = files
+        .map(|file| file.expect("a file"))
+        .filter(|file| file.file_name().to_string_lossy().starts_with("keys.db"))
+        .map(|file| file.metadata().expect("its mode").permissions().mode() & 0o777)
+        .collect();
+    assert!(
+        !modes.is_empty() && modes.iter().all(|&mode| mode == 0o600),
+        "{modes:?}"
+    );
+}

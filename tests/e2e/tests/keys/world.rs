@@ -75,6 +75,11 @@ impl World {
         ]
     }
 
+    /// Where the database of SQLite is.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Runs `tollgate keys` with this behind it.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         self.run_with(&self.environment(), arguments, "")

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::problem::Problem;
 use super::router::{Answer, json as answer, read, unprocessable};
 use super::{Service, feed};
 use crate::keys::model::{Rotation, Shown, now};
@@ -68,6 +69,16 @@ pub(super) async fn list(State(service): State<Arc<Service>>, asked: Result<Quer
     let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(unprocessable(format!("limit must be 1 to {MAX_PAGE}")));
+    }
+    for (name, value) in [
+        ("user_id", &asked.user_id),
+        ("tenant_id", &asked.tenant_id),
+        ("after", &asked.after),
+    ] {
+        if value.as_ref().is_some_and(String::is_empty) {
+            let detail = format!("{name} is empty; leave it out to list the keys of all");
+            return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+        }
     }
     let filter = Filter {
         user_id: asked.user_id,

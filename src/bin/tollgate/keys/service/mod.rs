@@ -1,6 +1,7 @@
 //! The key service: answers gateways and administrators over HTTP, and delivers events.
 
 mod administration;
+mod connections;
 mod feed;
 mod problem;
 mod router;
@@ -65,11 +66,7 @@ pub(crate) async fn serve(common: &Common, serve: Serve) -> Result<()> {
         tokio::spawn(prune(store.clone())),
     ];
     show::log(&format!("tollgate keys: listening on http://{address}"));
-    let mut stopped = stopping.clone();
-    let server = axum::serve(listener, router::router(service)).with_graceful_shutdown(async move {
-        let _ = stopped.wait_for(|stopping| *stopping).await;
-    });
-    let server = tokio::spawn(server.into_future());
+    let server = tokio::spawn(connections::serve(listener, router::router(service), stopping.clone()));
     let mut stopped = stopping;
     let _ = stopped.wait_for(|stopping| *stopping).await;
     show::log("tollgate keys: stopping");

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tollgate::api_key::wire::{LookupAnswer, LookupRequest, MAX_HASHES};
+use tollgate::api_key::wire::{LookupAnswer, LookupRequest, MAX_HASHES, MAX_WAIT};
 
 use super::problem::Problem;
 use super::tokens::Role;
@@ -44,6 +44,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(no_store))
+        .layer(from_fn(bounded))
         .with_state(service)
 }
 
@@ -63,6 +64,14 @@ async fn admit(
             };
             Problem::new(StatusCode::UNAUTHORIZED, wanted).into_response()
         }
+    }
+}
+
+/// A request that takes longer than any answer may be held is one whose body does not come.
+async fn bounded(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not come in time").into_response(),
     }
 }
 
@@ -129,5 +138,8 @@ pub(super) fn unprocessable(detail: impl Into<String>) -> Problem {
 
 /// Bytes: 64 KiB.
 const MAX_BODY: usize = 65_536;
+
+/// A question for changes is held for `MAX_WAIT`.
+const REQUEST_WITHIN: Duration = Duration::from_secs(MAX_WAIT + 30);
 
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);

@@ -4,11 +4,16 @@ mod events;
 mod keys;
 
 use std::borrow::Cow;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Any, AnyPool, ConnectOptions as _, Row as _, Transaction};
 
 use super::error::{Error, Result};
@@ -49,6 +54,9 @@ impl Store {
                 "--database is a URL such as `sqlite:tollgate-keys.db` or `postgres://user@host/database`",
             ));
         };
+        if engine == Engine::Sqlite {
+            create_private(&url)?;
+        }
         let options = AnyConnectOptions::from_str(&url)
             .map_err(|_| Error::invalid("--database cannot be read as a URL"))?
             .disable_statement_logging();
@@ -148,6 +156,23 @@ impl Change {
     pub(crate) async fn commit(self) -> Result<u64> {
         self.transaction.commit().await?;
         unsigned(self.version)
+    }
+}
+
+/// Makes a missing file one that its owner alone can read: SQLite would let everybody. Its other files take after it.
+fn create_private(url: &str) -> Result<()> {
+    let Ok(options) = SqliteConnectOptions::from_str(url) else {
+        return Ok(());
+    };
+    let path = options.get_filename();
+    if !url.contains("mode=rwc") || path.as_os_str().is_empty() || path == Path::new(":memory:") {
+        return Ok(());
+    }
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match created {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Error::failed("--database", error)),
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use tollgate::api_key::Format;
 use tollgate_e2e::envoy::eventually;
 use tollgate_e2e::keys::mint;
+use tollgate_e2e::publisher::{Answer, Publisher};
 use tollgate_e2e::raw::send_from;
 
 use super::*;
@@ -41,6 +42,56 @@ fn who_tries_keys_out_is_stopped_on_every_worker_and_nobody_else_is() {
         );
         assert_eq!(from([127, 0, 0, 8], &other.key).status, 200, "who does not");
     }
+}
+
+#[test]
+fn who_leaves_before_the_answer_has_tried_all_the_same() {
+    use std::io::Write as _;
+    let keys = Keys::sqlite();
+    let service = Publisher::start(Answer::Document(json!({"version": 1, "key": null})));
+    let throttle = json!({"throttle": {"limit": 20, "window": "10m"}, "lookup.timeout": "30s"});
+    let gateway = keys.gateway_of(1, service.address, throttle);
+    eventually("the service is asked", || {
+        let bytes = request("GET", "/", &[("host", "a"), ("x-api-key", &mint().key)], b"");
+        let answer = send_from([127, 0, 0, 9].into(), gateway.address(), &bytes);
+        answer.expect("an answer").status == 401
+    });
+    service.answer(Answer::Silence);
+    let before = service.requests().len();
+    let lookups = || {
+        let requests = service.requests();
+        let new = requests.iter().skip(before);
+        new.filter(|path| path.contains("lookup")).count()
+    };
+    for number in 0..60 {
+        let key = mint().key;
+        let bytes = request("GET", "/", &[("host", "a"), ("x-api-key", &key)], b"");
+        let mut stream = std::net::TcpStream::connect(gateway.address()).expect("a connection");
+        stream.write_all(&bytes).expect("sent");
+        if number < 20 {
+            eventually(&format!("{number} is looked up"), || lookups() > number);
+        } else {
+            assert_eq!(
+                raw::read(&mut stream, false).expect("an answer").status,
+                429,
+                "{number}"
+            );
+        }
+    }
+    assert_eq!(lookups(), 20);
+    gateway.assert_no_vm_died();
+}
+
+#[test]
+fn good_keys_that_are_looked_up_are_no_attempts() {
+    let keys = Keys::sqlite();
+    let service = keys.serve(&[]);
+    let gateway = keys.gateway_of(1, service.address(), json!({"throttle": {"limit": 5, "window": "10m"}}));
+    for _ in 0..20 {
+        assert_eq!(status(&gateway, &keys.create(&[]).key), 200);
+    }
+    let bad: Vec<_> = (0..6).map(|_| status(&gateway, &mint().key)).collect();
+    assert_eq!(bad, [401, 401, 401, 401, 401, 429], "each is one attempt");
 }
 
 /// The same bytes, and no difference in time that would tell them apart.

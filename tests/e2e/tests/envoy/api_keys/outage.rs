@@ -98,22 +98,14 @@ fn nonsense_is_no_answer() {
     let keys = Keys::sqlite();
     let key = mint();
     let publisher = Publisher::start(Answer::Text(200, String::new()));
-    let mut other = tollgate_e2e::keys::record(&mint());
-    other["user_id"] = "another".into();
     for (answer, reason) in [
         (Answer::Text(200, "<html>".into()), "not_json"),
         (Answer::Text(200, "{}".into()), "not_an_answer"),
         (Answer::Text(200, "null".into()), "not_an_answer"),
         (Answer::Document(json!({"version": 1})), "not_an_answer"),
-        (Answer::Document(json!({"version": 1, "key": other})), "other_key"),
-        (
-            Answer::Document(json!({"version": 1, "key": {"id": "x"}})),
-            "not_an_answer",
-        ),
         (Answer::Text(404, "{\"version\":1,\"key\":null}".into()), "status"),
         (Answer::Text(302, String::new()), "redirect"),
         (Answer::Text(500, "oops".into()), "status"),
-        (Answer::Large(100_000, json!({"version": 1, "key": null})), "too_large"),
         (
             Answer::WithHeader(json!({"version": 1, "key": null}), "content-encoding", "gzip"),
             "encoded",
@@ -127,6 +119,88 @@ fn nonsense_is_no_answer() {
         eventually(reason, || gateway.stat(&name) == 1);
         gateway.assert_no_vm_died();
     }
+}
+
+#[test]
+fn what_is_wrong_with_one_key_keeps_no_other_out() {
+    let keys = Keys::sqlite();
+    let publisher = Publisher::start(Answer::Text(200, String::new()));
+    let mut other = tollgate_e2e::keys::record(&mint());
+    other["user_id"] = "another".into();
+    let (bad, good) = (mint(), mint());
+    let mut large = tollgate_e2e::keys::record(&bad);
+    large["attributes"] = (0..5)
+        .map(|place| (format!("a{place}"), json!(["x".repeat(4000)])))
+        .collect();
+    let gateway = keys.gateway_of(1, publisher.address, json!({}));
+    for (key, record, reason) in [
+        (&mint(), other, "other_key"),
+        (&bad, large, "bad_record"),
+        (&mint(), json!({"id": "x"}), "bad_record"),
+        (&mint(), json!({"tenant_id": 7}), "bad_record"),
+        (&mint(), json!({"id": "x".repeat(100_000)}), "too_large"),
+    ] {
+        publisher.answer(Answer::Document(json!({"version": 1, "key": record})));
+        let refused = ask(gateway.address(), &key.key);
+        assert_eq!(
+            (refused.status, &refused.json()["code"]),
+            (401, &json!("invalid_api_key")),
+            "{reason}"
+        );
+        let name = format!("wasmcustom.tollgate_key_lookups_total;outcome=failed;reason={reason};");
+        eventually(reason, || gateway.stat(&name) >= 1);
+    }
+    publisher.answer(Answer::Document(
+        json!({"version": 1, "key": tollgate_e2e::keys::record(&good)}),
+    ));
+    assert_eq!(status(&gateway, &good.key), 200);
+    gateway.assert_no_vm_died();
+}
+
+#[test]
+fn who_waits_for_another_cluster_keeps_no_key_from_being_looked_up() {
+    let keys = Keys::sqlite();
+    let service = keys.serve(&[]);
+    let made: Vec<_> = (0..30).map(|_| keys.create(&[])).collect();
+    let silent = Publisher::start(Answer::Silence);
+    let mut bare = keys.bare(service.address(), json!({}));
+    bare.clusters.push(("silent", silent.address));
+    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    bare.clusters.push(("nobody", nobody.local_addr().expect("an address")));
+    drop(nobody);
+    bare.routes = Some(vec![
+        json!({"match": {"prefix": "/broken"}, "route": {"cluster": "nobody"}}),
+        json!({"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}),
+    ]);
+    let routes = bare.config["routes"].as_array_mut().expect("rules");
+    routes.insert(
+        0,
+        json!({
+            "match": {"path_prefix": "/broken"}, "public": true,
+            "fallback": {"cluster": {"name": "silent", "timeout": "2s"}},
+        }),
+    );
+    let gateway = Envoy::with_workers(1, &bare.bootstrap());
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        // More than there are places, again and again until the keys are through.
+        let (gateway, over) = (&gateway, &is_over);
+        for _ in 0..600 {
+            scope.spawn(move || {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    drop(raw::send(
+                        gateway.address(),
+                        &request("GET", "/broken", &[("host", "a")], b""),
+                    ));
+                }
+            });
+        }
+        eventually("the silent cluster is asked", || silent.requests().len() >= 60);
+        let statuses: Vec<_> = made.iter().map(|made| status(gateway, &made.key)).collect();
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(statuses, [200; 30]);
+    });
+    gateway.assert_no_vm_died();
 }
 
 #[test]

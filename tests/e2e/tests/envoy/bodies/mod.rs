@@ -217,11 +217,24 @@ fn compressed_bodies_and_other_types_are_refused_where_they_would_have_to_change
         (502, &json!("upstream_body_unusable"))
     );
     assert_eq!(envoy.send(&request("GET", "/", &[HOST, respond], b"")).status, 200);
-    for content_type in ["application/xml", "application/x-ndjson", "application/javascript", "text/html"] {
+    for content_type in [
+        "application/xml",
+        "application/x-ndjson",
+        "application/javascript",
+        "text/html",
+    ] {
         let line = format!("content-type: {content_type}");
-        let headers = [HOST, ("x-respond", line.as_str()), ("x-respond", ":body: {\"gone\":\"secret\"}")];
+        let headers = [
+            HOST,
+            ("x-respond", line.as_str()),
+            ("x-respond", ":body: {\"gone\":\"secret\"}"),
+        ];
         let answer = envoy.send(&request("GET", "/change", &headers, b""));
-        assert_eq!((answer.status, answer.text().contains("secret")), (502, false), "{content_type}");
+        assert_eq!(
+            (answer.status, answer.text().contains("secret")),
+            (502, false),
+            "{content_type}"
+        );
     }
     let counter = "wasmcustom.tollgate_responses_refused_total;route=/change/*;reason=body_encoded;";
     eventually("it is counted", || envoy.stat(counter) == 1);
