@@ -57,6 +57,15 @@ impl Source {
         }
     }
 
+    /// Whether anything is there, whatever it is.
+    pub fn is_named(&self, request: &Request<'_>) -> bool {
+        match self {
+            Self::Header { name, .. } => request.header(name.as_str()).next().is_some(),
+            Self::Cookie(name) => cookies(request).any(|(key, _)| key == name.as_bytes()),
+            Self::Query(name) => parameters(request).any(|(key, _)| key == *name),
+        }
+    }
+
     /// Looks for a credential. An empty value is none, wherever it stands.
     pub fn find<'a>(&self, request: &Request<'a>) -> Found<'a> {
         match self {

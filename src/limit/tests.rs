@@ -62,7 +62,11 @@ fn the_edge_of_a_window() {
         10,
         "twice the limit within two milliseconds"
     );
-    assert_eq!(admitted(Algorithm::SlidingWindow), 1, "the first two milliseconds' share has left");
+    assert_eq!(
+        admitted(Algorithm::SlidingWindow),
+        1,
+        "the first two milliseconds' share has left"
+    );
     assert_eq!(admitted(Algorithm::ExactWindow), 0);
     assert_eq!(admitted(Algorithm::TokenBucket), 0);
 }

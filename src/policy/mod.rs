@@ -15,6 +15,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::config::Report;
+use crate::credential::Source;
 use crate::denial::Denial;
 use crate::remote::{Awaited, Remote};
 use crate::request::Request;
@@ -126,6 +127,15 @@ pub struct Definitions {
     pub api_keys: Option<Rc<ApiKeys>>,
     /// Rate limits.
     pub limits: Rc<Limits>,
+}
+
+impl Definitions {
+    /// Where credentials are looked for, on whatever route.
+    pub fn sources(&self) -> Rc<[Source]> {
+        let tokens = self.jwt.iter().flat_map(Issuers::sources).map(|(_, source)| source);
+        let keys = self.api_keys.iter().flat_map(|keys| keys.sources());
+        tokens.chain(keys).cloned().collect()
+    }
 }
 
 /// Every policy there is.

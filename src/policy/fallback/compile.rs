@@ -15,6 +15,10 @@ pub(super) fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<B
     let has_any = config.cluster.is_some() || config.last_good.is_some() || config.answer.is_some();
     report.within("fallback", |report| {
         check(config, has_any, report);
+        let is_unsaid = config.last_good.as_ref().is_some_and(|kept| kept.anonymous.is_none());
+        if is_unsaid && route.auth.is_none_or(|auth| auth.optional) {
+            report.warn_at("last_good", ANONYMOUS);
+        }
         let cluster = config.cluster.as_ref();
         let cluster = cluster.map(|cluster| report.within("cluster", |report| Cluster::compile(cluster, report)));
         let answer = config.answer.as_ref();
@@ -28,6 +32,7 @@ pub(super) fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<B
                 methods: methods.unwrap_or(READING.map(Into::into).into()),
                 cluster: cluster.map(Rc::new),
                 last_good: config.last_good.as_ref().map(|kept| LastGood::new(route.name, kept)),
+                sources: route.definitions.sources(),
                 answer,
             }))) as Box<dyn Policy>
         })
@@ -81,6 +86,9 @@ fn check(config: &FallbackConfig, has_any: bool, report: &mut Report) {
         }
     }
 }
+
+const ANONYMOUS: &str = "stands on a rule that takes anonymous callers, to whom the upstream may answer by anything that they send: of theirs, only \
+                         responses with `Cache-Control: public` are kept; say `anonymous: public` if the upstream sends that, or `anonymous: none`";
 
 const READING: [&str; 2] = ["GET", "HEAD"];
 

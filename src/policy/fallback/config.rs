@@ -77,6 +77,21 @@ pub struct LastGoodConfig {
     /// Responses that are kept for this rule by all workers together, rounded up to a multiple of four. Default 256.
     #[serde(deserialize_with = "values::integer")]
     pub entries: u32,
+    /// What is kept of responses to callers without an identity: `public`, those with `Cache-Control: public` (default), or `none`.
+    /// `tollgate check` warns where a rule takes such callers and this is not said.
+    #[serde(deserialize_with = "values::present")]
+    pub anonymous: Option<Anonymous>,
+}
+
+/// What is kept of responses to callers without an identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum Anonymous {
+    /// Those that say that they are everybody's.
+    Public,
+    /// Nothing.
+    None,
 }
 
 /// An answer of the gateway's own.
@@ -137,6 +152,7 @@ impl Default for LastGoodConfig {
             max_age: Duration::from_millis(600_000),
             max_bytes: 64 * 1024,
             entries: 256,
+            anonymous: None,
         }
     }
 }

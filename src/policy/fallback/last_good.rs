@@ -8,8 +8,9 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use super::config::LastGoodConfig;
+use super::config::{Anonymous, LastGoodConfig};
 use super::response::Response;
+use crate::credential::Source;
 use crate::headers::Headers;
 use crate::identity::Identity;
 use crate::request::Request;
@@ -22,11 +23,12 @@ pub(super) struct LastGood {
     sets: u32,
     max_age: u64,
     max_bytes: usize,
+    takes_anonymous: bool,
     /// When this worker last kept a response, by its owner.
     kept: RefCell<HashMap<Owner, u64>>,
 }
 
-/// Whose response: host, path, query, and everything that the upstream learns of the caller, as a hash.
+/// Whose response: host and port, path, query, `Accept`, and everything that the upstream learns of the caller, as a hash.
 pub(super) type Owner = [u8; OWNER];
 
 /// A response that was found, and its age in milliseconds.
@@ -36,27 +38,32 @@ pub(super) struct Found {
     pub(super) age: u64,
 }
 
-/// Whose response a request would get; `None` where it cannot be told whose it is: an anonymous request that carries a
-/// credential which the gateway has not looked at.
-pub(super) fn owner(request: &Request<'_>) -> Option<Owner> {
+/// Whose response a request would get; `None` where it cannot be told whose it is: an anonymous request that carries a credential, or what
+/// may be one. `sources` are the places of credentials anywhere in the configuration.
+pub(super) fn owner(request: &Request<'_>, sources: &[Source]) -> Option<Owner> {
     let identity = request.identity.as_ref();
-    let has_credential = || request.header("authorization").chain(request.header("cookie")).next();
-    if identity.is_none() && has_credential().is_some() {
+    let has = |name: &str| request.header(name).next().is_some();
+    let may_have_credential =
+        || has("authorization") || has("cookie") || sources.iter().any(|source| source.is_named(request));
+    if identity.is_none() && may_have_credential() {
         return None;
     }
     let mut hash = Sha256::new();
-    let mut part = |part: Option<&str>| {
-        let part = part.map(str::as_bytes);
+    let mut part = |part: Option<&[u8]>| {
         // Its length first: no two lists of parts look alike.
         let length = part.map_or(u64::MAX, |part| u64::try_from(part.len()).unwrap_or(u64::MAX));
         hash.update(length.to_le_bytes());
         hash.update(part.unwrap_or_default());
     };
-    part(Some(&request.host));
-    part(Some(request.path));
-    part(request.query);
+    // With its port: another port may be another service.
+    let authority = request.headers().first(":authority").unwrap_or_default();
+    part(Some(authority.to_ascii_lowercase().as_bytes()));
+    part(Some(request.path.as_bytes()));
+    part(request.query.map(str::as_bytes));
+    request.now("accept").into_iter().for_each(|value| part(Some(value)));
+    part(None);
     if let Some(identity) = identity {
-        describe(identity, &mut part);
+        describe(identity, &mut |text: Option<&str>| part(text.map(str::as_bytes)));
     }
     hash.finalize().first_chunk().copied()
 }
@@ -86,8 +93,14 @@ impl LastGood {
             sets: config.entries.div_ceil(WAYS),
             max_age: config.max_age.as_millis(),
             max_bytes: usize::try_from(config.max_bytes).unwrap_or(usize::MAX),
+            takes_anonymous: config.anonymous != Some(Anonymous::None),
             kept: RefCell::default(),
         }
+    }
+
+    /// Whether it keeps anything of callers without an identity.
+    pub(super) fn takes_anonymous(&self) -> bool {
+        self.takes_anonymous
     }
 
     /// Bytes that a response may have.

@@ -12,6 +12,7 @@ mod response;
 use std::rc::Rc;
 
 use super::{Policy, Registration, Stage, Stop};
+use crate::credential::Source;
 use crate::effect::applied;
 use crate::headers::Headers;
 use crate::policy::transform::StatusPattern;
@@ -42,6 +43,8 @@ struct Rules {
     methods: Vec<String>,
     cluster: Option<Rc<Cluster>>,
     last_good: Option<LastGood>,
+    /// Where credentials are, anywhere in the configuration.
+    sources: Rc<[Source]>,
     answer: Option<Answer>,
 }
 
@@ -58,6 +61,7 @@ pub struct StandIn {
     request: Option<Headers>,
     /// Whose response it is, where it can be told.
     owner: Option<Owner>,
+    is_anonymous: bool,
     /// What another cluster was asked.
     question: Option<Rc<Question>>,
     has_asked: bool,
@@ -92,13 +96,14 @@ impl Policy for Fallback {
         if !may_be_answered && !is_repeatable {
             return Ok(());
         }
-        let owner = (is_repeatable && rules.last_good.is_some()).then(|| last_good::owner(request));
+        let owner = (is_repeatable && rules.keeps(request)).then(|| last_good::owner(request, &rules.sources));
         request.stand_in = Some(StandIn {
             rules: Rc::clone(rules),
             is_get,
             is_head: request.method == "HEAD",
             request: is_repeatable.then(|| applied(request.headers(), &request.effects)),
             owner: owner.flatten(),
+            is_anonymous: request.identity.is_none(),
             question: None,
             has_asked: false,
         });
@@ -108,6 +113,14 @@ impl Policy for Fallback {
     fn remotes(&self) -> Vec<Rc<dyn Remote>> {
         let cluster = self.0.cluster.iter();
         cluster.map(|cluster| Rc::clone(cluster) as Rc<dyn Remote>).collect()
+    }
+}
+
+impl Rules {
+    /// Whether responses to such a caller may be kept.
+    fn keeps(&self, request: &Request<'_>) -> bool {
+        let kept = self.last_good.as_ref();
+        kept.is_some_and(|kept| kept.takes_anonymous() || request.identity.is_some())
     }
 }
 
@@ -184,7 +197,7 @@ impl StandIn {
         let now = world.monotonic_millis();
         match status {
             200 if !kept.is_due(&owner, now) => Fate::Passes,
-            200 => match Recording::begin(owner, request, response, kept.max_bytes()) {
+            200 => match Recording::begin(owner, self.is_anonymous, request, response, kept.max_bytes()) {
                 Some(recording) if has_body => Fate::IsKept(recording),
                 Some(recording) => {
                     recording.keep(kept, world);

@@ -16,10 +16,17 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Begins one; `None` for a response that must not be kept for later, or is too large.
-    pub(super) fn begin(owner: Owner, request: &Headers, response: &Headers, max_bytes: usize) -> Option<Self> {
+    /// Begins one; `None` for a response that must not be kept for later, or is too large. Nobody knows what an upstream reads of an anonymous
+    /// request: what is kept of those has to say that it is for everybody.
+    pub(super) fn begin(
+        owner: Owner,
+        is_anonymous: bool,
+        request: &Headers,
+        response: &Headers,
+        max_bytes: usize,
+    ) -> Option<Self> {
         let length = response.first("content-length").and_then(|length| length.parse().ok());
-        if !may_be_kept(response) || length.is_some_and(|length: usize| length > max_bytes) {
+        if !may_be_kept(response, is_anonymous) || length.is_some_and(|length: usize| length > max_bytes) {
             return None;
         }
         let headers = response.iter().filter(|(name, _)| *name != b"content-length").collect();
@@ -50,14 +57,16 @@ impl Recording {
 }
 
 /// Whether a response may be shown again (RFC 9111 section 5.2.2), and is nobody's alone.
-fn may_be_kept(response: &Headers) -> bool {
-    let is_forbidden = |line: &[u8]| {
-        String::from_utf8_lossy(line).split(',').any(|directive| {
-            let name = directive.split('=').next().unwrap_or_default().trim();
-            ["no-store", "private"]
-                .iter()
-                .any(|word| name.eq_ignore_ascii_case(word))
+fn may_be_kept(response: &Headers, is_anonymous: bool) -> bool {
+    let says = |word: &str| {
+        response.all("cache-control").any(|line| {
+            let line = String::from_utf8_lossy(line);
+            let mut names = line
+                .split(',')
+                .map(|directive| directive.split('=').next().unwrap_or_default());
+            names.any(|name| name.trim().eq_ignore_ascii_case(word))
         })
     };
-    response.all("set-cookie").next().is_none() && !response.all("cache-control").any(is_forbidden)
+    let is_forbidden = says("no-store") || says("private") || response.all("set-cookie").next().is_some();
+    !is_forbidden && (!is_anonymous || says("public"))
 }

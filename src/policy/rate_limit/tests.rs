@@ -1,4 +1,5 @@
 mod awkward;
+mod crowd;
 mod global;
 
 use std::net::IpAddr;

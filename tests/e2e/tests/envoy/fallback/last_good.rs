@@ -6,14 +6,21 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tollgate_e2e::bootstrap::{Bare, one_issuer};
 use tollgate_e2e::echo::Mortal;
 use tollgate_e2e::envoy::{Envoy, eventually};
 use tollgate_e2e::raw::{self, Response, request};
 
 use super::{ask, bearer, bearer_for, bootstrap, counted, stood_in};
 
+/// For anonymous callers, whom the upstream tells that its answers are everybody's.
 fn rule() -> Value {
-    json!({"name": "r", "fallback": {"last_good": {}}})
+    open(json!({}))
+}
+
+fn open(last_good: Value) -> Value {
+    let public = json!({"headers": {"append": {"x-respond": "cache-control: public"}}});
+    json!({"name": "r", "fallback": {"last_good": last_good}, "request": public})
 }
 
 fn protected() -> Value {
@@ -134,7 +141,7 @@ fn nobody_gets_what_was_said_to_another() {
 #[test]
 fn what_must_not_be_kept_is_not() {
     let mut upstream = Mortal::start("upstream");
-    let rule = json!({"name": "r", "fallback": {"last_good": {"max_bytes": 4096}}});
+    let rule = open(json!({"max_bytes": 4096}));
     let envoy = start(&upstream, &rule);
     let large = said(&"x".repeat(5000));
     let respond = |line| ("x-respond", line);
@@ -164,6 +171,47 @@ fn what_must_not_be_kept_is_not() {
 }
 
 #[test]
+fn an_anonymous_caller_gets_what_is_everybodys_alone() {
+    let mut upstream = Mortal::start("upstream");
+    let keys = json!({
+        "opaque": true, "secrets": [{"id": "v1", "env": "SECRET"}],
+        "from": [{"header": {"name": "x-api-key"}}, {"query": "key"}],
+    });
+    let rule = json!({"auth": {"any": ["jwt"], "optional": true}, "fallback": {"last_good": {}}});
+    let mut bare = Bare::new(one_issuer(json!([])), &upstream.echo);
+    bare.config["api_keys"] = keys;
+    bare.config["routes"] = json!([rule]);
+    bare.config["routes"][0]["match"] = json!({"path_prefix": "/"});
+    bare.environment = [("SECRET".to_owned(), "s".repeat(32))].into();
+    let envoy = Envoy::start(&bare.bootstrap());
+    let public = ("x-respond", "cache-control: public, max-age=60");
+    let cases: [(&str, &[(&str, &str)]); 6] = [
+        ("/silent", &[]),
+        ("/aged", &[("x-respond", "cache-control: max-age=60")]),
+        // A place of credentials, though of another rule's.
+        ("/key", &[public, ("x-api-key", "k")]),
+        ("/query?key=k", &[public]),
+        ("/cookie", &[public, ("cookie", "a=b")]),
+        ("/basic", &[public, ("authorization", "Basic YTpi")]),
+    ];
+    for (path, headers) in cases {
+        assert_eq!(ask(&envoy, "GET", path, headers).status, 200, "{path}");
+    }
+    let json = ("accept", "application/json");
+    assert_eq!(ask(&envoy, "GET", "/public", &[public, json]).status, 200);
+    upstream.die();
+    for (path, headers) in cases {
+        assert_lost(&ask(&envoy, "GET", path, &[]));
+        assert_lost(&ask(&envoy, "GET", path, headers));
+    }
+    assert_eq!(stood_in(&ask(&envoy, "GET", "/public", &[json])), Some("last_good"));
+    assert_lost(&ask(&envoy, "GET", "/public", &[json, ("x-api-key", "k")]));
+    assert_lost(&ask(&envoy, "GET", "/public", &[("accept", "text/html")]));
+    let other_port = envoy.send(b"GET /public HTTP/1.1\r\nhost: a:8080\r\naccept: application/json\r\n\r\n");
+    assert_lost(&other_port);
+}
+
+#[test]
 fn a_variant_is_kept_for_those_who_asked_for_it() {
     let mut upstream = Mortal::start("upstream");
     let envoy = start(&upstream, &rule());
@@ -190,7 +238,7 @@ fn a_variant_is_kept_for_those_who_asked_for_it() {
 #[test]
 fn what_the_upstream_has_taken_back_is_forgotten_and_what_is_old_is_not_served() {
     let mut upstream = Mortal::start("upstream");
-    let rule = json!({"name": "r", "fallback": {"last_good": {"max_age": "2s"}}});
+    let rule = open(json!({"max_age": "2s"}));
     let envoy = start(&upstream, &rule);
     for (path, after) in [
         ("/gone", ":status: 404"),
@@ -239,7 +287,7 @@ fn the_newest_is_kept_and_rules_hold_for_it_too() {
 #[test]
 fn what_is_kept_stays_within_its_table() {
     let mut upstream = Mortal::start("upstream");
-    let rule = json!({"name": "r", "fallback": {"last_good": {"entries": 8, "max_bytes": 20_000}}});
+    let rule = open(json!({"entries": 8, "max_bytes": 20_000}));
     let envoy = start(&upstream, &rule);
     let body = said(&"x".repeat(16_000));
     let fill = |from: u32| {
@@ -266,7 +314,7 @@ fn what_is_kept_stays_within_its_table() {
 #[test]
 fn a_response_in_pieces_is_kept_whole_and_one_that_breaks_off_not_at_all() {
     let mut upstream = Mortal::start("upstream");
-    let rule = json!({"name": "r", "fallback": {"last_good": {"max_bytes": 500_000}}});
+    let rule = open(json!({"max_bytes": 500_000}));
     let envoy = start(&upstream, &rule);
     // Far more than Envoy reads at once. The upstream says back what it got.
     let large = "0123456789".repeat(5_000);
