@@ -32,6 +32,13 @@ pub enum Effect {
     Log(log::Level, String),
 }
 
+impl Effect {
+    /// Whether headers are other ones afterwards.
+    pub fn changes_headers(&self) -> bool {
+        matches!(self, Self::RemoveHeader(_) | Self::SetHeader(..) | Self::SetHeaders(..))
+    }
+}
+
 /// An answer that the gateway gives by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {

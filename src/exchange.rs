@@ -36,6 +36,8 @@ pub struct Exchange {
 #[derive(Debug)]
 struct Passed {
     route: Rc<Route>,
+    /// Envoy's name of the route that was judged, where Envoy chooses again because headers have changed, and must come to the same.
+    judged: Option<String>,
     /// Where it may still be refused.
     caller: Option<Caller>,
     request_body: Body,
@@ -98,6 +100,32 @@ impl Exchange {
     pub fn waits_for(&self) -> Option<Wait> {
         let suspended = self.suspended.as_ref().map(|suspended| suspended.awaited.kind());
         suspended.or_else(|| self.response_waits().then_some(Wait::Response))
+    }
+
+    /// Whether it is to be told, with the response, which route Envoy has taken.
+    pub fn needs_taken_route(&self) -> bool {
+        self.passed.as_ref().is_some_and(|passed| passed.judged.is_some())
+    }
+
+    /// Takes Envoy's name of the route that it has taken; nothing is to be done where it is the one that was judged, or none. Envoy tells the name
+    /// only once it has chosen, which is when the request is on its way: what can be kept from the client is the response.
+    pub fn on_taken_route(&mut self, taken: Option<&str>) -> Vec<Effect> {
+        let judged = self.passed.as_mut().and_then(|passed| passed.judged.take());
+        let (Some(judged), Some(taken)) = (judged, taken.filter(|taken| !taken.is_empty())) else {
+            return Vec::new();
+        };
+        if judged == taken {
+            return Vec::new();
+        }
+        let message = format!(
+            "a request was judged for Envoy's route {judged} and took {taken}, for that matches on what was changed; its response is withheld"
+        );
+        let mut effects = vec![Effect::Log(log::Level::Error, message)];
+        effects.extend(self.refuse_late(
+            Direction::Response,
+            Denial::new(DenialKind::Unavailable, "route_changed"),
+        ));
+        effects
     }
 
     /// Whether anything is to be done with the response.
@@ -313,8 +341,12 @@ impl Exchange {
         if !is_watched {
             effects.push(Effect::Count(Rc::clone(&route.passed)));
         }
-        let is_open = is_watched || request.response.as_ref().is_some_and(ResponseChange::has_body);
+        let is_open =
+            plan.needs_route_name || is_watched || request.response.as_ref().is_some_and(ResponseChange::has_body);
+        let is_changed = effects.iter().any(Effect::changes_headers);
+        let judged = request.route_name.filter(|_| is_changed && !route.reroutes);
         self.passed = Some(Passed {
+            judged: judged.map(str::to_owned),
             route,
             caller: is_open.then(|| Caller::of(headers)),
             request_body: request.body,

@@ -9,6 +9,7 @@ use crate::policy::identity_headers::{IdentityHeaders, ManagedNames};
 use crate::policy::jwt::Issuers;
 use crate::policy::proof::Proof;
 use crate::policy::rate_limit::{KeyPart, Limits, QuotaHeaders, RateLimitService};
+use crate::policy::transform::RequestConfig;
 use crate::policy::{Definitions, Policy, REGISTRY, RouteContext, Stage};
 use crate::remote::Remote;
 use crate::request::Request;
@@ -56,6 +57,8 @@ pub struct Route {
     pub path_parameters: PathParameters,
     /// What becomes of headers that name another method.
     pub method_override: MethodOverride,
+    /// Whether Envoy is meant to choose its route again.
+    pub reroutes: bool,
 }
 
 /// Which route a request takes.
@@ -181,6 +184,7 @@ impl Route {
             policies,
             path_parameters: PathParameters::default(),
             method_override: MethodOverride::default(),
+            reroutes: false,
         }
     }
 }
@@ -294,6 +298,7 @@ fn compile_rule(
         route: Rc::new(Route {
             path_parameters: route.path_parameters.unwrap_or(defaults.path_parameters),
             method_override: route.method_override.unwrap_or(defaults.method_override),
+            reroutes: reroutes(route.request.as_ref().or(defaults.request.as_ref())),
             ..Route::new(name, policies)
         }),
     }
@@ -317,8 +322,13 @@ fn compile_default(defaults: &DefaultsConfig, definitions: &Definitions, report:
     Some(Rc::new(Route {
         path_parameters: defaults.path_parameters,
         method_override: defaults.method_override,
+        reroutes: reroutes(defaults.request.as_ref()),
         ..Route::new("default".into(), policies)
     }))
+}
+
+fn reroutes(request: Option<&RequestConfig>) -> bool {
+    request.is_some_and(|request| request.reroute)
 }
 
 fn compile_policies(route: &RouteContext<'_>, report: &mut Report) -> Vec<Box<dyn Policy>> {

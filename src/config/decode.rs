@@ -4,6 +4,7 @@ use prost::Message as _;
 use prost_types::value::Kind;
 use serde_json::{Map, Number, Value};
 
+use super::strict::Strict;
 use super::{Config, ConfigError};
 use crate::json;
 
@@ -29,7 +30,7 @@ fn looks_like_json(bytes: &[u8]) -> bool {
 
 /// From both forms through one type: the code that reads shapes is large, and is in the plugin once.
 fn shape(value: Value) -> Result<Config, ConfigError> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
+    serde_path_to_error::deserialize(Strict(value)).map_err(|error| {
         let path = match error.path().to_string() {
             path if path == "." => String::new(),
             path => path,
@@ -156,7 +157,7 @@ mod tests {
             decode(&bytes)
                 .unwrap_err()
                 .to_string()
-                .starts_with("defaults.auth: invalid type: null")
+                .starts_with("defaults.auth: invalid type: nothing, expected a map of keys: `any`")
         );
     }
 

@@ -3,6 +3,7 @@
 
 mod decode;
 mod report;
+mod strict;
 pub mod values;
 
 use std::collections::BTreeMap;

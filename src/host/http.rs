@@ -129,11 +129,7 @@ impl HttpContext for Http {
         };
         let mut exchange = Exchange::new(Rc::clone(plan));
         // Before any header is changed: a change makes Envoy forget the route that it has chosen.
-        let route_name = exchange
-            .needs_route_name()
-            .then(|| abi::property(&["xds", "route_name"]))
-            .flatten()
-            .and_then(|name| String::from_utf8(name).ok());
+        let route_name = exchange.needs_route_name().then(route_name).flatten();
         let has_body = !end_of_stream;
         let event = Event::RequestHeaders {
             headers: &headers,
@@ -189,6 +185,16 @@ impl HttpContext for Http {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
+        if self.asks(Exchange::needs_taken_route) {
+            let taken = route_name();
+            let effects = match self.exchange.borrow_mut().as_mut() {
+                Some(exchange) => exchange.on_taken_route(taken.as_deref()),
+                None => Vec::new(),
+            };
+            if apply(effects, RESPONSE) == Applied::Replied {
+                return Action::Pause;
+            }
+        }
         if !self.asks(Exchange::changes_response) {
             return Action::Continue;
         }
@@ -307,6 +313,12 @@ impl Applied {
             Self::Replied | Self::Wait => Action::Pause,
         }
     }
+}
+
+/// Envoy's name of the route that it has chosen last.
+fn route_name() -> Option<String> {
+    let name = abi::property(&["xds", "route_name"])?;
+    String::from_utf8(name).ok()
 }
 
 fn of(direction: Direction) -> Message<'static> {

@@ -68,6 +68,11 @@ impl Algorithm {
         Self::HS512,
     ];
 
+    /// Whether one secret both signs and verifies.
+    pub fn is_symmetric(self) -> bool {
+        self.family() == Family::Hmac
+    }
+
     /// The registered name, as in `alg`.
     pub const fn name(self) -> &'static str {
         match self {

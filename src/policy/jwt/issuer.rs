@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::cache::Known;
-use super::config::IssuerConfig;
+use super::config::{IssuerConfig, JwksConfig};
 use super::keys::Keys;
 use super::subject::SubjectRules;
 use crate::config::values::HeaderName;
@@ -61,6 +61,24 @@ impl Issuer {
                 format!("is above {MAX_LEEWAY}s: tokens would live far beyond their expiry"),
             );
         }
+        let placeholder = |text: &str| text.contains(['*', '{', '}']);
+        if placeholder(&config.issuer) {
+            report.error_at(
+                "issuer",
+                format!(
+                    "\"{}\" is compared exactly, so no token is from it; name each issuer",
+                    config.issuer
+                ),
+            );
+        }
+        for (index, audience) in config.audiences.iter().enumerate() {
+            if placeholder(audience) {
+                report.error_at(
+                    format!("audiences[{index}]"),
+                    format!("\"{audience}\" is compared exactly, so no token is for it; name each audience"),
+                );
+            }
+        }
         let keys = report.within("jwks", |report| Keys::load(config, environment, report));
         for (index, &algorithm) in config.algorithms.iter().enumerate() {
             if config
@@ -72,6 +90,14 @@ impl Issuer {
                 report.error_at(
                     format!("algorithms[{index}]"),
                     format!("{} is there twice", algorithm.name()),
+                );
+            } else if matches!(config.jwks, JwksConfig::Remote(_)) && algorithm.is_symmetric() {
+                report.error_at(
+                    format!("algorithms[{index}]"),
+                    format!(
+                        "{} wants a shared secret, which nobody publishes; name it under `jwks.secrets`",
+                        algorithm.name()
+                    ),
                 );
             } else if let Some(Keys::Fixed(keys)) = &keys
                 && !keys.has_key_for(algorithm)

@@ -247,7 +247,13 @@ impl<'de> Visitor<'de> for PathVisitor {
         formatter.write_str("a claim as `a.b`, or as a list of literal names")
     }
 
-    fn visit_str<E>(self, dotted: &str) -> Result<ClaimPath, E> {
+    fn visit_str<E: serde::de::Error>(self, dotted: &str) -> Result<ClaimPath, E> {
+        if dotted.contains("://") {
+            let message = format!(
+                "\"{dotted}\" has dots, which part names within names; a claim of this name is a list: [\"{dotted}\"]"
+            );
+            return Err(E::custom(message));
+        }
         Ok(dotted.into())
     }
 

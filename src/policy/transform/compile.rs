@@ -194,6 +194,12 @@ fn check_template(
     report: &mut Report,
 ) {
     let key = key.into();
+    if let Some(spelling) = template.texts().find_map(foreign_spelling) {
+        report.warn_at(
+            key.clone(),
+            format!("has `{spelling}`, which is written as it is: values are `{{headers.x}}`, `{{query.x}}`, `{{identity.user_id}}`, `{{claims.x}}`"),
+        );
+    }
     for source in template.sources() {
         match source {
             Source::Claim(name) if !route.definitions.identity.has_attribute(name) => report.error_at(
@@ -208,6 +214,28 @@ fn check_template(
             _ => {}
         }
     }
+}
+
+/// How Kong, Envoy and Handlebars write values, as it is left of a template.
+fn foreign_spelling(text: &str) -> Option<&str> {
+    let between = |open: &str, close: char| {
+        let begin = text.find(open)?;
+        let rest = text.get(begin..)?;
+        let end = rest.find(close)?;
+        let inner = rest.get(open.len()..end)?;
+        let is_name = !inner.trim().is_empty()
+            && inner
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:? ".contains(&byte));
+        is_name.then(|| rest.get(..=end)).flatten()
+    };
+    let command = || {
+        let name = text.split('%').nth(1)?;
+        let is_command =
+            name.ends_with(')') && name.contains('(') && name.starts_with(|first: char| first.is_ascii_uppercase());
+        is_command.then_some(text)
+    };
+    between("$(", ')').or_else(|| between("{", '}')).or_else(command)
 }
 
 /// Statuses of responses without a body.

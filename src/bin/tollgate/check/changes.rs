@@ -3,12 +3,14 @@
 use tollgate::config::Config;
 use tollgate::credential::Source;
 use tollgate::policy::transform::RequestConfig;
+use tollgate::route::MethodOverride;
 
 use super::configuration::Sound;
 
 /// Changes of a configuration.
 pub(super) struct Changes<'a> {
     sound: &'a Sound,
+    removes_overrides: bool,
     headers: Vec<Change>,
     parameters: Vec<Change>,
 }
@@ -22,7 +24,11 @@ struct Change {
 impl<'a> Changes<'a> {
     pub(super) fn of(sound: &'a Sound) -> Self {
         let (headers, parameters) = changes(&sound.config);
+        let config = &sound.config;
+        let keeps =
+            |rule: Option<MethodOverride>| rule.unwrap_or(config.defaults.method_override) == MethodOverride::Keep;
         Self {
+            removes_overrides: !config.routes.iter().all(|rule| keeps(rule.method_override)),
             sound,
             headers,
             parameters,
@@ -31,7 +37,11 @@ impl<'a> Changes<'a> {
 
     /// Who changes a header, if somebody does.
     pub(super) fn of_header(&self, name: &str) -> Option<&str> {
-        let is_identity = self.sound.plan.identity.managed.contains(name.as_bytes());
+        let (plan, own) = (&self.sound.plan, name.as_bytes());
+        if plan.method_overrides.contains(own) && self.removes_overrides {
+            return Some("another method's name, which is taken out");
+        }
+        let is_identity = plan.identity.managed.contains(own);
         let by = self
             .headers
             .iter()
@@ -66,8 +76,22 @@ fn changes(config: &Config) -> (Vec<Change>, Vec<Change>) {
         match source {
             Source::Header { name, .. } => headers.push(change(name.as_str(), "a credential, which is taken out")),
             Source::Cookie(_) => headers.push(change("cookie", "a credential in it is taken out")),
-            Source::Query(name) => parameters.push(change(name, "a credential, which is taken out")),
+            Source::Query(name) => {
+                parameters.push(change(name, "a credential, which is taken out"));
+                headers.push(change(":path", "a credential in its query is taken out"));
+            }
         }
+    }
+    // What clients name there is taken out of it where it is something else's.
+    headers.push(change("connection", "names of headers are taken out of it"));
+    let responses = config
+        .routes
+        .iter()
+        .map(|rule| rule.response.as_ref())
+        .chain([config.defaults.response.as_ref()]);
+    if responses.flatten().any(|response| !response.body.is_empty()) {
+        let whole = ["accept-encoding", "if-range", "range"];
+        headers.extend(whole.map(|name| change(name, "taken out where a response's body changes")));
     }
     let rules = config.routes.iter().enumerate();
     let rules = rules.filter_map(|(index, rule)| Some((format!("routes[{index}].request"), rule.request.as_ref()?)));
@@ -78,6 +102,9 @@ fn changes(config: &Config) -> (Vec<Change>, Vec<Change>) {
         .map(|request| ("defaults.request".to_owned(), request));
     for (by, RequestConfig { headers: of, query, .. }) in rules.chain(defaults).filter(|(_, request)| !request.reroute)
     {
+        if query.names().next().is_some() {
+            headers.push(change(":path", &format!("{by}.query")));
+        }
         headers.extend(
             of.names()
                 .map(|(at, name)| change(name.as_str(), &format!("{by}.headers.{at}"))),

@@ -5,6 +5,7 @@ use tollgate::route::MatchConfig;
 
 use super::changes::Changes;
 use super::configuration::{Configuration, Sound};
+use super::listener;
 use super::shape;
 use crate::finding::Findings;
 use crate::yaml::{Node, Place};
@@ -38,6 +39,7 @@ impl<'a> Surroundings<'a> {
     /// Says what does not fit together.
     pub(crate) fn check(&self, configuration: &Configuration, sound: &Sound, findings: &mut Findings) {
         self.check_clusters(configuration, findings);
+        listener::check(self.connection_manager, findings);
         let Some(routes) = routes_of(self.connection_manager) else {
             return;
         };
@@ -52,6 +54,7 @@ impl<'a> Surroundings<'a> {
         for route in routes {
             check_matchers(route, "headers", |name| changes.of_header(name), findings);
             check_matchers(route, "query_parameters", |name| changes.of_parameter(name), findings);
+            check_cluster_headers(route, &changes, findings);
         }
     }
 
@@ -92,6 +95,20 @@ fn check_matchers<'a>(route: &Node, field: &str, change: impl Fn(&str) -> Option
         let written = name.text().unwrap_or_default();
         if let Some(by) = change(written) {
             findings.error(&name.place, chosen_again(written, by));
+        }
+    }
+}
+
+/// Nor must the header that names its cluster change.
+fn check_cluster_headers(route: &Node, changes: &Changes<'_>, findings: &mut Findings) {
+    let weighted = route
+        .fields(&["route", "weighted_clusters", "clusters"])
+        .map_or(&[][..], Node::items);
+    let weighted = weighted.iter().filter_map(|cluster| cluster.field("cluster_header"));
+    for header in route.fields(&["route", "cluster_header"]).into_iter().chain(weighted) {
+        let name = header.text().unwrap_or_default();
+        if let Some(by) = changes.of_header(name) {
+            findings.error(&header.place, chosen_again(name, by));
         }
     }
 }

@@ -4,6 +4,7 @@ mod changes;
 pub(crate) mod configuration;
 mod envoy;
 pub(crate) mod filter;
+mod listener;
 pub(crate) mod shape;
 
 use std::collections::BTreeSet;

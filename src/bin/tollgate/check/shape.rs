@@ -32,7 +32,9 @@ pub(crate) fn read<T>(
             Err(error) => error,
         };
         let missing = quoted(&error.message, "missing field ");
-        let follows = missing.is_some_and(|key| taken.contains(&(error.path.clone(), key.to_owned())));
+        let is_emptied =
+            || error.message.contains("expected one of ") && taken.iter().any(|(parent, _)| *parent == error.path);
+        let follows = missing.is_some_and(|key| taken.contains(&(error.path.clone(), key.to_owned()))) || is_emptied();
         let is_unknown = quoted(&error.message, "unknown field ").is_some();
         if !follows {
             let found = find(&rest, &error.path);
@@ -179,10 +181,17 @@ fn explain(message: &str) -> String {
             known => format!("{what} `{name}`{meant} (known here: {})", known.join(", ")),
         };
     }
-    match message.split_once("expected struct ") {
+    // Words of the decoder's own.
+    let message = match message.split_once("expected struct ") {
         Some((found, _)) => format!("{found}expected a map of keys"),
         None => message.to_owned(),
-    }
+    };
+    let message = message
+        .replace("expected a sequence", "expected a list")
+        .replace("invalid type: sequence", "invalid type: a list");
+    message
+        .replace("invalid type: map", "invalid type: a map")
+        .replace("invalid type: null", "invalid type: nothing")
 }
 
 /// What stands in backticks after `prefix`.

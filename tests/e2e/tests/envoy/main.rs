@@ -20,6 +20,7 @@ mod rate_limit_service;
 mod rate_limits;
 mod refusals;
 mod replicas;
+mod rerouted;
 mod resilience;
 mod tls;
 mod verification;
