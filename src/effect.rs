@@ -15,6 +15,8 @@ pub enum Effect {
     SetHeader(String, Vec<u8>),
     /// Make these the values of a header, each of its own line; none removes it.
     SetHeaders(Rc<str>, Values),
+    /// Make this Envoy's filter state of this name, under `wasm.`, for whoever logs the request.
+    SetState(&'static str, Vec<u8>),
     /// Make these the bytes of the body that is held.
     SetBody(Vec<u8>),
     /// Hold the request, and tell its headers again when [`Exchange::is_ready`](crate::exchange::Exchange::is_ready).

@@ -157,7 +157,7 @@ mod tests {
             decode(&bytes)
                 .unwrap_err()
                 .to_string()
-                .starts_with("defaults.auth: invalid type: nothing, expected a map of keys: `any`")
+                .starts_with("defaults.auth: invalid type: null, expected a map of keys: `any`")
         );
     }
 

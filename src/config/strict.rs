@@ -141,7 +141,7 @@ fn no_map(value: &Value, keys: &[&str]) -> Error {
 
 fn found(value: &Value) -> Unexpected<'_> {
     match value {
-        Value::Null => Unexpected::Other("nothing"),
+        Value::Null => Unexpected::Other("null"),
         Value::Bool(value) => Unexpected::Bool(*value),
         Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
             (Some(number), ..) => Unexpected::Unsigned(number),

@@ -278,6 +278,12 @@ pub(super) fn apply(effects: Vec<Effect>, message: Message<'_>) -> Applied {
                     return failed(error);
                 }
             }
+            // For whoever logs the request: nothing else hangs on it.
+            Effect::SetState(name, value) => {
+                if abi::set_property(name, &value).is_err() {
+                    log::warn!("the filter state {name} could not be set; the access log lacks it");
+                }
+            }
             Effect::Count(name) => metrics::count(name),
             Effect::Log(level, message) => {
                 if level <= log::max_level() {

@@ -213,13 +213,13 @@ fn each_mistake_has_its_path_and_says_what_would_be_right() {
             json!(true),
             "routes[0]: is `public`, so it has neither `auth` nor `require`",
         ),
-        ("/routes/0/auth", json!(null), "routes[0].auth: invalid type: nothing"),
+        ("/routes/0/auth", json!(null), "routes[0].auth: invalid type: null"),
         (
             "/routes/0/auth",
             json!({"any": []}),
             "routes[0].auth.any: is empty, so nobody could pass",
         ),
-        ("/routes/0/auth", json!([]), "routes[0].auth: invalid length 0"),
+        ("/routes/0/auth", json!([]), "routes[0].auth: invalid type: a list"),
         (
             "/routes/0/auth",
             json!({"any": ["basic"]}),

@@ -29,6 +29,28 @@ pub struct IdentityConfig {
     /// A proof that a request is the gateway's word, for upstreams that cannot do mutual TLS.
     #[serde(deserialize_with = "values::present")]
     pub proof: Option<ProofConfig>,
+    /// What access logs may read as filter state, `%FILTER_STATE(wasm.tollgate.user_id:PLAIN)%`, which no client can set as it can send a header:
+    /// `user_id`, `tenant_id`, `plan`, `auth`, `issuer`, `key_id`. Each is a host call for each request with an identity. Default none.
+    pub filter_state: Vec<StateField>,
+}
+
+/// A part of an identity that access logs may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum StateField {
+    /// The user.
+    UserId,
+    /// The tenant.
+    TenantId,
+    /// The plan.
+    Plan,
+    /// The method of authentication.
+    Auth,
+    /// The token's issuer.
+    Issuer,
+    /// The API key's id.
+    KeyId,
 }
 
 /// The names of the identity headers.
@@ -61,6 +83,7 @@ pub struct HeadersConfig {
 #[derive(Debug)]
 pub struct IdentityHeaders {
     config: HeadersConfig,
+    states: Vec<StateField>,
     /// All of the names, as the exchange strips them.
     pub managed: ManagedNames,
 }
@@ -103,6 +126,12 @@ impl IdentityHeaders {
     ) -> Self {
         let proof = config.proof.iter();
         let proof = proof.map(|proof| ("identity.proof.header".to_owned(), &proof.header));
+        let states = config.filter_state.clone();
+        for (index, state) in states.iter().enumerate() {
+            if states.iter().take(index).any(|earlier| earlier == state) {
+                report.error_at(format!("identity.filter_state[{index}]"), "is there twice");
+            }
+        }
         let config = &config.headers;
         let fields = [
             ("user_id", &config.user_id),
@@ -134,6 +163,7 @@ impl IdentityHeaders {
         }
         Self {
             config: config.clone(),
+            states,
             managed,
         }
     }
@@ -184,7 +214,24 @@ impl IdentityHeaders {
                 set(name, values);
             }
         }
+        let states = self.states.iter().filter_map(|state| state.of(identity));
+        effects.extend(states.map(|(name, value)| Effect::SetState(name, encode(&[value]).into_bytes())));
         effects
+    }
+}
+
+impl StateField {
+    /// Its name as filter state, without Envoy's `wasm.`, and what an identity has for it.
+    fn of(self, identity: &Identity) -> Option<(&'static str, String)> {
+        let (name, value) = match self {
+            Self::UserId => ("tollgate.user_id", Some(&identity.user_id)),
+            Self::TenantId => ("tollgate.tenant_id", identity.tenant_id.as_ref()),
+            Self::Plan => ("tollgate.plan", identity.plan.as_ref()),
+            Self::Auth => return Some(("tollgate.auth", identity.method.to_owned())),
+            Self::Issuer => ("tollgate.issuer", identity.issuer.as_ref()),
+            Self::KeyId => ("tollgate.key_id", identity.key_id.as_ref()),
+        };
+        value.map(|value| (name, value.clone()))
     }
 }
 

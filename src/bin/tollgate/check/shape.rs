@@ -189,9 +189,7 @@ fn explain(message: &str) -> String {
     let message = message
         .replace("expected a sequence", "expected a list")
         .replace("invalid type: sequence", "invalid type: a list");
-    message
-        .replace("invalid type: map", "invalid type: a map")
-        .replace("invalid type: null", "invalid type: nothing")
+    message.replace("invalid type: map", "invalid type: a map")
 }
 
 /// What stands in backticks after `prefix`.
@@ -257,12 +255,13 @@ routes:
                  RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512)",
                 "f.yaml:8:32: jwt.issuers[0].algorithms[2]: unknown word `RS1`; did you mean `RS512`? (known here: RS256, RS384, \
                  RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512)",
-                "f.yaml:10:13: jwt.issuers[0].leeway: invalid type: integer `60`, expected a string",
+                "f.yaml:10:13: jwt.issuers[0].leeway: invalid type: integer `60`, expected a duration such as \
+                 `250ms`, `60s`, `10m` or `24h`",
                 "f.yaml:12:12: routes[0].match.pth: unknown key `pth`; did you mean `path`? (known here: route, host, path, \
                  path_prefix, methods)",
                 "f.yaml:13:11: routes[0].public: invalid type: string \"maybe\", expected a boolean",
                 "f.yaml:14:3: routes[1]: the key `match` is missing",
-                "f.yaml:16:3: routes[2].auth: invalid type: null, expected a map of keys",
+                "f.yaml:16:3: routes[2].auth: invalid type: null, expected a map of keys: `any`, `audiences`, `optional`",
             ]
         );
     }

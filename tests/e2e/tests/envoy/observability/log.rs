@@ -222,3 +222,27 @@ fn no_line_has_a_credential_and_none_is_broken_by_what_clients_send() {
     }
     gateway.envoy.assert_no_vm_died();
 }
+
+#[test]
+fn a_refused_request_is_logged_under_no_name_that_it_chose() {
+    let gateway = Bundled::start(|_| {});
+    let forged = [("x-user-id", "root"), ("x-tenant-id", "acme"), ("x-api-key-id", "k1")];
+    let ask = |method: &str, path: &str, host: &str| {
+        let headers = [&[("host", host)][..], &forged].concat();
+        gateway.envoy.send(&request(method, path, &headers, b"")).status
+    };
+    // Before any filter, and by the plugin.
+    assert_eq!(ask("GET", "/forged%2fa", "a"), 400);
+    assert_eq!(ask("TRACE", "/forged-trace", "a"), 405);
+    assert_eq!(ask("GET", "/forged-host", "a@b"), 400);
+    assert_eq!(ask("GET", "/forged-rule", "a"), 401);
+    let lines = || {
+        let lines = gateway.envoy.access_log().into_iter();
+        let of_test = |line: &Value| line["path"].as_str().is_some_and(|path| path.starts_with("/forged"));
+        lines.filter(of_test).collect::<Vec<_>>()
+    };
+    eventually("all are logged", || lines().len() == 4);
+    for line in lines() {
+        assert!(line["user_id"].is_null() && line["tenant_id"].is_null(), "{line}");
+    }
+}
