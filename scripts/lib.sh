@@ -107,7 +107,9 @@ setup_envoy() {
 
 # The command: exports TOLLGATE_BIN, what it says already or a release build with the key service.
 setup_command() {
-    if [ -z "${TOLLGATE_BIN:-}" ]; then
+    if [ -z "${TOLLGATE_BIN:-}" ] && [ -n "${TOLLGATE_PROGRAMS:-}" ]; then
+        TOLLGATE_BIN="$TOLLGATE_PROGRAMS/tollgate"
+    elif [ -z "${TOLLGATE_BIN:-}" ]; then
         setup_rust
         cargo build --release --locked --quiet --features service --bin tollgate >&2
         TOLLGATE_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/tollgate"

@@ -295,3 +295,17 @@ fn the_readmes_five_commands_for_a_key_do_what_it_says() {
         .join("\n");
     assert_eq!(printed, shown.replace(samples[0], "OLD").replace(samples[1], "NEW"));
 }
+
+#[test]
+fn an_address_is_bounded_whoever_it_says_it_is() {
+    let shipped = fs::read_to_string(repository().join("envoy/policies/gateway.yaml")).expect("the policies");
+    assert!(shipped.contains("name: per-address, key: [ip]"), "{shipped}");
+    let policies = Policies::bundled();
+    policies.change("gateway", |file| file["policy"]["rate_limits"][0]["limit"] = 3.into());
+    policies.build().expect("good policies");
+    let gateway = Bundled::with(policies, |_| {});
+    let get = |path: &str| gateway.envoy.send(&request("GET", path, &[("host", "a")], b"")).status;
+    let paths = ["/api/products/1", "/api/users/1", "/api/orders", "/api/products/2", "/elsewhere"];
+    assert_eq!(paths.map(get), [200, 401, 401, 429, 429]);
+    assert_eq!(get("/ready"), 200);
+}

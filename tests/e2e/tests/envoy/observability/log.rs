@@ -65,7 +65,8 @@ fn every_request_has_a_line_with_the_same_fields() {
     let policies = Policies::bundled();
     policies.change("gateway", |file| {
         let limit = json!({"name": "per-user", "key": ["user"], "limit": 3, "window": "24h"});
-        file["policy"]["rate_limits"] = json!([limit]);
+        let limits = file["policy"]["rate_limits"].as_array_mut().expect("limits");
+        limits.push(limit);
         file["teams"]["users"]["rate_limits"] = json!(["per-user"]);
     });
     policies.change("users", |file| file["routes"][0]["rate_limits"] = json!(["per-user"]));

@@ -148,8 +148,8 @@ fn meanwhile(gateway: SocketAddr, messages: &[Vec<u8>], wait: impl FnOnce()) {
 fn each_alert_is_fired_by_its_fault_and_by_no_good_traffic() {
     let policies = Policies::bundled();
     policies.change("gateway", |file| {
-        file["policy"]["rate_limits"] =
-            json!([{"name": "per-ip", "key": ["header:x-client"], "limit": 100, "window": "1h"}]);
+        let limits = file["policy"]["rate_limits"].as_array_mut().expect("limits");
+        limits.push(json!({"name": "per-ip", "key": ["header:x-client"], "limit": 100, "window": "1h"}));
         file["teams"]["products"]["rate_limits"] = json!(["per-ip"]);
     });
     policies.change("products", |file| file["routes"][0]["rate_limits"] = json!(["per-ip"]));
