@@ -305,7 +305,13 @@ fn an_address_is_bounded_whoever_it_says_it_is() {
     policies.build().expect("good policies");
     let gateway = Bundled::with(policies, |_| {});
     let get = |path: &str| gateway.envoy.send(&request("GET", path, &[("host", "a")], b"")).status;
-    let paths = ["/api/products/1", "/api/users/1", "/api/orders", "/api/products/2", "/elsewhere"];
+    let paths = [
+        "/api/products/1",
+        "/api/users/1",
+        "/api/orders",
+        "/api/products/2",
+        "/elsewhere",
+    ];
     assert_eq!(paths.map(get), [200, 401, 401, 429, 429]);
     assert_eq!(get("/ready"), 200);
 }

@@ -110,3 +110,39 @@ fn trailers_carry_no_identity() {
     assert_eq!(upstream.trailers, [("x-checksum".to_owned(), "forged".to_owned())]);
     envoy.assert_no_vm_died();
 }
+
+#[test]
+fn methods_are_compared_as_they_are_and_hosts_have_one_meaning() {
+    let config = json!({"version": 1, "routes": [
+        {"match": {"host": "admin.test", "methods": ["GET"]}, "public": true, "validate": {"headers": ["x-never"]}},
+        {"match": {"path_prefix": "/"}, "public": true},
+    ]});
+    let echo = Echo::start("upstream");
+    let envoy = Envoy::start(&Bare::new(config, &echo).bootstrap());
+    let status = |method: &str, authority: &str| {
+        let method = http::Method::from_bytes(method.as_bytes()).expect("a method");
+        let request = Request::builder().method(method).uri(format!("http://{authority}/a"));
+        let answer = send(envoy.address(), request.body(()).expect("a request"), &[], None);
+        answer.map_or(0, |answer| answer.status)
+    };
+    assert_eq!(status("GET", "other.test"), 200);
+    // The rule of the host, whose validation says no.
+    for authority in [
+        "admin.test",
+        "Admin.Test",
+        "admin.test.",
+        "admin.test.:80",
+        "admin.test:8080",
+    ] {
+        assert_eq!(status("GET", authority), 400, "{authority}");
+        assert_eq!(status("POST", authority), 405, "{authority}");
+    }
+    for method in ["get", "trace", "Post"] {
+        // Refused by the gateway, or by Envoy, which resets the stream.
+        assert!([0, 400].contains(&status(method, "other.test")), "{method}");
+    }
+    assert_eq!(status("TRACE", "other.test"), 405);
+    let methods: Vec<_> = echo.take().into_iter().map(|seen| seen.method).collect();
+    assert_eq!(methods, ["GET"], "nothing else has reached it");
+    envoy.assert_no_vm_died();
+}
