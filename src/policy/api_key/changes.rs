@@ -88,15 +88,18 @@ impl Changes {
         })
     }
 
+    /// Milliseconds in which an answer comes, or none will.
+    fn lease(&self) -> u64 {
+        [self.service.timeout, SLACK, SLACK]
+            .into_iter()
+            .fold(WAIT, u64::saturating_add)
+    }
+
     /// Takes the lease, if `may` says so.
     fn begin(&self, now: u64, store: &dyn Store, may: impl Fn(&Feed) -> bool) -> Option<Call> {
-        let lease = WAIT
-            .saturating_add(self.service.timeout)
-            .saturating_add(SLACK)
-            .saturating_add(SLACK);
         let feed = self.update(store, |feed| {
             may(&feed).then(|| Feed {
-                lease_until: now.saturating_add(lease),
+                lease_until: now.saturating_add(self.lease()),
                 term: feed.term.saturating_add(1),
                 ..feed
             })
@@ -168,9 +171,10 @@ impl Remote for Changes {
 
     fn call(&self, now: u64, store: &dyn Store) -> Option<Call> {
         let is_free = |feed: &Feed| {
-            // A pause or a lease that a clock set back has made long does not count.
-            let over = |until: u64| until <= now || until.saturating_sub(now) > 3 * WAIT;
-            over(feed.lease_until) && over(feed.paused_until)
+            // What lasts longer than any was made by a clock that was set back since.
+            let over =
+                |until: u64, longest: u64| until <= now || until.saturating_sub(now) > longest.saturating_add(SLACK);
+            over(feed.lease_until, self.lease()) && over(feed.paused_until, LONGEST_PAUSE)
         };
         self.begin(now, store, is_free)
     }
@@ -220,3 +224,4 @@ const SLACK: u64 = 1000;
 /// Milliseconds after the first failure; doubled up to four times as long.
 const FIRST_PAUSE: u64 = 250;
 const MAX_DOUBLINGS: u64 = 2;
+const LONGEST_PAUSE: u64 = FIRST_PAUSE << MAX_DOUBLINGS;

@@ -426,3 +426,22 @@ fn a_feed_that_fails_is_asked_again_after_a_pause() {
     }
     assert!(worker.changes.call(world.now.get(), &world.store).is_some());
 }
+
+#[test]
+fn one_asks_for_changes_however_long_an_answer_may_take() {
+    for timeout in ["250ms", "5s", "30s"] {
+        let world = world();
+        let lookup = json!({"cluster": "keys", "token": {"env": "TOKEN"}, "timeout": timeout});
+        let (first, second) = (
+            worker_with(json!({"lookup": lookup}), &world),
+            worker_with(json!({"lookup": lookup}), &world),
+        );
+        let asks = |worker: &Worker, now| worker.changes.call(now, &world.store).is_some();
+        assert!(asks(&first, NOW));
+        // Another worker's clock may be a little behind.
+        for now in [NOW, NOW + 1, NOW - 100, NOW + 11_000] {
+            assert!(!asks(&first, now) && !asks(&second, now), "{timeout} {now}");
+        }
+        assert!(asks(&second, NOW - 3_600_000), "the clock was set back");
+    }
+}

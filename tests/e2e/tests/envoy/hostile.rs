@@ -107,7 +107,8 @@ fn tokens_that_are_too_much() {
         ],
         b"",
     );
-    refuse(&envoy, "50 Ki commas", &commas, &[400]);
+    // Empty values are no credentials.
+    refuse(&envoy, "50 Ki commas", &commas, &[401]);
     let cookies = request(
         "GET",
         "/",
