@@ -177,6 +177,34 @@ impl Node {
         }
     }
 
+    /// Puts in what `<<` names (YAML 1.1's merge key), in all maps from here on. What stands beside it comes first.
+    pub(crate) fn merge(&mut self) {
+        match &mut self.content {
+            Content::Scalar(..) => {}
+            Content::List(items) => items.iter_mut().for_each(Self::merge),
+            Content::Map(members) => {
+                members.iter_mut().for_each(|member| member.value.merge());
+                let Some(place) = members.iter().position(|member| member.key == "<<") else {
+                    return;
+                };
+                let merged = members.remove(place).value;
+                let sources = match merged.content {
+                    Content::List(items) => items.into_iter().map(|item| item.content).collect(),
+                    other => vec![other],
+                };
+                for source in sources {
+                    let Content::Map(more) = source else { continue };
+                    let is_new = |member: &Member, own: &[Member]| !own.iter().any(|other| other.key == member.key);
+                    for member in more {
+                        if is_new(&member, members) {
+                            members.push(member);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// What a reader makes of it.
     pub(crate) fn to_json(&self, reader: Reader) -> Value {
         match &self.content {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::kong::{Effective, Kong, Plugin, text};
+use super::kong::{Consumer, Effective, Kong, Plugin, Route, Service};
+use super::node::text;
 use super::tree::{Tree, tree};
 use crate::finding::Findings;
 use crate::yaml::{Node, Place};
@@ -68,11 +69,27 @@ const CARRIED: [&str; 6] = [
 ];
 
 impl Access {
+    /// Of a route with these plugins, unless a plugin may be about it whose subject is not in the file.
+    pub(super) fn of_route(
+        plugins: &Effective<'_, '_>,
+        service: &Service<'_>,
+        route: &Route<'_>,
+        kong: &Kong<'_>,
+    ) -> Self {
+        let is_lost =
+            |plugin: &Plugin<'_>| !HARMLESS.contains(&plugin.name) && kong.may_be_about(plugin, service, route);
+        match kong.plugins.iter().any(is_lost) {
+            true => Self::Closed,
+            false => Self::of(plugins, kong),
+        }
+    }
+
     /// Of a route with these plugins.
-    pub(super) fn of(plugins: &Effective<'_, '_>, kong: &Kong<'_>) -> Self {
-        let is_open = plugins
-            .keys()
-            .all(|name| CARRIED.contains(name) || HARMLESS.contains(name));
+    fn of(plugins: &Effective<'_, '_>, kong: &Kong<'_>) -> Self {
+        let is_read = |(name, plugin): (&&str, &&Plugin<'_>)| {
+            HARMLESS.contains(name) || CARRIED.contains(name) && !plugin.is_open
+        };
+        let is_open = plugins.iter().all(is_read);
         let (jwt, key) = (plugins.get("jwt"), plugins.get("key-auth"));
         let methods = || [jwt, key].into_iter().flatten();
         let is_optional = methods().all(|plugin| plugin.get("anonymous").is_some());
@@ -124,15 +141,20 @@ fn is_free(plugin: &Plugin<'_>, kong: &Kong<'_>) -> bool {
     let Some(anonymous) = plugin.text("anonymous") else {
         return true;
     };
-    let is_anonymous = |name: &str| {
-        kong.consumers.iter().any(|consumer| {
-            consumer.name == name && (name == anonymous || text(consumer.node, "id") == Some(anonymous))
-        })
+    let mut consumers = kong.consumers.iter();
+    let is_meant =
+        |consumer: &&Consumer<'_>| consumer.name == anonymous || text(consumer.node, "id") == Some(anonymous);
+    // Kong answers 500 where the consumer does not exist.
+    let Some(consumer) = consumers.find(is_meant) else {
+        return false;
     };
-    !kong
-        .plugins
-        .iter()
-        .any(|plugin| plugin.scope.consumer.as_deref().is_some_and(is_anonymous))
+    let is_about = |plugin: &Plugin<'_>| match (&plugin.scope.consumer, &plugin.scope.group) {
+        (None, None) => false,
+        _ if plugin.is_lost() => true,
+        (Some(name), _) => *name == consumer.name,
+        (None, Some(group)) => consumer.groups.contains(group),
+    };
+    !kong.plugins.iter().any(is_about)
 }
 
 impl<'a> Methods<'a> {
@@ -150,13 +172,25 @@ impl<'a> Methods<'a> {
                     let consequence = if known {
                         "is about one consumer, and is not carried over; limits by consumer group are"
                     } else {
-                        methods.shut_out.insert(consumer.clone());
+                        match plugin.is_lost() {
+                            // It may be about any of them.
+                            true => methods.shut_out.extend(kong.consumers.iter().map(|consumer| consumer.name.clone())),
+                            false => drop(methods.shut_out.insert(consumer.clone())),
+                        }
                         "is about one consumer, and is not carried over: the consumer's credentials are left out"
                     };
                     findings.error(&plugin.node.place, format!("the plugin `{name}` {consequence}"));
                 }
-                (name, None, Some(_)) => {
-                    findings.error(&plugin.node.place, format!("the plugin `{name}` is about one consumer group, and is not carried over"));
+                (name, None, Some(group)) => {
+                    let consequence = if known {
+                        ""
+                    } else {
+                        let members = kong.consumers.iter().filter(|consumer| plugin.is_lost() || consumer.groups.contains(group));
+                        methods.shut_out.extend(members.map(|consumer| consumer.name.clone()));
+                        ": the credentials of its consumers are left out"
+                    };
+                    let message = format!("the plugin `{name}` is about one consumer group, and is not carried over{consequence}");
+                    findings.error(&plugin.node.place, message);
                 }
                 ("jwt", ..) => methods.jwt(plugin, findings),
                 ("key-auth", ..) => methods.key(plugin, findings),

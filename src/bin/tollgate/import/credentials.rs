@@ -7,7 +7,8 @@ use rsa::traits::PublicKeyParts as _;
 use tollgate::api_key::{Format, Secrets};
 
 use super::access::Methods;
-use super::kong::{Consumer, Kong, META, Names, given, leave, list, text};
+use super::kong::{Consumer, Kong, Names};
+use super::node::{META, given, has_placeholder, leave, list, plain, text};
 use super::tree::{Tree, tree};
 use crate::finding::Findings;
 use crate::yaml::{Node, Place};
@@ -19,6 +20,7 @@ pub(super) struct Credentials {
     pub(super) keys: Vec<Tree>,
     /// Environment variables with their values, which stand in no configuration.
     pub(super) secrets: Vec<(String, String)>,
+    variables: Names,
 }
 
 /// The environment variable of the secret that API keys are hashed with.
@@ -42,16 +44,29 @@ impl Credentials {
             names.one_of_its_own(issuer.get("name").and_then(Tree::text).unwrap_or_default());
         }
         for consumer in &kong.consumers {
-            let carried = ["username", "groups", "jwt_secrets", "keyauth_credentials", "plugins"];
+            let carried = [
+                "username",
+                "custom_id",
+                "groups",
+                "jwt_secrets",
+                "keyauth_credentials",
+                "plugins",
+            ];
             leave(consumer.node, &carried, META, findings);
             if methods.shut_out.contains(&consumer.name) {
                 continue;
             }
-            for credential in list(consumer.node, "jwt_secrets") {
+            for credential in list(consumer.node, "jwt_secrets")
+                .iter()
+                .filter(|node| !has_placeholder(node))
+            {
                 let name = names.one_of_its_own(&consumer.name);
                 credentials.token(credential, consumer, name, methods, findings);
             }
             for (index, credential) in list(consumer.node, "keyauth_credentials").iter().enumerate() {
+                if has_placeholder(credential) {
+                    continue;
+                }
                 credentials.key(credential, consumer, index, secrets, findings);
             }
         }
@@ -122,7 +137,7 @@ impl Credentials {
             "claims": tree! { "user_id": "iss" },
             "tenant": tree! { "fixed": &consumer.name },
         };
-        issuer.put_some("plan", consumer.group.as_ref().map(|group| tree! { "fixed": group }));
+        issuer.put_some("plan", consumer.groups.first().map(|group| tree! { "fixed": group }));
         issuer.put_some("max_lifetime", methods.longest.map(|seconds| format!("{seconds}s")));
         self.issuers.push(issuer);
     }
@@ -170,7 +185,11 @@ impl Credentials {
             );
             return left(place, &message, findings);
         }
-        let variable = format!("KONG_JWT_{}", name.to_uppercase().replace('-', "_"));
+        // Names that differ by case or by a dash are one to an environment.
+        let variable = self
+            .variables
+            .one_of_its_own(&format!("KONG_JWT_{}", name.to_uppercase().replace('-', "_")));
+        let variable = variable.replace('-', "_");
         let tree = tree! { "secrets": [tree! { "env": &variable }] };
         self.secrets.push((variable, secret));
         Some(tree)
@@ -197,14 +216,30 @@ impl Credentials {
         let Some(hash) = secrets.newest(key.as_bytes()) else {
             return;
         };
-        let name = super::kong::plain(&consumer.name);
+        let name = plain(&consumer.name);
         let mut record = tree! {
             "id": format!("{name}-{}", index.saturating_add(1)),
             "hash": hash.to_string(),
             "user_id": &consumer.name,
             "tenant_id": &consumer.name,
         };
-        record.put_some("plan", consumer.group.as_ref());
+        record.put_some("plan", consumer.groups.first());
+        let attributes = [
+            ("consumer_id", text(consumer.node, "id").map(|id| vec![id.to_owned()])),
+            (
+                "custom_id",
+                text(consumer.node, "custom_id").map(|id| vec![id.to_owned()]),
+            ),
+            (
+                "groups",
+                Some(consumer.groups.clone()).filter(|groups| !groups.is_empty()),
+            ),
+            ("credential", text(node, "id").map(|id| vec![id.to_owned()])),
+        ];
+        let attributes = attributes
+            .into_iter()
+            .filter_map(|(name, values)| Some((name.to_owned(), Tree::from(values?))));
+        record.put_full("attributes", Tree::Map(attributes.collect()));
         self.keys.push(record);
     }
 }

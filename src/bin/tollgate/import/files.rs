@@ -9,7 +9,7 @@ use super::limit::Limit;
 use super::limits::Limits;
 use super::tree::{Tree, tree};
 use super::upstream::Address;
-use super::{BUILT, gateway, kong, transform, upstream};
+use super::{BUILT, gateway, kong, route, transform, upstream};
 use crate::finding::Findings;
 
 /// Each of Kong's services is a team's: its routes, with a policy file of its own.
@@ -20,7 +20,7 @@ pub(super) struct Teams {
     /// The limits of every service's routes.
     limits: BTreeSet<(String, String)>,
     pub(super) clusters: Vec<Tree>,
-    entries: Vec<gateway::Entry>,
+    entries: Vec<route::Entry>,
 }
 
 impl Teams {
@@ -33,29 +33,32 @@ impl Teams {
             entries: Vec::new(),
         };
         for service in &kong.services {
-            let Some((cluster, address)) = upstream::cluster(service, &kong.upstreams, findings) else {
-                continue;
-            };
-            teams.clusters.push(cluster);
+            let address = upstream::cluster(service, &kong.upstreams, findings).map(|(cluster, address)| {
+                teams.clusters.push(cluster);
+                address
+            });
             let mut rules = Vec::new();
             for route in &service.routes {
                 let plugins = kong.effective(service, route);
                 let transformer = plugins.get("request-transformer");
-                let upstream = gateway::Upstream {
+                let upstream = address.as_ref().map(|address| route::Upstream {
                     cluster: &service.name,
-                    address: &address,
+                    address,
                     service: service.node,
                     uri: transformer
                         .and_then(|plugin| transform::uri(plugin, findings))
                         .map(str::to_owned),
-                };
-                let entries = gateway::entries(route, &upstream, teams.names.len(), findings);
-                if entries.is_empty() {
+                });
+                let Some(made) = route::entries(route, upstream.as_ref(), kong.is_old, teams.names.len(), findings)
+                else {
                     continue;
-                }
-                teams.entries.extend(entries);
+                };
+                teams.entries.extend(made.entries);
                 teams.names.push((service.name.clone(), route.name.clone()));
-                let access = Access::of(&plugins, kong);
+                let access = match made.is_closed {
+                    true => Access::Closed,
+                    false => Access::of_route(&plugins, service, route, kong),
+                };
                 let mut rule = tree! { "match": tree! { "route": &route.name } };
                 if access.put(&mut rule, &credentials.issuers).is_none() {
                     continue;
@@ -124,6 +127,15 @@ pub(super) fn team_file(
 const CONSUMER: &str = "x-consumer-username";
 const USER: &str = "x-authenticated-userid";
 
+/// Further headers of Kong's own, which nobody else may set. Those that nothing fills are taken out.
+const ATTRIBUTES: [(&str, &str); 5] = [
+    ("anonymous", "x-anonymous-consumer"),
+    ("consumer_id", "x-consumer-id"),
+    ("credential", "x-credential-identifier"),
+    ("custom_id", "x-consumer-custom-id"),
+    ("groups", "x-consumer-groups"),
+];
+
 pub(super) fn base_file(
     teams: &Teams,
     methods: &Methods<'_>,
@@ -152,7 +164,11 @@ pub(super) fn base_file(
     }
     let mut policy = tree! {
         "version": 1_u64,
-        "identity": tree! { "headers": tree! { "tenant_id": CONSUMER, "user_id": USER } },
+        "identity": tree! { "headers": tree! {
+            "tenant_id": CONSUMER,
+            "user_id": USER,
+            "attributes": Tree::Map(ATTRIBUTES.map(|(name, header)| (name.to_owned(), header.into())).into()),
+        }, "filter_state": ["tenant_id"] },
     };
     if !credentials.issuers.is_empty() {
         policy.put("jwt", tree! { "issuers": credentials.issuers.clone() });
@@ -199,7 +215,7 @@ pub(super) fn envoy_file(
         mut entries,
         ..
     } = teams;
-    gateway::sort(&mut entries);
+    route::sort(&mut entries);
     let answer = |name: &str, matched: Tree, status: u64| {
         tree! { "name": name, "match": matched, "direct_response": tree! { "status": status } }
     };
@@ -222,7 +238,7 @@ pub(super) fn envoy_file(
         clusters.push(upstream::single(gateway::COLLECTOR, &address, false));
         tracing
     });
-    let removed = [
+    let removed: Vec<&str> = [
         CONSUMER,
         USER,
         "x-user-roles",
@@ -231,7 +247,10 @@ pub(super) fn envoy_file(
         "x-auth-method",
         "x-auth-issuer",
         "x-api-key-id",
-    ];
+    ]
+    .into_iter()
+    .chain(ATTRIBUTES.map(|(_, header)| header))
+    .collect();
     written(
         "Envoy's part: `envoy -c envoy.yaml` in this folder.",
         &gateway::bootstrap(routes, clusters, tracing, &removed),

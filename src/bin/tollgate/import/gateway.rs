@@ -1,213 +1,12 @@
-//! Envoy's configuration: the listener with Kong's routes, in the order in which Kong tries them.
+//! Envoy's configuration: the listener, and where spans go.
 
-use std::cmp::Reverse;
-
-use super::kong::{ANYTHING, Kong, META, Route, given, leave, list, number, text};
+use super::kong::{Kong, Scope};
+use super::node::ANYTHING;
+use super::route::added;
 use super::tree::{Tree, tree};
-use super::upstream::{Address, seconds};
+use super::upstream::Address;
 use crate::finding::Findings;
 use crate::yaml::Node;
-
-/// One of Envoy's routes: a path of one of Kong's.
-pub(super) struct Entry {
-    rank: Rank,
-    pub(super) tree: Tree,
-}
-
-/// Kong's order: what matches by more comes first, then regular expressions, then longer paths.
-type Rank = (
-    Reverse<usize>,
-    Reverse<usize>,
-    bool,
-    Reverse<bool>,
-    Reverse<u64>,
-    Reverse<usize>,
-    usize,
-);
-
-/// A service as a route of it sees it.
-pub(super) struct Upstream<'a> {
-    pub(super) cluster: &'a str,
-    pub(super) address: &'a Address,
-    pub(super) service: &'a Node,
-    /// What every path becomes.
-    pub(super) uri: Option<String>,
-}
-
-/// The routes of one of Kong's.
-pub(super) fn entries(route: &Route<'_>, upstream: &Upstream<'_>, order: usize, findings: &mut Findings) -> Vec<Entry> {
-    let node = route.node;
-    let carried = [
-        "paths",
-        "hosts",
-        "methods",
-        "headers",
-        "strip_path",
-        "preserve_host",
-        "plugins",
-        "service",
-        "regex_priority",
-    ];
-    let defaults = [
-        ("https_redirect_status_code", "426"),
-        ("path_handling", ANYTHING),
-        ("request_buffering", "true"),
-        ("response_buffering", "true"),
-    ];
-    leave(node, &carried, &[META, &defaults].concat(), findings);
-    let conditions = ["snis", "sources", "destinations", "expression"];
-    if conditions
-        .iter()
-        .any(|key| given(node, key).is_some_and(|value| value.text().is_some() || !value.items().is_empty()))
-    {
-        findings.error(
-            &node.place,
-            "matches by more than is carried over, and would match more without it: it is left out",
-        );
-        return Vec::new();
-    }
-    let protocols = given(node, "protocols").filter(|node| !node.items().is_empty());
-    if let Some(protocols) = protocols.filter(|node| {
-        !node
-            .items()
-            .iter()
-            .any(|item| matches!(item.text(), Some("http" | "grpc")))
-    }) {
-        findings.error(
-            &protocols.place,
-            "the route is for TLS alone: this listener is plain; docs/TLS.md has one with certificates",
-        );
-    }
-    let texts = |key| list(node, key).iter().filter_map(Node::text).collect::<Vec<_>>();
-    let (hosts, methods, paths) = (texts("hosts"), texts("methods"), texts("paths"));
-    let headers = given(node, "headers").map_or(&[][..], Node::members);
-    let mut conditions = Vec::new();
-    if !hosts.is_empty() {
-        let any: Vec<_> = hosts.iter().map(|host| escape(host).replace("\\*", ".+")).collect();
-        conditions.push(condition(":authority", &format!("(?i)({})(:[0-9]+)?", any.join("|"))));
-    }
-    if !methods.is_empty() {
-        conditions.push(condition(
-            ":method",
-            &methods
-                .iter()
-                .map(|method| escape(method))
-                .collect::<Vec<_>>()
-                .join("|"),
-        ));
-    }
-    for header in headers {
-        let values: Vec<_> = header.value.items().iter().filter_map(Node::text).collect();
-        let any = values.iter().map(|value| match value.strip_prefix("~*") {
-            Some(pattern) => format!(".*{pattern}.*"),
-            None => escape(value),
-        });
-        conditions.push(condition(
-            &header.key.to_ascii_lowercase(),
-            &format!("(?i)({})", any.collect::<Vec<_>>().join("|")),
-        ));
-    }
-    let criteria = [
-        !hosts.is_empty(),
-        !methods.is_empty(),
-        !headers.is_empty(),
-        !paths.is_empty(),
-    ];
-    let criteria = criteria.into_iter().filter(|is_there| *is_there).count();
-    let priority = number(node, "regex_priority").unwrap_or(0);
-    let paths = if paths.is_empty() { vec!["/"] } else { paths };
-    let mut make = |path: &str| {
-        let pattern = match path.strip_prefix('~') {
-            None => None,
-            Some(pattern) => match pattern_of(pattern) {
-                Some(pattern) => Some(pattern),
-                None => {
-                    findings.error(
-                        &node.place,
-                        format!("the path {path} looks ahead or back, which Envoy's patterns cannot: it is left out"),
-                    );
-                    return None;
-                }
-            },
-        };
-        let mut matched = match &pattern {
-            Some(pattern) => tree! { "safe_regex": tree! { "regex": whole(pattern) } },
-            None => tree! { "prefix": path },
-        };
-        matched.put_full("headers", conditions.clone());
-        let prefix = pattern.clone().unwrap_or_else(|| escape(path));
-        let mut action = tree! { "cluster": upstream.cluster };
-        action.put_some("regex_rewrite", rewrite(node, upstream, prefix.trim_end_matches('$')));
-        if text(node, "preserve_host") != Some("true") {
-            action.put("host_rewrite_literal", upstream.address.authority());
-        }
-        action.put(
-            "timeout",
-            seconds(number(upstream.service, "read_timeout").unwrap_or(60_000)),
-        );
-        let retries = number(upstream.service, "retries").unwrap_or(5);
-        if retries > 0 {
-            action.put(
-                "retry_policy",
-                tree! { "retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": retries },
-            );
-        }
-        Some(Entry {
-            rank: (
-                Reverse(criteria),
-                Reverse(headers.len()),
-                hosts.iter().any(|host| host.contains('*')),
-                Reverse(pattern.is_some()),
-                Reverse(if pattern.is_some() { priority } else { 0 }),
-                Reverse(path.len()),
-                order,
-            ),
-            tree: tree! { "name": &route.name, "match": matched, "route": action },
-        })
-    };
-    paths.into_iter().filter_map(&mut make).collect()
-}
-
-/// Into Kong's order.
-pub(super) fn sort(entries: &mut [Entry]) {
-    entries.sort_by_key(|entry| entry.rank);
-}
-
-fn condition(name: &str, regex: &str) -> Tree {
-    tree! { "name": name, "string_match": tree! { "safe_regex": tree! { "regex": regex } } }
-}
-
-/// The path that the service sees: without what the route has matched, behind the service's own.
-fn rewrite(route: &Node, upstream: &Upstream<'_>, prefix: &str) -> Option<Tree> {
-    let base = &upstream.address.path;
-    let strips = text(route, "strip_path") != Some("false") && prefix != "/";
-    let (pattern, substitution) = match &upstream.uri {
-        Some(uri) => ("^.*$".to_owned(), format!("{base}{uri}")),
-        None if strips && base.is_empty() => (format!("^{prefix}/?"), "/".into()),
-        None if strips => (format!("^{prefix}"), base.clone()),
-        None if base.is_empty() => return None,
-        None => ("^/".into(), format!("{base}/")),
-    };
-    Some(tree! { "pattern": tree! { "regex": pattern }, "substitution": substitution.replace('\\', "\\\\") })
-}
-
-/// Kong's regular expressions begin where the path does, and need not go to its end. Envoy's look neither ahead nor back.
-fn pattern_of(pattern: &str) -> Option<String> {
-    let looks = ["(?=", "(?!", "(?<=", "(?<!"];
-    let can = !looks.iter().any(|look| pattern.contains(look));
-    can.then(|| pattern.trim_start_matches('^').replace("(?<", "(?P<"))
-}
-
-fn whole(pattern: &str) -> String {
-    match pattern.strip_suffix('$') {
-        Some(pattern) => pattern.to_owned(),
-        None => format!("{pattern}.*"),
-    }
-}
-
-fn escape(text: &str) -> String {
-    regex_lite::escape(text)
-}
 
 /// Where spans go, by the plugin `opentelemetry`.
 pub(super) fn tracing(kong: &Kong<'_>, findings: &mut Findings) -> Option<(Tree, Address)> {
@@ -235,7 +34,7 @@ pub(super) fn tracing(kong: &Kong<'_>, findings: &mut Findings) -> Option<(Tree,
             );
             continue;
         };
-        if plugin.scope != super::kong::Scope::default() {
+        if plugin.scope != Scope::default() {
             findings.warning(
                 &plugin.node.place,
                 "every request is traced, not only those of this service or route",
@@ -296,7 +95,7 @@ pub(super) fn bootstrap(routes: Vec<Tree>, clusters: Vec<Tree>, tracing: Option<
                     "status": "%RESPONSE_CODE%",
                     "latency_ms": "%DURATION%",
                     "upstream": "%UPSTREAM_CLUSTER_RAW%",
-                    "consumer": "%REQ(X-CONSUMER-USERNAME)%",
+                    "consumer": "%FILTER_STATE(wasm.tollgate.tenant_id:PLAIN)%",
                     "request_id": "%REQ(X-REQUEST-ID)%",
                     "decision": "%RESPONSE_CODE_DETAILS%",
                     "client_ip": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
@@ -327,7 +126,18 @@ pub(super) fn bootstrap(routes: Vec<Tree>, clusters: Vec<Tree>, tracing: Option<
             "mutations": mutations,
         },
     }]);
-    let host = tree! { "name": "kong", "domains": ["*"], "routes": routes };
+    let forwarded = [
+        ("x-real-ip", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
+        ("x-forwarded-host", "%REQ(:AUTHORITY)%"),
+        ("x-forwarded-port", "%DOWNSTREAM_LOCAL_PORT%"),
+        ("x-forwarded-path", "%REQ(:PATH)%"),
+    ];
+    let host = tree! {
+        "name": "kong",
+        "domains": ["*"],
+        "request_headers_to_add": forwarded.map(|(name, value)| added(name, value)),
+        "routes": routes,
+    };
     manager.put("route_config", tree! { "name": "kong", "virtual_hosts": [host] });
     manager.put("http_filters", [
         tree! {

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::node::{
+    META, given, has_placeholder, is_id, is_off, is_placeholder, is_true, leave, list, number, plain, reference, text,
+};
 use crate::finding::Findings;
-use crate::yaml::{Content, Node, Style};
+use crate::yaml::{Member, Node};
 
 /// A decK file, read.
 pub(super) struct Kong<'a> {
@@ -11,6 +14,8 @@ pub(super) struct Kong<'a> {
     pub(super) consumers: Vec<Consumer<'a>>,
     pub(super) upstreams: Vec<&'a Node>,
     pub(super) plugins: Vec<Plugin<'a>>,
+    /// Whether paths are regular expressions without saying so, as before Kong 3.
+    pub(super) is_old: bool,
 }
 
 pub(super) struct Service<'a> {
@@ -27,14 +32,18 @@ pub(super) struct Route<'a> {
 pub(super) struct Consumer<'a> {
     pub(super) node: &'a Node,
     pub(super) name: String,
-    /// Of the consumer groups, the first in which it is.
-    pub(super) group: Option<String>,
+    /// The consumer groups in which it is; the first one's limits are its own.
+    pub(super) groups: Vec<String>,
 }
 
 pub(super) struct Plugin<'a> {
     pub(super) node: &'a Node,
     pub(super) name: &'a str,
     pub(super) scope: Scope,
+    /// Whether it is about something that is not in this file by the name or the id that it gives.
+    is_lost: bool,
+    /// Whether something of it is a placeholder.
+    pub(super) is_open: bool,
 }
 
 /// What a plugin is about; nothing for all requests.
@@ -58,20 +67,34 @@ impl<'a> Kong<'a> {
             );
             return None;
         }
-        leave(
-            document,
-            &[
-                "services",
-                "routes",
-                "plugins",
-                "consumers",
-                "consumer_groups",
-                "upstreams",
-            ],
-            META,
-            findings,
-        );
+        let is_own = |member: &&Member| member.key.starts_with("x-");
+        let mut own: Vec<_> = document
+            .members()
+            .iter()
+            .filter(is_own)
+            .map(|member| member.key.as_str())
+            .collect();
+        own.extend([
+            "services",
+            "routes",
+            "plugins",
+            "consumers",
+            "consumer_groups",
+            "upstreams",
+        ]);
+        leave(document, &own, META, findings);
+        document.visit(&mut |node| {
+            if is_placeholder(node) {
+                findings.error(
+                    &node.place,
+                    "is a placeholder, which is filled in elsewhere: put the value here. No credential is made of it, and what it guards is closed",
+                );
+            }
+        });
+        let version =
+            text(document, "_format_version").and_then(|version| version.split('.').next()?.parse::<u32>().ok());
         let mut kong = Self {
+            is_old: version.is_some_and(|version| version < 3),
             services: Vec::new(),
             consumers: Vec::new(),
             upstreams: list(document, "upstreams").iter().collect(),
@@ -96,7 +119,72 @@ impl<'a> Kong<'a> {
             kong.consumer(node, document);
         }
         kong.take_plugins(document, &Scope::default());
+        kong.resolve(document, findings);
         Some(kong)
+    }
+
+    /// Plugins name what they are about by name or by id; from here on, by name.
+    fn resolve(&mut self, document: &'a Node, findings: &mut Findings) {
+        let mut plugins = std::mem::take(&mut self.plugins);
+        for plugin in &mut plugins {
+            let routes = || self.services.iter().flat_map(|service| &service.routes);
+            let named = |node: &'a Node, name: &str| (node, text(node, "name").unwrap_or(name).to_owned());
+            let services: Vec<_> = self
+                .services
+                .iter()
+                .map(|service| named(service.node, &service.name))
+                .collect();
+            let routes: Vec<_> = routes().map(|route| named(route.node, &route.name)).collect();
+            let consumers: Vec<_> = self
+                .consumers
+                .iter()
+                .map(|consumer| (consumer.node, consumer.name.clone()))
+                .collect();
+            let groups = list(document, "consumer_groups").iter();
+            let groups: Vec<_> = groups
+                .map(|group| (group, text(group, "name").map(plain).unwrap_or_default()))
+                .collect();
+            for (kind, about, known) in [
+                ("service", &mut plugin.scope.service, services),
+                ("route", &mut plugin.scope.route, routes),
+                ("consumer", &mut plugin.scope.consumer, consumers),
+                ("consumer group", &mut plugin.scope.group, groups),
+            ] {
+                let Some(wanted) = about.as_deref() else { continue };
+                let is_meant = |(node, name): &&(&Node, String)| {
+                    let keys = ["name", "id", "username", "custom_id"];
+                    name == wanted || keys.iter().any(|key| text(node, key) == Some(wanted))
+                };
+                match known.iter().find(is_meant) {
+                    Some((_, name)) => *about = Some(name.clone()),
+                    None => {
+                        plugin.is_lost = true;
+                        findings.error(
+                            &plugin.node.place,
+                            format!("is about the {kind} `{wanted}`, which is not in this file: whatever it may be about is closed"),
+                        );
+                    }
+                }
+            }
+        }
+        self.plugins = plugins;
+    }
+
+    /// Whether a plugin whose subject is not in the file may be about this route: a name may be that of what has none, an id that of what has none.
+    pub(super) fn may_be_about(&self, plugin: &Plugin<'_>, service: &Service<'_>, route: &Route<'_>) -> bool {
+        let may_be = |wanted: &Option<String>, node: &Node, name: &str| {
+            wanted.as_deref().is_none_or(|wanted| {
+                let own = text(node, "name").unwrap_or(name);
+                let key = if is_id(wanted) { "id" } else { "name" };
+                wanted == own || text(node, "id") == Some(wanted) || text(node, key).is_none()
+            })
+        };
+        let Scope {
+            service: of_service,
+            route: of_route,
+            ..
+        } = &plugin.scope;
+        plugin.is_lost && may_be(of_service, service.node, &service.name) && may_be(of_route, route.node, &route.name)
     }
 
     fn service(&mut self, node: &'a Node, names: &mut EntityNames, findings: &mut Findings) {
@@ -134,7 +222,10 @@ impl<'a> Kong<'a> {
         let wanted = reference(node, "service");
         let route = self.route(node, wanted.unwrap_or_default(), names);
         let mut services = self.services.iter_mut();
-        match services.find(|service| wanted.is_some() && text(service.node, "name") == wanted) {
+        let is_meant = |service: &&mut Service<'_>| {
+            wanted.is_some() && [text(service.node, "name"), text(service.node, "id")].contains(&wanted)
+        };
+        match services.find(is_meant) {
             Some(service) => service.routes.push(route),
             None => findings.error(&node.place, "belongs to no service of this file, and is left out"),
         }
@@ -144,19 +235,22 @@ impl<'a> Kong<'a> {
         let Some(name) = text(node, "username").or(text(node, "custom_id")) else {
             return;
         };
-        let own = list(node, "groups")
-            .iter()
-            .find_map(|group| group.text().or(text(group, "name")));
-        let of_a_group = || {
-            let groups = list(document, "consumer_groups").iter();
-            let mut groups = groups.filter(|group| {
-                let members = list(group, "consumers").iter();
-                members
-                    .into_iter()
-                    .any(|member| member.text().or(text(member, "username")) == Some(name))
-            });
-            groups.find_map(|group| text(group, "name"))
-        };
+        let all = list(document, "consumer_groups");
+        let own = list(node, "groups").iter().filter_map(|group| {
+            let wanted = group.text().or(text(group, "name")).or(text(group, "id"))?;
+            let by_id = all.iter().find(|group| text(group, "id") == Some(wanted));
+            by_id.and_then(|group| text(group, "name")).or(Some(wanted))
+        });
+        let of_groups = all.iter().filter(|group| {
+            let mut members = list(group, "consumers").iter();
+            members.any(|member| member.text().or(text(member, "username")) == Some(name))
+        });
+        let mut groups: Vec<String> = Vec::new();
+        for group in own.chain(of_groups.filter_map(|group| text(group, "name"))).map(plain) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
         let scope = Scope {
             consumer: Some(name.to_owned()),
             ..Scope::default()
@@ -165,7 +259,7 @@ impl<'a> Kong<'a> {
         self.consumers.push(Consumer {
             node,
             name: name.to_owned(),
-            group: own.or_else(of_a_group).map(plain),
+            groups,
         });
     }
 
@@ -175,6 +269,8 @@ impl<'a> Kong<'a> {
             self.plugins.push(Plugin {
                 node,
                 name: text(node, "name").unwrap_or_default(),
+                is_lost: false,
+                is_open: has_placeholder(node) || given(node, "_config").is_some(),
                 scope: Scope {
                     service: scope.service.clone().or_else(|| named("service")),
                     route: scope.route.clone().or_else(|| named("route")),
@@ -234,9 +330,14 @@ impl Plugin<'_> {
         number(given(self.node, "config")?, key)
     }
 
+    /// Whether it is about something that is not in the file.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
     /// A switch, with Kong's default.
     pub(super) fn is(&self, key: &str, default: bool) -> bool {
-        self.text(key).map_or(default, |text| text == "true")
+        self.get(key).map_or(default, is_true)
     }
 
     /// Says what of its configuration is not carried over.
@@ -305,81 +406,4 @@ impl Names {
         self.0.push(name.clone());
         name
     }
-}
-
-/// Letters, digits, `-` and `_`.
-pub(super) fn plain(name: &str) -> String {
-    let kept = name.chars().map(|character| match character {
-        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => character,
-        _ => '-',
-    });
-    kept.collect()
-}
-
-/// A member that says something: decK writes `null` where nothing is meant.
-pub(super) fn given<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
-    node.get(key).filter(|value| !is_nothing(value))
-}
-
-pub(super) fn text<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
-    given(node, key)?.text()
-}
-
-pub(super) fn number(node: &Node, key: &str) -> Option<u64> {
-    text(node, key)?.parse().ok()
-}
-
-pub(super) fn list<'a>(node: &'a Node, key: &str) -> &'a [Node] {
-    node.get(key).map_or(&[], Node::items)
-}
-
-/// Says of every member that is not carried over that it is not; what says nothing, or Kong's default, needs no word.
-pub(super) fn leave(node: &Node, carried: &[&str], defaults: &[(&str, &str)], findings: &mut Findings) {
-    for member in node.members() {
-        let key = member.key.as_str();
-        let is_default = |(name, default): &(&str, &str)| {
-            *name == key && (default == &ANYTHING || member.value.text() == Some(default))
-        };
-        let is_empty = match &member.value.content {
-            Content::Scalar(..) => is_nothing(&member.value),
-            Content::List(items) => items.is_empty(),
-            Content::Map(members) => members.is_empty(),
-        };
-        if !carried.contains(&key) && !is_empty && !defaults.iter().any(is_default) {
-            findings.error(&member.place, "is not carried over");
-        }
-    }
-}
-
-/// As a default: whatever it is.
-pub(super) const ANYTHING: &str = "*";
-
-/// What entities of Kong have that means nothing here.
-pub(super) const META: &[(&str, &str)] = &[
-    ("_format_version", ANYTHING),
-    ("_info", ANYTHING),
-    ("_konnect", ANYTHING),
-    ("_transform", ANYTHING),
-    ("_workspace", ANYTHING),
-    ("created_at", ANYTHING),
-    ("id", ANYTHING),
-    ("instance_name", ANYTHING),
-    ("name", ANYTHING),
-    ("protocols", ANYTHING),
-    ("tags", ANYTHING),
-    ("updated_at", ANYTHING),
-];
-
-fn is_nothing(node: &Node) -> bool {
-    matches!(&node.content, Content::Scalar(text, Style::Plain) if matches!(text.as_str(), "" | "~" | "null"))
-}
-
-fn is_off(node: &Node) -> bool {
-    text(node, "enabled") == Some("false")
-}
-
-/// `service: NAME` or `service: { name: NAME }`.
-fn reference<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
-    let value = given(node, key)?;
-    value.text().or(text(value, "name")).or(text(value, "username"))
 }

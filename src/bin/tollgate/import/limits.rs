@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kong::{Kong, META, Names, Plugin, Scope, given, leave, plain};
+use super::kong::{Kong, Names, Plugin, Scope};
 use super::limit::{Limit, Rate, Window};
+use super::node::{META, given, leave, plain};
 use crate::finding::Findings;
 use crate::yaml::Node;
 

@@ -2,11 +2,14 @@
 
 mod access;
 mod credentials;
+mod defaults;
 mod files;
 mod gateway;
 mod kong;
 mod limit;
 mod limits;
+mod node;
+mod route;
 mod transform;
 mod tree;
 mod upstream;
@@ -115,7 +118,9 @@ struct Imported {
 }
 
 fn import(command: &FromKong, findings: &mut Findings) -> Option<Imported> {
-    let document = read(&command.file, findings)?;
+    let mut document = read(&command.file, findings)?;
+    document.merge();
+    defaults::fill(&mut document);
     let own = match &command.issuer {
         Some(file) => credentials::own_issuers(&read(file, findings)?, findings),
         None => Vec::new(),

@@ -1,6 +1,7 @@
 //! Where requests go: Kong's services and upstreams become Envoy's clusters.
 
-use super::kong::{ANYTHING, META, Service, given, leave, list, number, text};
+use super::kong::Service;
+use super::node::{ANYTHING, META, given, has_placeholder, leave, list, number, text};
 use super::tree::{Tree, tree};
 use crate::finding::Findings;
 use crate::yaml::Node;
@@ -109,10 +110,15 @@ pub(super) fn cluster(service: &Service<'_>, upstreams: &[&Node], findings: &mut
     ];
     let defaults = [("enabled", "true"), ("tls_verify", "true"), ("write_timeout", ANYTHING)];
     leave(node, &carried, &[META, &defaults].concat(), findings);
+    let parts = ["url", "protocol", "host", "port", "path"];
+    if parts.iter().any(|part| given(node, part).is_some_and(has_placeholder)) {
+        findings.error(&node.place, "has no address yet: its routes answer 403");
+        return None;
+    }
     let Some(address) = Address::of(node) else {
         findings.error(
             &node.place,
-            "has neither a `host` nor a `url` such as http://users:8080, and is left out",
+            "has neither a `host` nor a `url` such as http://users:8080, and has no cluster: its routes answer 403",
         );
         return None;
     };
@@ -120,7 +126,7 @@ pub(super) fn cluster(service: &Service<'_>, upstreams: &[&Node], findings: &mut
         findings.error(
             &node.place,
             format!(
-                "speaks {}, and is left out: there is http, https, grpc, grpcs",
+                "speaks {}, and has no cluster: there is http, https, grpc, grpcs",
                 address.protocol
             ),
         );
