@@ -35,7 +35,7 @@ fn plan() -> Rc<Plan> {
         "version": 1,
         "jwt": {"issuers": [{
             "name": "main", "issuer": "i", "audiences": ["a"], "algorithms": ["ES256"], "jwks": {"inline": {"keys": [key]}},
-            "from": [{"header": {"name": "authorization"}}, {"header": {"name": "x-token"}}, {"cookie": "c"}, {"query": "q"}],
+            "claims": {"roles": "roles", "attributes": {"team": "team"}}, "from": [{"header": {"name": "authorization"}}, {"header": {"name": "x-token"}}, {"cookie": "c"}, {"query": "q"}],
         }]},
         "api_keys": {
             "opaque": true,
@@ -43,26 +43,60 @@ fn plan() -> Rc<Plan> {
             "from": [{"header": {"name": "x-api-key"}}, {"cookie": "k"}, {"query": "k"}],
             "lookup": {"cluster": "keys"},
         },
-        "routes": [{"match": {"path_prefix": "/"}, "auth": {"any": ["jwt", "api_key"]}, "require": {"roles": {"any": ["r"]}}}],
+        "identity": {
+            "headers": {"attributes": {"team": "x-team"}},
+            "filter_state": ["user_id"],
+            "proof": {"header": "x-proof", "secret": {"env": "SECRET"}},
+        },
+        "rate_limits": [
+            {"name": "all", "key": ["ip", "route", "header:x-client"], "algorithm": "token_bucket", "limit": 1000, "window": "1s"},
+            {"name": "user", "key": ["user", "tenant", "claim:sub"], "limit": 1000, "window": "1s"},
+        ],
+        "routes": [
+            {
+                "match": {"path_prefix": "/keep", "host": "a.test", "methods": ["GET", "POST"]}, "path_parameters": "keep",
+                "auth": {"any": ["jwt", "api_key"], "optional": true}, "rate_limits": ["all"],
+                "validate": {"headers": ["x-needed"], "query": ["q"], "max_bytes": 100, "schema": {"type": "object"}},
+                "fallback": {"when": ["5xx"], "last_good": {"max_age": "1m"}},
+            },
+            {
+                "match": {"path_prefix": "/"}, "auth": {"any": ["jwt", "api_key"]}, "require": {"roles": {"any": ["r"]}},
+                "rate_limits": ["all", "user"],
+                "request": {
+                    "headers": {"remove": ["x-a"], "set": {"x-b": "{query.q}{headers.x-c}{claims.team}"}},
+                    "query": {"remove": ["d"], "set": {"e": "{headers.x-c}"}}, "body": {"remove": ["a"]},
+                },
+                "response": {"headers": {"remove": ["server"]}, "body": {"keep": ["a"]}},
+            },
+        ],
     });
     let config = decode(config.to_string().as_bytes()).expect("a configuration");
     Rc::new(Plan::compile(&config, &Environment::from([("SECRET".to_owned(), "s".repeat(32))])).expect("a plan"))
 }
 
-fuzz_target!(|bytes: &[u8]| {
+/// A request and its response, with the same bytes wherever a client or an upstream writes some.
+fn go_through(headers: &Headers, body: &[u8]) {
     let plan = PLAN.with(|cell| Rc::clone(cell.get_or_init(plan)));
+    let world = credulous();
+    let mut exchange = Exchange::new(plan);
+    let read = || Some(body.to_vec());
+    let chunk = || Chunk { size: body.len(), ends: true, read: &read };
+    exchange.on(Event::RequestHeaders { headers, route_name: None, may_wait: false, has_body: true }, &world);
+    exchange.on(Event::RequestBody(chunk()), &world);
+    exchange.on(Event::RequestTrailers { trailers: headers, body: chunk() }, &world);
+    exchange.on_taken_route(None);
+    exchange.on(Event::ResponseHeaders { headers, may_wait: false, has_body: true }, &world);
+    exchange.on(Event::ResponseBody(chunk()), &world);
+}
+
+fuzz_target!(|bytes: &[u8]| {
     if let Ok(headers) = Headers::decode(bytes.to_vec()) {
-        let mut exchange = Exchange::new(plan);
-        exchange.on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false, has_body: true }, &credulous());
-        let body = Chunk { size: 0, ends: true, read: &|| Some(Vec::new()) };
-        exchange.on(Event::RequestTrailers { trailers: &headers, body }, &credulous());
+        go_through(&headers, bytes);
     }
     // The same bytes as text lines: libFuzzer finds names faster than lengths.
     let lines = bytes.split(|&byte| byte == b'\n').filter_map(|line| {
         let colon = line.iter().skip(1).position(|&byte| byte == b':')? + 1;
         Some((&line[..colon], &line[colon + 1..]))
     });
-    let headers: Headers = lines.collect();
-    let plan = PLAN.with(|cell| Rc::clone(cell.get_or_init(self::plan)));
-    Exchange::new(plan).on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false, has_body: true }, &credulous());
+    go_through(&lines.collect(), bytes);
 });

@@ -32,6 +32,9 @@ pub struct Seen {
     pub service: String,
     /// As received.
     pub method: String,
+    /// Of the request line; HTTP/2 has it there, and no `host`.
+    #[serde(default)]
+    pub authority: String,
     /// With the query.
     pub path: String,
     /// In order, names in lower case.
@@ -151,6 +154,7 @@ async fn answer(State(echo): State<Echo>, request: Request) -> Response {
     let seen = Seen {
         service: echo.name.clone(),
         method: parts.method.to_string(),
+        authority: parts.uri.authority().map(ToString::to_string).unwrap_or_default(),
         path: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
         headers: pairs(&parts.headers),
         trailers,

@@ -1,6 +1,7 @@
 //! The harness: real Envoy processes on ports that the system chooses, an upstream that says what it received, an
 //! issuer with fresh keys, and case files that run against the core and through Envoy alike.
 
+pub mod attack;
 pub mod bootstrap;
 pub mod bundled;
 pub mod case;

@@ -1,6 +1,7 @@
 //! What only a real Envoy can show.
 
 mod api_keys;
+mod attacked;
 mod bodies;
 mod bundled;
 mod cases;
