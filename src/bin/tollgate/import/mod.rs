@@ -9,6 +9,7 @@ mod kong;
 mod limit;
 mod limits;
 mod node;
+mod path;
 mod route;
 mod transform;
 mod tree;

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use super::kong::Route;
 use super::node::{ANYTHING, META, given, has_placeholder, is, leave, list, number};
+use super::path::{Path, escape, grouped, whole};
 use super::tree::{Tree, tree};
 use super::upstream::{Address, seconds};
 use crate::finding::Findings;
@@ -53,86 +54,15 @@ pub(super) fn entries(
     findings: &mut Findings,
 ) -> Option<Made> {
     let node = route.node;
-    let carried = [
-        "paths",
-        "hosts",
-        "methods",
-        "headers",
-        "strip_path",
-        "preserve_host",
-        "plugins",
-        "service",
-        "regex_priority",
-    ];
-    let defaults = [
-        ("https_redirect_status_code", "426"),
-        ("path_handling", ANYTHING),
-        ("request_buffering", "true"),
-        ("response_buffering", "true"),
-    ];
-    leave(node, &carried, &[META, &defaults].concat(), findings);
-    let protocols: Vec<_> = list(node, "protocols").iter().filter_map(Node::text).collect();
-    if !protocols.is_empty() && protocols.iter().all(|protocol| STREAMS.contains(protocol)) {
-        findings.error(&node.place, "takes no HTTP requests, and is left out");
+    say_what_is_left(node, findings);
+    if !takes_http(node, findings) {
         return None;
     }
-    if !protocols.is_empty() && !protocols.iter().any(|protocol| matches!(*protocol, "http" | "grpc")) {
-        findings.error(
-            &given(node, "protocols").unwrap_or(node).place,
-            "the route is for TLS alone: this listener is plain; docs/TLS.md has one with certificates",
-        );
-    }
-    let is_there =
-        |key: &&&str| given(node, key).is_some_and(|value| value.text().is_some() || !value.items().is_empty());
-    let further = ["snis", "sources", "destinations"].iter().filter(is_there).count();
-    let has_expression = given(node, "expression").is_some();
-    if further > 0 || has_expression {
-        findings.error(
-            &node.place,
-            "matches by more than is carried over: what it may take answers 403 until that is said otherwise",
-        );
-    }
-    let mut is_closed = further > 0 || has_expression || upstream.is_none();
-    // Of what is a placeholder, anything may come.
-    let mut texts = |key| {
-        let nodes = list(node, key);
-        let is_unknown = nodes.iter().any(has_placeholder);
-        is_closed |= is_unknown;
-        let texts = nodes.iter().filter_map(Node::text).filter(|_| !is_unknown);
-        texts.map(str::to_owned).collect::<Vec<_>>()
-    };
-    let (hosts, methods, paths) = (texts("hosts"), texts("methods"), texts("paths"));
-    let headers = given(node, "headers").filter(|headers| !has_placeholder(headers));
-    is_closed |= headers.is_none() && given(node, "headers").is_some();
-    let headers = headers.map_or(&[][..], Node::members);
-    let mut matched = Matched {
-        conditions: conditions(&hosts, &methods, headers),
-        criteria: 0,
-        hosts: match hosts.iter().any(|host| host.contains('*')) {
-            _ if hosts.is_empty() => 2,
-            true => 1,
-            false => 0,
-        },
-        headers: headers.len(),
-        priority: number(node, "regex_priority").unwrap_or(0),
-        order,
-    };
-    let criteria = [
-        !hosts.is_empty(),
-        !methods.is_empty(),
-        !headers.is_empty(),
-        !paths.is_empty(),
-    ];
-    matched.criteria = criteria
-        .into_iter()
-        .filter(|is_there| *is_there)
-        .count()
-        .saturating_add(further);
-    if has_expression {
-        // It may be about any request.
-        matched.criteria = usize::MAX;
-    }
-    let paths = if paths.is_empty() { vec!["/".to_owned()] } else { paths };
+    let further = further_criteria(node, findings);
+    let (matched, is_known) = Matched::read(node, further, order);
+    let is_closed = further > 0 || !is_known || upstream.is_none();
+    let paths = texts(node, "paths").filter(|paths| !paths.is_empty());
+    let paths = paths.unwrap_or_else(|| vec!["/".to_owned()]);
     let paths: Vec<_> = paths.iter().map(|path| Path::read(path, is_old)).collect();
     for path in paths.iter().filter(|path| path.looks) {
         let message = format!(
@@ -157,6 +87,66 @@ pub(super) fn entries(
     })
 }
 
+fn say_what_is_left(node: &Node, findings: &mut Findings) {
+    let carried = [
+        "paths",
+        "hosts",
+        "methods",
+        "headers",
+        "strip_path",
+        "preserve_host",
+        "plugins",
+        "service",
+        "regex_priority",
+    ];
+    let defaults = [
+        ("https_redirect_status_code", "426"),
+        ("path_handling", ANYTHING),
+        ("request_buffering", "true"),
+        ("response_buffering", "true"),
+    ];
+    leave(node, &carried, &[META, &defaults].concat(), findings);
+}
+
+fn takes_http(node: &Node, findings: &mut Findings) -> bool {
+    let protocols: Vec<_> = list(node, "protocols").iter().filter_map(Node::text).collect();
+    if !protocols.is_empty() && protocols.iter().all(|protocol| STREAMS.contains(protocol)) {
+        findings.error(&node.place, "takes no HTTP requests, and is left out");
+        return false;
+    }
+    if !protocols.is_empty() && !protocols.iter().any(|protocol| matches!(*protocol, "http" | "grpc")) {
+        findings.error(
+            &given(node, "protocols").unwrap_or(node).place,
+            "the route is for TLS alone: this listener is plain; docs/TLS.md has one with certificates",
+        );
+    }
+    true
+}
+
+/// How many criteria a route has that are not carried over; an expression may be about any request, and comes before all.
+fn further_criteria(node: &Node, findings: &mut Findings) -> usize {
+    let is_there =
+        |key: &&&str| given(node, key).is_some_and(|value| value.text().is_some() || !value.items().is_empty());
+    let further = match given(node, "expression") {
+        Some(_) => usize::MAX,
+        None => ["snis", "sources", "destinations"].iter().filter(is_there).count(),
+    };
+    if further > 0 {
+        findings.error(
+            &node.place,
+            "matches by more than is carried over: what it may take answers 403 until that is said otherwise",
+        );
+    }
+    further
+}
+
+/// The texts of a list; `None` where one is a placeholder, of which anything may come.
+fn texts(node: &Node, key: &str) -> Option<Vec<String>> {
+    let nodes = list(node, key);
+    let is_known = !nodes.iter().any(has_placeholder);
+    is_known.then(|| nodes.iter().filter_map(Node::text).map(str::to_owned).collect())
+}
+
 /// What a route matches by, besides its path.
 struct Matched {
     conditions: Vec<Tree>,
@@ -169,6 +159,35 @@ struct Matched {
 }
 
 impl Matched {
+    /// Of a route, and whether all of it is known.
+    fn read(node: &Node, further: usize, order: usize) -> (Self, bool) {
+        let lists = ["hosts", "methods", "paths"].map(|key| texts(node, key));
+        let given_headers = given(node, "headers");
+        let headers = given_headers.filter(|headers| !has_placeholder(headers));
+        let is_known = lists.iter().all(Option::is_some) && headers.is_some() == given_headers.is_some();
+        let [hosts, methods, paths] = lists.map(Option::unwrap_or_default);
+        let headers = headers.map_or(&[][..], Node::members);
+        let criteria = [
+            hosts.is_empty(),
+            methods.is_empty(),
+            headers.is_empty(),
+            paths.is_empty(),
+        ];
+        let matched = Self {
+            conditions: conditions(&hosts, &methods, headers),
+            criteria: further.saturating_add(criteria.iter().filter(|is_empty| !**is_empty).count()),
+            hosts: match hosts.iter().any(|host| host.contains('*')) {
+                _ if hosts.is_empty() => 2,
+                true => 1,
+                false => 0,
+            },
+            headers: headers.len(),
+            priority: number(node, "regex_priority").unwrap_or(0),
+            order,
+        };
+        (matched, is_known)
+    }
+
     fn rank(&self, path: &Path) -> Rank {
         let is_pattern = path.pattern.is_some() || path.looks;
         (
@@ -183,41 +202,7 @@ impl Matched {
     }
 }
 
-/// A path of a route.
-struct Path {
-    written: String,
-    /// What every path begins with that it takes.
-    prefix: String,
-    /// A regular expression; `None` for a prefix, and where Envoy cannot have it.
-    pattern: Option<String>,
-    looks: bool,
-}
-
 impl Path {
-    /// Before Kong 3, a path with anything but the characters of plain ones is a regular expression, as Kong's own migration has it.
-    fn read(path: &str, is_old: bool) -> Self {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~/%".contains(&byte);
-        let written = match is_old && !path.bytes().all(is_plain) {
-            true => format!("~{path}"),
-            false => path.to_owned(),
-        };
-        let Some(pattern) = written.strip_prefix('~') else {
-            return Self {
-                prefix: written.clone(),
-                pattern: None,
-                looks: false,
-                written,
-            };
-        };
-        let carried = pattern_of(pattern);
-        Self {
-            prefix: beginning(pattern),
-            looks: carried.is_none(),
-            pattern: carried,
-            written,
-        }
-    }
-
     /// As Envoy has it: to a cluster, or 403.
     fn route(&self, name: &str, matched: &Matched, action: Option<Tree>) -> Tree {
         let mut tree = match &self.pattern {
@@ -244,32 +229,6 @@ impl Path {
             None => route.put("direct_response", tree! { "status": 403_u64 }),
         }
         route
-    }
-}
-
-/// What a pattern begins with that is plain.
-fn beginning(pattern: &str) -> String {
-    let pattern = pattern.trim_start_matches('^');
-    let end = pattern.find(|character: char| "\\.[](){}?*+|$^".contains(character));
-    let is_optional = |end: usize| pattern.get(end..).is_some_and(|rest| rest.starts_with(['?', '*', '{']));
-    let plain = match end {
-        None => pattern,
-        // Anything may stand in its place.
-        Some(_) if pattern.contains('|') => "/",
-        Some(end) => {
-            let plain = pattern.get(..end).unwrap_or_default();
-            let last = plain.char_indices().last().map_or(0, |(last, _)| last);
-            if is_optional(end) {
-                plain.get(..last).unwrap_or_default()
-            } else {
-                plain
-            }
-        }
-    };
-    if plain.starts_with('/') {
-        plain.to_owned()
-    } else {
-        "/".to_owned()
     }
 }
 
@@ -366,28 +325,4 @@ fn rewrite(route: &Node, upstream: &Upstream<'_>, prefix: &str) -> Option<Tree> 
         None => ("^/".into(), format!("{base}/")),
     };
     Some(tree! { "pattern": tree! { "regex": pattern }, "substitution": substitution.replace('\\', "\\\\") })
-}
-
-/// Kong's regular expressions begin where the path does. Envoy's look neither ahead nor back.
-fn pattern_of(pattern: &str) -> Option<String> {
-    let looks = ["(?=", "(?!", "(?<=", "(?<!"];
-    let can = !looks.iter().any(|look| pattern.contains(look));
-    can.then(|| pattern.replace("(?<", "(?P<"))
-}
-
-/// A pattern for what begins with this one. `$` has its meaning within.
-fn whole(pattern: &str) -> String {
-    format!("{}.*", grouped(pattern))
-}
-
-/// A pattern that another may stand before or behind.
-fn grouped(pattern: &str) -> String {
-    match pattern.contains('|') {
-        true => format!("(?:{pattern})"),
-        false => pattern.trim_start_matches('^').to_owned(),
-    }
-}
-
-fn escape(text: &str) -> String {
-    regex_lite::escape(text)
 }

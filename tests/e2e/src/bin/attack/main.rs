@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     let end = Instant::now() + Duration::from_secs(seconds);
     let (mut connections, mut requests, mut faults) = (0, 0, 0);
     println!("seed {seed}");
+    let mut told = Instant::now();
     while Instant::now() < end {
         let outcome = attacked.attack(seed, connections..connections + ROUND);
         connections += outcome.connections;
@@ -39,6 +40,10 @@ fn main() -> ExitCode {
             println!("{fault}");
         }
         attacked.envoy.assert_no_vm_died();
+        if told.elapsed() > Duration::from_secs(60) {
+            told = Instant::now();
+            println!("{connections} connections so far");
+        }
     }
     let classes: Vec<_> = ["2xx", "3xx", "4xx", "5xx"]
         .into_iter()
