@@ -50,14 +50,14 @@ fn plan() -> Rc<Plan> {
         },
         "rate_limits": [
             {"name": "all", "key": ["ip", "route", "header:x-client"], "algorithm": "token_bucket", "limit": 1000, "window": "1s"},
-            {"name": "user", "key": ["user", "tenant", "claim:sub"], "limit": 1000, "window": "1s"},
+            {"name": "user", "key": ["user", "tenant", "claim:team"], "limit": 1000, "window": "1s"},
         ],
         "routes": [
             {
                 "match": {"path_prefix": "/keep", "host": "a.test", "methods": ["GET", "POST"]}, "path_parameters": "keep",
                 "auth": {"any": ["jwt", "api_key"], "optional": true}, "rate_limits": ["all"],
                 "validate": {"headers": ["x-needed"], "query": ["q"], "max_bytes": 100, "schema": {"type": "object"}},
-                "fallback": {"when": ["5xx"], "last_good": {"max_age": "1m"}},
+                "fallback": {"last_good": {"max_age": "1m"}},
             },
             {
                 "match": {"path_prefix": "/"}, "auth": {"any": ["jwt", "api_key"]}, "require": {"roles": {"any": ["r"]}},

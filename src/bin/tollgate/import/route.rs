@@ -72,19 +72,28 @@ pub(super) fn entries(
         findings.error(&node.place, message);
     }
     let open = upstream.filter(|_| !is_closed);
-    let entries = paths.iter().map(|path| {
-        let action = open
-            .filter(|_| !path.looks)
-            .map(|upstream| action(node, upstream, path));
-        Entry {
-            rank: matched.rank(path),
-            tree: path.route(&route.name, &matched, action),
+    let is_for_tls = is_for_tls(node, findings);
+    let mut entries = Vec::new();
+    for path in &paths {
+        let answer = match open.filter(|_| !path.looks) {
+            Some(upstream) => Answer::Upstream(action(node, upstream, path), stripped(node, path)),
+            None => Answer::Status(403),
+        };
+        let mut add = |conditions, answer| {
+            let (rank, tree) = (matched.rank(path), path.route(&route.name, conditions, answer));
+            entries.push(Entry { rank, tree });
+        };
+        let conditions = matched.conditions.clone();
+        if is_for_tls && matches!(answer, Answer::Upstream(..)) {
+            // Envoy says so of a connection; a client cannot.
+            let with_tls = [conditions.clone(), vec![condition("x-forwarded-proto", "https")]].concat();
+            add(with_tls, answer);
+            add(conditions, Answer::Status(426));
+        } else {
+            add(conditions, answer);
         }
-    });
-    Some(Made {
-        entries: entries.collect(),
-        is_closed,
-    })
+    }
+    Some(Made { entries, is_closed })
 }
 
 fn say_what_is_left(node: &Node, findings: &mut Findings) {
@@ -114,13 +123,23 @@ fn takes_http(node: &Node, findings: &mut Findings) -> bool {
         findings.error(&node.place, "takes no HTTP requests, and is left out");
         return false;
     }
-    if !protocols.is_empty() && !protocols.iter().any(|protocol| matches!(*protocol, "http" | "grpc")) {
+    true
+}
+
+/// Whether a route takes no requests in plain text, which Kong answers with 426.
+fn is_for_tls(node: &Node, findings: &mut Findings) -> bool {
+    let protocols: Vec<_> = list(node, "protocols").iter().filter_map(Node::text).collect();
+    let is_for_tls = !protocols.is_empty()
+        && !protocols
+            .iter()
+            .any(|protocol| matches!(*protocol, "http" | "grpc" | "ws"));
+    if is_for_tls {
         findings.error(
             &given(node, "protocols").unwrap_or(node).place,
-            "the route is for TLS alone: this listener is plain; docs/TLS.md has one with certificates",
+            "the route is for TLS alone, and answers 426 in plain text: this listener is plain; docs/TLS.md has one with certificates",
         );
     }
-    true
+    is_for_tls
 }
 
 /// How many criteria a route has that are not carried over; an expression may be about any request, and comes before all.
@@ -202,31 +221,32 @@ impl Matched {
     }
 }
 
+/// What becomes of the requests of a route.
+enum Answer {
+    /// Where they go, and the prefix that is taken away, of which services are told.
+    Upstream(Tree, Option<String>),
+    Status(u64),
+}
+
 impl Path {
-    /// As Envoy has it: to a cluster, or 403.
-    fn route(&self, name: &str, matched: &Matched, action: Option<Tree>) -> Tree {
+    /// As Envoy has it.
+    fn route(&self, name: &str, conditions: Vec<Tree>, answer: Answer) -> Tree {
         let mut tree = match &self.pattern {
             Some(pattern) => tree! { "safe_regex": tree! { "regex": whole(pattern) } },
             None => tree! { "prefix": &self.prefix },
         };
-        tree.put_full("headers", matched.conditions.clone());
+        tree.put_full("headers", conditions);
         let mut route = tree! { "name": name, "match": tree };
-        match action {
-            Some(action) => {
-                let (prefix, action) = match action {
-                    Tree::Map(mut members) if members.last().is_some_and(|(name, _)| name == PREFIX) => {
-                        let prefix = members.pop().map(|(_, prefix)| prefix);
-                        (prefix, Tree::Map(members))
-                    }
-                    action => (None, action),
-                };
+        match answer {
+            Answer::Upstream(action, prefix) => {
                 route.put("route", action);
                 match prefix {
-                    Some(prefix) => route.put("request_headers_to_add", [added(PREFIX, prefix)]),
+                    // Envoy has commands between signs of percent.
+                    Some(prefix) => route.put("request_headers_to_add", [added(PREFIX, prefix.replace('%', "%%"))]),
                     None => route.put("request_headers_to_remove", [PREFIX]),
                 }
             }
-            None => route.put("direct_response", tree! { "status": 403_u64 }),
+            Answer::Status(status) => route.put("direct_response", tree! { "status": status }),
         }
         route
     }
@@ -262,7 +282,7 @@ fn conditions(hosts: &[String], methods: &[String], headers: &[Member]) -> Vec<T
     conditions
 }
 
-/// Where an entry leads, and at the end what services are told of the prefix that is taken away.
+/// Where an entry leads.
 fn action(node: &Node, upstream: &Upstream<'_>, path: &Path) -> Tree {
     let prefix = match &path.pattern {
         Some(pattern) => grouped(pattern),
@@ -284,11 +304,13 @@ fn action(node: &Node, upstream: &Upstream<'_>, path: &Path) -> Tree {
             tree! { "retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": retries },
         );
     }
-    if is(node, "strip_path", true) && path.pattern.is_none() && path.written != "/" {
-        // Envoy has commands between signs of percent.
-        action.put(PREFIX, path.written.replace('%', "%%"));
-    }
     action
+}
+
+/// The prefix of a path that is taken away.
+fn stripped(node: &Node, path: &Path) -> Option<String> {
+    let is_stripped = is(node, "strip_path", true) && path.pattern.is_none() && path.written != "/";
+    is_stripped.then(|| path.written.clone())
 }
 
 /// A header that Kong sets whatever the client has sent.

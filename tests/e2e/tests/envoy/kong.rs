@@ -389,6 +389,7 @@ services:
   routes:
   - { name: off, paths: [/off], plugins: [ { name: acl, enabled: False, config: { allow: [x] } } ] }
   - { name: stream, protocols: [tcp, tls] }
+  - { name: sealed, protocols: [https], paths: [/sealed] }
 plugins:
 - { name: key-auth, service: 11111111-1111-4111-8111-111111111111 }
 - { name: key-auth, route: 44444444-4444-4444-8444-444444444444 }
@@ -402,7 +403,7 @@ consumers:
 "#,
         2,
     );
-    for line in ["kong.yaml:56:3:", "kong.yaml:62:51:", "kong.yaml:62:124:"] {
+    for line in ["kong.yaml:57:3:", "kong.yaml:63:51:", "kong.yaml:63:124:"] {
         assert!(imported.told.contains(line), "{line}: {}", imported.told);
     }
     let things = Echo::start("things");
@@ -432,6 +433,7 @@ consumers:
         ("gateway", "/limited", 403, 403),
         ("gateway", "/elsewhere", 200, 200),
         ("gateway", "/off", 200, 200),
+        ("gateway", "/sealed", 426, 426),
     ] {
         assert_eq!(
             (status(host, path, ""), status(host, path, ada)),
@@ -439,6 +441,8 @@ consumers:
             "{host}{path}"
         );
     }
+    let claimed = ask(&gateway, "GET", "/sealed", &[("x-forwarded-proto", "https")]);
+    assert_eq!(claimed.status, 426, "no client says what its connection is");
     for key in [
         "gils-key-that-is-long",
         "$SHOP_SECRET_API_KEY",
