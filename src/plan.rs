@@ -13,7 +13,7 @@ use crate::policy::transform::RequestConfig;
 use crate::policy::{Definitions, Policy, REGISTRY, RouteContext, Stage};
 use crate::remote::Remote;
 use crate::request::Request;
-use crate::route::{METHOD_OVERRIDES, Matcher, MethodOverride};
+use crate::route::{Index, METHOD_OVERRIDES, Matcher, MethodOverride};
 use crate::store::Store;
 use crate::target::PathParameters;
 
@@ -35,6 +35,7 @@ pub struct Plan {
     api_keys: Option<Rc<ApiKeys>>,
     limits: Rc<Limits>,
     rules: Vec<Rule>,
+    index: Index,
     default: Option<Rc<Route>>,
 }
 
@@ -120,7 +121,7 @@ impl Plan {
             limits: Rc::clone(&limits),
         };
         check_names(config, &definitions, &mut report);
-        let rules = compile_rules(config, &definitions, &mut report);
+        let (rules, index) = compile_rules(config, &definitions, &mut report);
         let default = report.within("defaults", |report| {
             compile_default(&config.defaults, &definitions, report)
         });
@@ -148,6 +149,7 @@ impl Plan {
             method_overrides: ManagedNames::of(&METHOD_OVERRIDES),
             needs_route_name,
             rules,
+            index,
             default,
         })
     }
@@ -165,7 +167,7 @@ impl Plan {
 
     /// The first rule that matches decides.
     pub fn select(&self, request: &Request<'_>) -> Selection<'_> {
-        match self.rules.iter().find(|rule| rule.matcher.matches(request)) {
+        match self.index.first(request).and_then(|place| self.rules.get(place)) {
             Some(rule) => match rule.matcher.check_method(request.method) {
                 Ok(()) => Selection::Route(&rule.route),
                 Err(allow) => Selection::MethodNotAllowed(&rule.route, allow),
@@ -238,12 +240,13 @@ fn check_names(config: &Config, definitions: &Definitions, report: &mut Report) 
     }
 }
 
-fn compile_rules(config: &Config, definitions: &Definitions, report: &mut Report) -> Vec<Rule> {
+fn compile_rules(config: &Config, definitions: &Definitions, report: &mut Report) -> (Vec<Rule>, Index) {
     let mut rules: Vec<Rule> = Vec::new();
-    for (index, route) in config.routes.iter().enumerate() {
-        let rule = report.within(format!("routes[{index}]"), |report| {
+    let mut index = Index::default();
+    for (place, route) in config.routes.iter().enumerate() {
+        let rule = report.within(format!("routes[{place}]"), |report| {
             let matcher = report.within("match", |report| Matcher::compile(&route.r#match, report));
-            if let Some(earlier) = rules.iter().position(|earlier| earlier.matcher.covers(&matcher)) {
+            if let Some(earlier) = index.covering(&matcher) {
                 report.error_at(
                     "match",
                     format!(
@@ -251,11 +254,12 @@ fn compile_rules(config: &Config, definitions: &Definitions, report: &mut Report
                     ),
                 );
             }
+            index.add(place, &matcher);
             compile_rule(matcher, route, &config.defaults, definitions, report)
         });
         rules.push(rule);
     }
-    rules
+    (rules, index)
 }
 
 fn compile_rule(

@@ -7,6 +7,7 @@ mod jwt;
 mod measure;
 mod picture;
 mod ratelimit;
+mod routes;
 mod transform;
 
 use std::env;
@@ -56,11 +57,12 @@ fn main() -> ExitCode {
 }
 
 /// What can be measured, by name.
-const GROUPS: [(&str, Group); 5] = [
+const GROUPS: [(&str, Group); 6] = [
     ("jwt", jwt::run),
     ("apikey", apikey::run),
     ("ratelimit", ratelimit::run),
     ("chain", ratelimit::whole_chain),
+    ("routes", routes::run),
     ("transform", transform::run),
 ];
 
