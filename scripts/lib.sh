@@ -10,6 +10,22 @@ DEBIAN_WASM_PACKAGES="rustc-web cargo-web rust-web-src rust-web-clippy lld wasi-
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
+# progress TEXT COMMAND...: says what begins, and every half minute for how long it has been going on.
+progress() {
+    local text=$1 began=$SECONDS never ticker status=0
+    shift
+    say "$text"
+    # Nobody writes into this pipe: to read from it is to wait, without a child that outlives the command.
+    exec {never}<> <(:)
+    while ! read -r -t 30 -u "$never"; do printf '    %s: %s s so far\n' "$text" "$((SECONDS - began))" >&2; done &
+    ticker=$!
+    "$@" || status=$?
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+    exec {never}>&-
+    return "$status"
+}
+
 # install_packages PURPOSE PACKAGE...: from Debian, when root; otherwise says how.
 install_packages() {
     local purpose=$1
@@ -18,7 +34,10 @@ install_packages() {
     if [ "$(id -u)" -ne 0 ]; then
         fail "$purpose needs Debian packages. Run: sudo apt-get update && sudo apt-get install --no-install-recommends $*"
     fi
-    say "installing for $purpose: $*"
+    if [ -n "${TOLLGATE_NO_INSTALL:-}" ]; then
+        fail "$purpose needs Debian packages, and --no-install forbids to install them. Run: apt-get update && apt-get install --no-install-recommends $*"
+    fi
+    say "installing Debian's packages for $purpose (--no-install would only name them): $*"
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
 }
