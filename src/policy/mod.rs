@@ -61,23 +61,23 @@ impl From<Denial> for Stop {
 /// When a policy runs. The plan sorts by it, so no configuration can authorize before it has authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Too many from there?
+    /// Limits that need no identity: by address, route or header.
     LimitSource,
-    /// Who is it?
+    /// Credentials become an identity.
     Authenticate,
-    /// May they?
+    /// Scopes and roles of the identity.
     Authorize,
-    /// Too many of theirs?
+    /// Limits that need the identity: by user, tenant, key, plan or claim.
     LimitIdentity,
-    /// Is it what the upstream takes?
+    /// The request's headers, parameters and body.
     Validate,
-    /// Who it is from, for the upstream.
+    /// Identity headers for the upstream.
     Forward,
-    /// What else changes, there and back.
+    /// Changes of the request, and later of its response.
     Transform,
-    /// That it is the gateway's word.
+    /// The proof over what the request has become.
     Prove,
-    /// What if the upstream fails?
+    /// What stands in where the upstream fails.
     Fallback,
 }
 

@@ -1,4 +1,5 @@
-//! Changes of requests and responses, by rule. It runs last: what it makes of a request is what the upstream gets.
+//! Changes of requests and responses, by rule. It runs behind every policy that may refuse; the proof, which
+//! is made of the result, and the fallback alone come after it.
 
 mod body;
 mod compile;
