@@ -118,7 +118,7 @@ impl Exchange {
             return Vec::new();
         }
         let message = format!(
-            "a request was judged for Envoy's route {judged} and took {taken}, for that matches on what was changed; its response is withheld"
+            "Envoy's route {taken}: it matches on what the plugin changes, so it took a request that was judged for route {judged}; the response is withheld (503)"
         );
         let mut effects = vec![Effect::Log(log::Level::Error, message)];
         effects.extend(self.refuse_late(

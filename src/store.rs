@@ -35,7 +35,7 @@ pub fn numbers<const COUNT: usize>(bytes: &[u8]) -> Option<[u64; COUNT]> {
     Some(numbers)
 }
 
-/// The other way.
+/// The bytes of these numbers, as [`numbers`] reads them.
 pub fn encode(numbers: &[u64]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }

@@ -295,7 +295,9 @@ pub(super) fn apply(effects: Vec<Effect>, message: Message<'_>) -> Applied {
             Effect::Reply(reply) => {
                 // For whoever logs the request. The refusal does not hang on it.
                 if edits.carry_out(message.headers).is_err() {
-                    log::warn!("the headers of a refused request could not be changed");
+                    log::warn!(
+                        "a refused request: its headers could not be changed, so the access log may show what the client sent"
+                    );
                 }
                 return send(&reply);
             }
@@ -305,7 +307,9 @@ pub(super) fn apply(effects: Vec<Effect>, message: Message<'_>) -> Applied {
         Ok(()) => Applied::Continue,
         // No rule has looked at the response: what is left is for the client to know, and nothing hangs on it.
         Err(_) if message.headers.is_none() => {
-            log::warn!("what is left of a limit could not be told");
+            log::warn!(
+                "a response: its rate-limit headers could not be set, so the client does not learn what is left"
+            );
             Applied::Continue
         }
         Err(error) => failed(error),

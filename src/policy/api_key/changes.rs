@@ -201,8 +201,7 @@ impl Remote for Changes {
             Err(reason) => {
                 self.fail(now, store);
                 let message = format!(
-                    "changes of API keys could not be asked for ({reason}); revoked keys are forgotten when their cache \
-                     time is over"
+                    "key service: changes cannot be read ({reason}); a revoked key is accepted until its cache time is over"
                 );
                 let effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];
                 Outcome { effects, next: None }

@@ -305,13 +305,17 @@ impl Remote for Lookups {
                 self.service.breaker.succeeded(store);
                 self.remember_unknown(&question, now, store);
                 self.settle(&question, Some(self.unknown(now)), now, store);
-                let message = format!("the record of an API key cannot be used ({reason}); that key is refused");
+                let message =
+                    format!("key service: the record of an API key cannot be used ({reason}); that key is refused");
                 outcome.effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];
             }
             Err(reason) => {
                 self.service.breaker.failed(now, store);
                 self.settle(&question, None, now, store);
-                let message = format!("an API key could not be looked up ({reason}); known keys serve on");
+                let message = format!(
+                    "key service: a lookup failed ({reason}); cached keys are used for up to {} s, other keys are refused",
+                    self.max_stale / 1000
+                );
                 outcome.effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];
             }
         }

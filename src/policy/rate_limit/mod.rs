@@ -142,7 +142,8 @@ impl RateLimit {
         Ok(())
     }
 
-    /// Whoever only knocks is counted; who is refused by one of the later layers spends nothing in the others.
+    /// Gives back what a request that is refused here has spent in other layers. Limits that run before authentication keep their charge, so that
+    /// refused attempts count too.
     fn refuse(&self, denial: Denial, pending: &Pending, world: &dyn World) -> Denial {
         for (place, charge) in &pending.counted {
             if !self.before

@@ -135,7 +135,7 @@ impl Remote for RateLimitService {
             // Of many that fail together, those are told that were asked while nobody knew.
             if self.breaker.open_for(now, store).is_none() {
                 let message =
-                    format!("the rate limit service did not answer ({reason}); limits go by their `on_fault`");
+                    format!("rate limit service: a call failed ({reason}); each limit does what its `on_fault` says");
                 effects.push(Effect::Log(log::Level::Warn, message));
             }
             self.breaker.failed(now, store);
