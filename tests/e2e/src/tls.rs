@@ -87,6 +87,17 @@ impl Pair {
         CertificateDer::from_pem_file(&self.certificate).expect("a certificate")
     }
 
+    /// The same two files, of one renewal: the folder in between is replaced as a whole.
+    fn as_it_is_now(&self) -> Self {
+        let resolved = |file: &Path, folder: &Path| folder.join(file.file_name().expect("a file"));
+        let folder = self.certificate.parent().expect("a folder");
+        let folder = folder.canonicalize().expect("a folder");
+        Self {
+            certificate: resolved(&self.certificate, &folder),
+            key: resolved(&self.key, &folder),
+        }
+    }
+
     fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.leaf()]
     }
@@ -118,9 +129,8 @@ impl Identity {
         let verifier = WebPkiClientVerifier::builder(Arc::new(roots(&self.authority)));
         let verifier = verifier.build().expect("a verifier");
         let config = ServerConfig::builder().with_client_cert_verifier(verifier);
-        let mut config = config
-            .with_single_cert(self.pair.chain(), self.pair.key())
-            .expect("a pair");
+        let pair = self.pair.as_it_is_now();
+        let mut config = config.with_single_cert(pair.chain(), pair.key()).expect("a pair");
         config.alpn_protocols = vec![b"h2".into(), b"http/1.1".into()];
         Arc::new(config)
     }
@@ -178,7 +188,10 @@ fn roots(authority: &Path) -> RootCertStore {
 pub fn client(authority: &Path, own: Option<&Pair>, protocols: &[&str]) -> Arc<ClientConfig> {
     let config = ClientConfig::builder().with_root_certificates(roots(authority));
     let mut config = match own {
-        Some(own) => config.with_client_auth_cert(own.chain(), own.key()).expect("a pair"),
+        Some(own) => {
+            let own = own.as_it_is_now();
+            config.with_client_auth_cert(own.chain(), own.key()).expect("a pair")
+        }
         None => config.with_no_client_auth(),
     };
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().into()).collect();
