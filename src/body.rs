@@ -1,15 +1,15 @@
 //! One message's body: held until it is whole where something looks at it, else let through piece by piece.
 
-use std::rc::Rc;
+use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::denial::{Denial, DenialKind};
-use crate::effect::Effect;
+use crate::header_changes::HeaderChanges;
 use crate::headers::Headers;
 use crate::json;
-use crate::policy::transform::BodyChange;
-use crate::policy::validate::Schema;
+use crate::seam::Note;
 
 /// Which message of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,20 +32,61 @@ pub enum OnFault {
     Pass,
 }
 
+/// A condition on a whole body.
+pub trait Check: fmt::Debug + Send + Sync {
+    /// Refuses a body that is not as it must be.
+    fn check(&self, text: &[u8]) -> Result<(), Denial>;
+}
+
+/// A change of a whole body, made for one message.
+pub trait Change: fmt::Debug {
+    /// Bytes that are held at most.
+    fn max_bytes(&self) -> usize;
+
+    /// What becomes of a body that it cannot be applied to.
+    fn on_fault(&self) -> OnFault;
+
+    /// Whether bodies of this content type, the values of all its lines, are read; those without one are, to see.
+    fn reads(&self, content_types: &[&str]) -> bool;
+
+    /// Whether bodies of this content type pass as they are.
+    fn lets_pass(&self, content_types: &[&str]) -> bool;
+
+    /// Whether there is memory for the change: what is taken apart takes more than its text.
+    fn has_room(&self, text: &[u8]) -> bool;
+
+    /// The type of what comes of it, if that is another one.
+    fn writes(&self) -> Option<&'static str>;
+
+    /// The body after the change; nothing stays nothing. `None` where it is not what it should be.
+    fn apply(&self, text: &[u8]) -> Option<String>;
+}
+
 /// What is to be done with a body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Body {
     direction: Direction,
     /// Bytes; more are refused.
     limit: Option<usize>,
     /// What it must be.
-    schema: Option<Rc<Schema>>,
+    check: Option<Arc<dyn Check>>,
     /// What changes.
-    change: Option<BodyChange>,
+    change: Option<Box<dyn Change>>,
     /// What comes in its place.
     replacement: Option<Vec<u8>>,
     /// Bytes that have come.
     seen: usize,
+}
+
+/// What becomes of a piece of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on.
+    Passes,
+    /// It is held until there is more of it.
+    Held,
+    /// The body is whole, and these bytes go on in its place.
+    Becomes(Vec<u8>),
 }
 
 /// A piece of a body, or all that is held of it.
@@ -80,7 +121,7 @@ impl Body {
         Self {
             direction,
             limit: None,
-            schema: None,
+            check: None,
             change: None,
             replacement: None,
             seen: 0,
@@ -92,13 +133,13 @@ impl Body {
         self.limit = Some(bytes);
     }
 
-    /// It must be JSON of this schema.
-    pub fn check(&mut self, schema: Rc<Schema>) {
-        self.schema = Some(schema);
+    /// It must pass this check.
+    pub fn check(&mut self, check: Arc<dyn Check>) {
+        self.check = Some(check);
     }
 
-    /// It changes, if it is JSON.
-    pub fn change(&mut self, change: BodyChange) {
+    /// It changes, where the change can be applied to it.
+    pub fn change(&mut self, change: Box<dyn Change>) {
         self.change = Some(change);
     }
 
@@ -110,7 +151,7 @@ impl Body {
 
     /// Whether something waits for the whole of it.
     pub fn is_held(&self) -> bool {
-        self.schema.is_some() || self.change.is_some() || self.replacement.is_some()
+        self.check.is_some() || self.change.is_some() || self.replacement.is_some()
     }
 
     /// Whether it must be told of every piece.
@@ -118,75 +159,80 @@ impl Body {
         self.is_held() || self.limit.is_some()
     }
 
-    /// Looks at the message's headers, before its body: what they show cannot be done is not begun.
-    pub fn begin(&mut self, route: &str, headers: &Headers) -> Result<Vec<Effect>, Denial> {
+    /// Looks at the message's headers, before its body: what they show cannot be done is not begun. `route` is the rule's name in metrics.
+    pub fn begin(
+        &mut self,
+        route: &str,
+        headers: &Headers,
+        changes: &mut HeaderChanges,
+        notes: &mut Vec<Note>,
+    ) -> Result<(), Denial> {
         let declared = headers.first("content-length").and_then(|length| length.parse().ok());
         let declared: usize = declared.unwrap_or_default();
         self.check_limit(declared)?;
-        let mut effects = Vec::new();
-        self.check_type(route, headers, &mut effects)?;
+        self.check_type(route, headers, notes)?;
         let mut encodings = headers.all("content-encoding");
         if self.is_held()
             && encodings.any(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity"))
         {
-            self.fault(route, Fault::Encoded, &mut effects)?;
+            self.fault(route, Fault::Encoded, notes)?;
         }
-        self.check_size(route, declared, &mut effects)?;
+        self.check_size(route, declared, notes)?;
         if let Some(change) = &self.change {
-            effects.extend(self.unframe(headers));
-            let content_type = change.writes().map(|media_type| media_type.as_bytes().to_vec());
-            effects.extend(content_type.map(|media_type| Effect::SetHeader("content-type".into(), media_type)));
+            self.unframe(headers, changes);
+            if let Some(media_type) = change.writes() {
+                changes.set_one("content-type", media_type);
+            }
         }
-        Ok(effects)
+        Ok(())
     }
 
-    /// Takes a piece, or all that is held. Without [`Effect::Hold`] it goes on. `route` is the rule's name in metrics.
-    pub fn on_chunk(&mut self, route: &str, chunk: &Chunk<'_>) -> Result<Vec<Effect>, Denial> {
+    /// Takes a piece, or all that is held.
+    pub fn on_chunk(&mut self, route: &str, chunk: &Chunk<'_>, notes: &mut Vec<Note>) -> Result<Fate, Denial> {
         self.seen = if self.is_held() {
             chunk.size
         } else {
             self.seen.saturating_add(chunk.size)
         };
         self.check_limit(self.seen)?;
-        let mut effects = Vec::new();
-        self.check_size(route, self.seen, &mut effects)?;
+        self.check_size(route, self.seen, notes)?;
         if !self.is_held() {
-            return Ok(effects);
+            return Ok(Fate::Passes);
         }
         if !chunk.ends {
-            effects.push(Effect::Hold);
-            return Ok(effects);
+            return Ok(Fate::Held);
         }
         if let Some(bytes) = self.replacement.take() {
-            effects.push(Effect::SetBody(bytes));
-            return Ok(effects);
+            return Ok(Fate::Becomes(bytes));
         }
         let text = (chunk.read)().ok_or(Denial::new(DenialKind::Unavailable, "body_unreadable"))?;
-        if let Some(schema) = self.schema.take() {
-            schema.check(&text)?;
+        if let Some(check) = self.check.take() {
+            check.check(&text)?;
         }
         // What a request begins with is the upstream's to read.
         let text = match self.direction {
             Direction::Request => text.as_slice(),
             Direction::Response => json::without_byte_order_mark(&text),
         };
-        if let Some(change) = &self.change {
-            if !change.has_room(text) {
-                self.fault(route, Fault::TooLarge, &mut effects)?;
-                return Ok(effects);
-            }
-            match change.apply(text) {
-                // Envoy has no buffer for a body without bytes, nor is anything to be put into it.
-                Some(changed) if changed.is_empty() && chunk.size == 0 => {}
-                Some(changed) => effects.push(Effect::SetBody(changed.into_bytes())),
-                None => self.fault(route, Fault::NotJson, &mut effects)?,
-            }
+        let Some(change) = &self.change else {
+            return Ok(Fate::Passes);
+        };
+        let changed = if change.has_room(text) {
+            change.apply(text).ok_or(Fault::NotJson)
+        } else {
+            Err(Fault::TooLarge)
+        };
+        match changed {
+            // Envoy has no buffer for a body without bytes, nor is anything to be put into it.
+            Ok(changed) if changed.is_empty() && chunk.size == 0 => {}
+            Ok(changed) => return Ok(Fate::Becomes(changed.into_bytes())),
+            Err(fault) => self.fault(route, fault, notes)?,
         }
-        Ok(effects)
+        Ok(Fate::Passes)
     }
 
     /// Whether a body of this type is changed, passes as it is, or is one that the rules cannot be applied to.
-    fn check_type(&mut self, route: &str, headers: &Headers, effects: &mut Vec<Effect>) -> Result<(), Denial> {
+    fn check_type(&mut self, route: &str, headers: &Headers, notes: &mut Vec<Note>) -> Result<(), Denial> {
         let Some(change) = &self.change else {
             return Ok(());
         };
@@ -197,7 +243,7 @@ impl Body {
         if change.lets_pass(&content_types) {
             self.change = None;
         } else if !change.reads(&content_types) {
-            return self.fault(route, Fault::OtherType, effects);
+            return self.fault(route, Fault::OtherType, notes);
         }
         Ok(())
     }
@@ -211,20 +257,20 @@ impl Body {
     }
 
     /// Whether so many bytes can be held to be changed.
-    fn check_size(&mut self, route: &str, bytes: usize, effects: &mut Vec<Effect>) -> Result<(), Denial> {
+    fn check_size(&mut self, route: &str, bytes: usize, notes: &mut Vec<Note>) -> Result<(), Denial> {
         match &self.change {
-            Some(change) if bytes > change.max_bytes() => self.fault(route, Fault::TooLarge, effects),
+            Some(change) if bytes > change.max_bytes() => self.fault(route, Fault::TooLarge, notes),
             _ => Ok(()),
         }
     }
 
     /// The rules cannot be applied. What checks a body is never skipped.
-    fn fault(&mut self, route: &str, fault: Fault, effects: &mut Vec<Effect>) -> Result<(), Denial> {
+    fn fault(&mut self, route: &str, fault: Fault, notes: &mut Vec<Note>) -> Result<(), Denial> {
         let passes = self
             .change
             .as_ref()
             .is_some_and(|change| change.on_fault() == OnFault::Pass);
-        if self.schema.is_some() || !passes {
+        if self.check.is_some() || !passes {
             return Err(self.denial(fault));
         }
         self.change = None;
@@ -234,7 +280,7 @@ impl Body {
         };
         let reason = fault.reason();
         let name = format!("tollgate_bodies_unchanged_total;route={route};direction={direction};reason={reason};");
-        effects.push(Effect::Count(name.into()));
+        notes.push(Note::Count(name.into()));
         Ok(())
     }
 
@@ -248,20 +294,16 @@ impl Body {
         Denial::new(kind, fault.reason())
     }
 
-    /// What is no longer true of a message whose body changes.
-    fn unframe(&self, headers: &Headers) -> Vec<Effect> {
-        let stale = STALE.iter().filter(|name| headers.all(name).next().is_some());
-        let mut effects: Vec<_> = stale
-            .map(|name| Effect::RemoveHeader(name.as_bytes().to_vec()))
-            .collect();
+    /// Takes out what is no longer true of a message whose body changes.
+    fn unframe(&self, headers: &Headers, changes: &mut HeaderChanges) {
+        changes.remove_all(STALE.into_iter().filter(|name| headers.all(name).next().is_some()));
         // It names other bytes than those that the client gets, but still tells one version from another.
         if self.direction == Direction::Response
             && let Some(etag) = headers.all("etag").next()
             && !etag.starts_with(b"W/")
         {
-            effects.push(Effect::SetHeader("etag".into(), [b"W/", etag].concat()));
+            changes.set_one("etag", [b"W/", etag].concat());
         }
-        effects
     }
 }
 

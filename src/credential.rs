@@ -1,12 +1,12 @@
 //! Where in a request a credential may be, how it is found and how it is taken out.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use serde::Deserialize;
 
 use crate::config::values::HeaderName;
-use crate::effect::Effect;
-use crate::request::Request;
+use crate::request::{Received, Request};
 
 /// A place for a credential.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -58,7 +58,7 @@ impl Source {
     }
 
     /// Whether anything is there, whatever it is.
-    pub fn is_named(&self, request: &Request<'_>) -> bool {
+    pub fn is_named(&self, request: &Received) -> bool {
         match self {
             Self::Header { name, .. } => request.header(name.as_str()).next().is_some(),
             Self::Cookie(name) => cookies(request).any(|(key, _)| key == name.as_bytes()),
@@ -67,7 +67,7 @@ impl Source {
     }
 
     /// Looks for a credential. An empty value is none, wherever it stands.
-    pub fn find<'a>(&self, request: &Request<'a>) -> Found<'a> {
+    pub fn find<'a>(&self, request: &'a Received) -> Found<'a> {
         match self {
             Self::Header { name, scheme } => {
                 // Envoy joins repeated `authorization` lines by a comma; other headers stay apart. No credential of
@@ -97,40 +97,39 @@ impl Source {
 }
 
 /// Takes credentials out of a request, so that neither an upstream nor an access log sees them.
-pub fn remove(sources: &[&Source], request: &mut Request<'_>) {
+pub fn remove(sources: &[&Source], request: &mut Request) {
+    let received = Rc::clone(request.received());
     let mut lost_cookies = Vec::new();
     let mut lost_parameters = Vec::new();
     for source in sources {
         match source {
-            Source::Header { name, .. } => request.effects.push(Effect::RemoveHeader(name.as_str().into())),
+            Source::Header { name, .. } => request.changes.remove(name.as_str().as_bytes().to_vec()),
             Source::Cookie(name) => lost_cookies.push(name.as_bytes()),
             Source::Query(name) => lost_parameters.push(name.as_str()),
         }
     }
     if !lost_cookies.is_empty() {
-        let kept: Vec<_> = cookies(request)
+        let kept: Vec<_> = cookies(&received)
             .filter(|(name, _)| !lost_cookies.contains(name))
             .map(|(name, value)| [name, value].join(&b'='))
             .collect();
-        request.effects.push(Effect::RemoveHeader(b"cookie".to_vec()));
-        if !kept.is_empty() {
-            let kept = kept.join(&b"; "[..]);
-            request.effects.push(Effect::SetHeader("cookie".into(), kept));
+        match kept.is_empty() {
+            true => request.changes.remove("cookie"),
+            false => request.changes.set_one("cookie", kept.join(&b"; "[..])),
         }
     }
     if !lost_parameters.is_empty() {
         let is_lost = |pair: &str| {
             form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| lost_parameters.contains(&name.as_ref()))
         };
-        let query = request.query.unwrap_or_default();
+        let query = received.query().unwrap_or_default();
         let kept: Vec<_> = query.split('&').filter(|pair| !is_lost(pair)).collect();
-        let mut target = request.path.to_owned();
+        let mut target = received.path().to_owned();
         if !kept.is_empty() {
             target.push('?');
             target.push_str(&kept.join("&"));
         }
-        let target = target.into_bytes();
-        request.effects.push(Effect::SetHeader(":path".into(), target));
+        request.changes.set_one(":path", target);
     }
 }
 
@@ -151,7 +150,7 @@ fn strip_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
 }
 
 /// Cookie pairs of all `cookie` headers: HTTP/2 clients may split them (RFC 9113 section 8.2.3).
-fn cookies<'a>(request: &Request<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+fn cookies(request: &Received) -> impl Iterator<Item = (&[u8], &[u8])> {
     request.header("cookie").flat_map(|line| {
         line.split(|&byte| byte == b';').filter_map(|pair| {
             let pair = pair.trim_ascii();
@@ -162,24 +161,23 @@ fn cookies<'a>(request: &Request<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8
     })
 }
 
-fn parameters<'a>(request: &Request<'a>) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
-    form_urlencoded::parse(request.query.unwrap_or_default().as_bytes())
+fn parameters(request: &Received) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    form_urlencoded::parse(request.query().unwrap_or_default().as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::headers::Headers;
-    use crate::policy::identity_headers::ManagedNames;
+    use crate::managed_names::ManagedNames;
 
-    fn with<T>(headers: &[(&str, &str)], path: &str, test: impl FnOnce(&mut Request<'_>) -> T) -> T {
+    fn with<T>(headers: &[(&str, &str)], path: &str, test: impl FnOnce(&mut Request) -> T) -> T {
         let headers: Headers = [(":method", "GET"), (":authority", "h"), (":path", path)]
             .iter()
             .chain(headers)
             .copied()
             .collect();
-        let managed = ManagedNames::default();
-        test(&mut Request::new(&headers, None, &managed).unwrap())
+        test(&mut Request::simulated(headers, ManagedNames::default()))
     }
 
     fn find(source: &Source, headers: &[(&str, &str)], path: &str) -> Option<String> {
@@ -275,33 +273,24 @@ mod tests {
 
     #[test]
     fn a_removed_credential_leaves_everything_else() {
-        let effects = |source: Source, headers: &[(&str, &str)], path| {
+        let changed = |source: Source, headers: &[(&str, &str)], path, name: &[u8]| {
             with(headers, path, |request| {
                 remove(&[&source], request);
-                request.effects.clone()
+                assert_eq!(request.changes.len(), 1);
+                let values = request.changes.get(name).unwrap();
+                values
+                    .iter()
+                    .map(|value| String::from_utf8_lossy(value).into_owned())
+                    .collect::<Vec<_>>()
             })
         };
-        let set = |name: &str, value: &str| Effect::SetHeader(name.into(), value.into());
-        assert_eq!(
-            effects(Source::bearer(), &[], "/"),
-            [Effect::RemoveHeader(b"authorization".to_vec())]
-        );
-        assert_eq!(
-            effects(
-                Source::Cookie("t".into()),
-                &[("cookie", "a=b; t=c"), ("cookie", "d=e")],
-                "/"
-            ),
-            [Effect::RemoveHeader(b"cookie".to_vec()), set("cookie", "a=b; d=e")]
-        );
-        assert_eq!(
-            effects(Source::Cookie("t".into()), &[("cookie", "t=c")], "/"),
-            [Effect::RemoveHeader(b"cookie".to_vec())]
-        );
-        assert_eq!(
-            effects(Source::Query("t".into()), &[], "/a?x=%20&t=c&y"),
-            [set(":path", "/a?x=%20&y")]
-        );
-        assert_eq!(effects(Source::Query("t".into()), &[], "/a?t=c"), [set(":path", "/a")]);
+        let none: [&str; 0] = [];
+        assert_eq!(changed(Source::bearer(), &[], "/", b"authorization"), none);
+        let cookie = |headers: &[(&str, &str)]| changed(Source::Cookie("t".into()), headers, "/", b"cookie");
+        assert_eq!(cookie(&[("cookie", "a=b; t=c"), ("cookie", "d=e")]), ["a=b; d=e"]);
+        assert_eq!(cookie(&[("cookie", "t=c")]), none);
+        let query = |path| changed(Source::Query("t".into()), &[], path, b":path");
+        assert_eq!(query("/a?x=%20&t=c&y"), ["/a?x=%20&y"]);
+        assert_eq!(query("/a?t=c"), ["/a"]);
     }
 }

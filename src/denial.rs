@@ -1,8 +1,9 @@
 //! The closed set of refusals, and the only table from a refusal to what the client sees.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::effect::Reply;
+use crate::headers::Headers;
+use crate::seam::Reply;
 
 /// Why a request is refused: the client's fault, an outcome and not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,9 +13,9 @@ pub struct Denial {
     /// What the operator is told, in the log and in a metric; never shown to the client.
     pub reason: &'static str,
     /// What the reason is about, for the operator: `plan is an object`.
-    pub detail: Option<Rc<str>>,
+    pub detail: Option<Arc<str>>,
     /// What refuses, where the reason does not say it: a limit's name. For the operator, too.
-    pub by: Option<Rc<str>>,
+    pub by: Option<Arc<str>>,
     /// `WWW-Authenticate`, `Allow` and the like.
     pub headers: Vec<(&'static str, String)>,
     /// What is wrong, one by one, for the client.
@@ -82,6 +83,8 @@ pub enum DenialKind {
     Unavailable,
     /// What the upstream answers cannot be changed as it must be.
     UpstreamBodyUnusable,
+    /// A refusal that only one policy knows, which defines it.
+    Own(&'static Refusal),
 }
 
 /// A row of the table of refusals.
@@ -98,7 +101,7 @@ pub struct Refusal {
 }
 
 impl DenialKind {
-    /// Every kind, for the tests that hold the documentation to this table.
+    /// Every kind but those that policies define, for the tests that hold the documentation to this table.
     pub const ALL: [Self; 19] = [
         Self::InvalidRequest,
         Self::MultipleCredentials,
@@ -142,6 +145,7 @@ impl DenialKind {
             Self::KeysUnavailable => refusal(503, "Service Unavailable", "keys_unavailable", 14),
             Self::LimitsUnavailable => refusal(503, "Service Unavailable", "limits_unavailable", 14),
             Self::Unavailable => refusal(503, "Service Unavailable", "unavailable", 14),
+            Self::Own(refusal) => *refusal,
             Self::UpstreamBodyUnusable => refusal(502, "Bad Gateway", "upstream_body_unusable", 14),
         }
     }
@@ -171,7 +175,7 @@ impl Denial {
 
     /// The same refusal by a limit of this name.
     #[must_use]
-    pub fn by(mut self, name: Rc<str>) -> Self {
+    pub fn by(mut self, name: Arc<str>) -> Self {
         self.by = Some(name);
         self
     }
@@ -186,18 +190,18 @@ impl Denial {
     /// The answer: problem details (RFC 9457), or a short text that Envoy turns into `grpc-message`.
     pub fn reply(self, request_id: Option<&str>, grpc: bool) -> Reply {
         let refusal = self.kind.refusal();
-        let mut headers = self.headers;
-        headers.push(("cache-control", "no-store".into()));
+        let own = self.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let mut headers: Vec<_> = own.chain([("cache-control", "no-store")]).collect();
         let body = if grpc {
             refusal.code.to_owned()
         } else {
-            headers.push(("content-type", "application/problem+json".into()));
+            headers.push(("content-type", "application/problem+json"));
             problem(refusal, request_id, &self.failures)
         };
         Reply {
             status: refusal.status,
-            headers,
-            body,
+            headers: headers.into_iter().collect::<Headers>(),
+            body: body.into_bytes(),
             grpc_status: grpc.then_some(refusal.grpc_status),
             details: details(
                 refusal.code,
@@ -286,8 +290,9 @@ mod tests {
             .with_header("www-authenticate", "Bearer".into())
             .reply(Some("a\"b"), false);
         assert_eq!(reply.status, 401);
+        let body = String::from_utf8(reply.body.clone()).unwrap();
         assert_eq!(
-            reply.body,
+            body,
             r#"{"type":"about:blank","title":"Unauthorized","status":401,"code":"invalid_token","request_id":"a\"b"}"#
         );
         assert_eq!(reply.details, "tollgate{invalid_token:expired}");
@@ -297,21 +302,21 @@ mod tests {
         malformed.detail = Some("plan is an object".into());
         let details = malformed.reply(None, false).details;
         assert_eq!(details, "tollgate{invalid_token:claim_malformed:plan_is_an_object}");
-        assert_eq!(reply.headers.first(), Some(&("www-authenticate", "Bearer".to_owned())));
-        let told = format!("{}{:?}", reply.body, reply.headers);
-        assert!(!told.contains("expired"), "the reason is for the operator");
+        assert_eq!(reply.headers.first("www-authenticate"), Some("Bearer"));
+        assert!(!body.contains("expired"), "the reason is for the operator");
+        assert!(reply.headers.iter().all(|(_, value)| value != b"expired"));
     }
 
     #[test]
     fn a_grpc_client_gets_a_status_and_a_short_text() {
         let reply = Denial::new(DenialKind::NoPolicy, "no_rule").reply(Some("1"), true);
-        assert_eq!((reply.grpc_status, reply.body.as_str()), (Some(7), "no_policy"));
+        assert_eq!((reply.grpc_status, reply.body.as_slice()), (Some(7), &b"no_policy"[..]));
     }
 
     #[test]
     fn an_overlong_request_id_is_left_out() {
         let reply = Denial::new(DenialKind::NoPolicy, "no_rule").reply(Some(&"x".repeat(200)), false);
-        assert!(!reply.body.contains("request_id"));
+        assert!(!String::from_utf8_lossy(&reply.body).contains("request_id"));
     }
 
     #[test]

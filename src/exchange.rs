@@ -1,53 +1,87 @@
-//! One request's state machine: an event in, effects out.
+//! One request's life: an event in, a step out.
 
+mod refusal;
+mod request;
 mod response;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::body::{Body, Chunk, Direction};
+use crate::body::{Body, Chunk, Direction, Fate};
 use crate::denial::{Denial, DenialKind};
-use crate::effect::Effect;
-use crate::event::Event;
-use crate::grpc;
 use crate::headers::Headers;
-use crate::plan::{Plan, Route, Selection, counter};
-use crate::policy::Stop;
-use crate::policy::fallback::{Recording, StandIn};
-use crate::policy::identity_headers::connection_effect;
-use crate::policy::transform::ResponseChange;
-use crate::remote::{Awaited, Wait};
-use crate::request::{Progress, Request};
-use crate::route::MethodOverride;
-use crate::store::Store;
-use crate::target::{PathParameters, has_parameters, invalid};
-use crate::world::World;
+use crate::plan::{Plan, Route};
+use crate::request::{OnResponse, Request};
+use crate::response::{Response, Tap};
+use crate::seam::{Event, Host, HostFailure, Note, Step, StreamId, Then, Wakeup};
+use crate::worker::Worker;
 
-/// One request on its way, from its headers to its end.
+use refusal::Caller;
+
+/// One request on its way, from its headers to its end. It keeps its worker's plan whatever is configured meanwhile.
 #[derive(Debug)]
 pub struct Exchange {
-    plan: Rc<Plan>,
-    suspended: Option<Suspended>,
-    /// Whether a body has come while the request was held, as Envoy's `allow_on_headers_stop_iteration` has it.
+    worker: Rc<Worker>,
+    stream: StreamId,
+    /// Milliseconds for which it may still be held, all of its waits together.
+    patience: u64,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing is known of it.
+    Begun,
+    /// Its request is held until what decides about it is there.
+    Suspended(Box<Suspended>),
+    /// Its request has passed.
+    Passed(Box<Passed>),
+    /// The gateway has answered it.
+    Over,
+}
+
+/// A request that waits, and how far it has come.
+#[derive(Debug)]
+struct Suspended {
+    deciding: Deciding,
+    until: u64,
+    /// Whether a body has come meanwhile, as Envoy's `allow_on_headers_stop_iteration` has it.
     has_early_body: bool,
-    passed: Option<Passed>,
+}
+
+/// A request that policies look at.
+#[derive(Debug)]
+struct Deciding {
+    request: Request,
+    route: Arc<Route>,
+    /// The place of the next policy: those before it are done with the request.
+    place: usize,
 }
 
 /// What is left to do for a request that goes on.
 #[derive(Debug)]
 struct Passed {
-    route: Rc<Route>,
+    route: Arc<Route>,
     /// Envoy's name of the route that was judged, where Envoy chooses again because headers have changed, and must come to the same.
     judged: Option<String>,
-    /// Where it may still be refused.
-    caller: Option<Caller>,
+    caller: Caller,
     request_body: Body,
-    response: Option<ResponseChange>,
+    /// What is to be done with the response, in order.
+    hooks: Vec<Box<dyn OnResponse>>,
+    responding: Option<Responding>,
     response_body: Body,
-    stand_in: Option<StandIn>,
-    recording: Option<Recording>,
-    early: Option<Early>,
+    tap: Option<Box<dyn Tap>>,
     /// Headers of the response, over whatever else changes.
     told: Vec<(&'static str, String)>,
+}
+
+/// A response that waits, and how far it has come.
+#[derive(Debug)]
+struct Responding {
+    response: Response,
+    place: usize,
+    until: u64,
+    early: Option<Early>,
 }
 
 /// A body that came while its response was held, as Envoy's `allow_on_headers_stop_iteration` has it: what is there is not told
@@ -57,392 +91,271 @@ struct Early {
     is_whole: bool,
 }
 
-/// What a refusal depends on besides its reason.
-#[derive(Debug, Default)]
-struct Caller {
-    request_id: Option<String>,
-    speaks_grpc: bool,
-}
-
-/// A request that waits, and how far it has come.
+/// What a message becomes that has been held.
 #[derive(Debug)]
-struct Suspended {
-    awaited: Box<dyn Awaited>,
-    route: Rc<Route>,
-    /// The place of the policy that waits: those before it are done with the request.
-    place: usize,
-    progress: Progress,
+pub struct Woken {
+    /// Which message.
+    pub direction: Direction,
+    /// Its headers, as they came.
+    pub headers: Rc<Headers>,
+    /// What is to be done with it.
+    pub step: Step,
 }
 
 impl Exchange {
-    /// Begins an exchange, which keeps this plan to its end whatever is configured meanwhile.
-    pub fn new(plan: Rc<Plan>) -> Self {
+    /// Begins the exchange of this stream.
+    pub fn new(worker: Rc<Worker>, stream: StreamId) -> Self {
         Self {
-            plan,
-            suspended: None,
-            has_early_body: false,
-            passed: None,
+            worker,
+            stream,
+            patience: PATIENCE,
+            state: State::Begun,
         }
     }
 
-    /// Whether the next event should carry Envoy's route name.
+    /// One that is never held, as where there is no place for it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn impatient(worker: Rc<Worker>, stream: StreamId) -> Self {
+        Self {
+            patience: 0,
+            ..Self::new(worker, stream)
+        }
+    }
+
+    /// Whether the first event should carry Envoy's route name.
     pub fn needs_route_name(&self) -> bool {
-        self.plan.needs_route_name
-    }
-
-    /// Whether what the request or its response waits for has come, or will not.
-    pub fn is_ready(&self, store: &dyn Store) -> bool {
-        let suspended = self.suspended.as_ref();
-        suspended.is_none_or(|suspended| suspended.awaited.is_settled(store)) && !self.response_waits()
-    }
-
-    /// For what it waits, if it does.
-    pub fn waits_for(&self) -> Option<Wait> {
-        let suspended = self.suspended.as_ref().map(|suspended| suspended.awaited.kind());
-        suspended.or_else(|| self.response_waits().then_some(Wait::Response))
+        self.plan().needs_route_name
     }
 
     /// Whether it is to be told, with the response, which route Envoy has taken.
     pub fn needs_taken_route(&self) -> bool {
-        self.passed.as_ref().is_some_and(|passed| passed.judged.is_some())
-    }
-
-    /// Takes Envoy's name of the route that it has taken; nothing is to be done where it is the one that was judged, or none. Envoy tells the name
-    /// only once it has chosen, which is when the request is on its way: what can be kept from the client is the response.
-    pub fn on_taken_route(&mut self, taken: Option<&str>) -> Vec<Effect> {
-        let judged = self.passed.as_mut().and_then(|passed| passed.judged.take());
-        let (Some(judged), Some(taken)) = (judged, taken.filter(|taken| !taken.is_empty())) else {
-            return Vec::new();
-        };
-        if judged == taken {
-            return Vec::new();
-        }
-        let message = format!(
-            "Envoy's route {taken}: it matches on what the plugin changes, so it took a request that was judged for route {judged}; the response is withheld (503)"
-        );
-        let mut effects = vec![Effect::Log(log::Level::Error, message)];
-        effects.extend(self.refuse_late(
-            Direction::Response,
-            Denial::new(DenialKind::Unavailable, "route_changed"),
-        ));
-        effects
+        self.passed().is_some_and(|passed| passed.judged.is_some())
     }
 
     /// Whether anything is to be done with the response.
     pub fn changes_response(&self) -> bool {
-        let passed = self.passed.as_ref();
-        self.needs_response_headers() || passed.is_some_and(|passed| !passed.told.is_empty())
+        self.needs_response_headers() || self.passed().is_some_and(|passed| !passed.told.is_empty())
     }
 
     /// Whether the response's headers are to be told.
     pub fn needs_response_headers(&self) -> bool {
-        let passed = self.passed.as_ref();
-        passed.is_some_and(|passed| passed.response.is_some() || passed.stand_in.is_some())
+        self.passed().is_some_and(|passed| !passed.hooks.is_empty())
     }
 
     /// Whether it is to be told of a message's body.
     pub fn watches(&self, direction: Direction) -> bool {
-        let is_early = match direction {
-            Direction::Request => self.suspended.is_some(),
-            Direction::Response => self.response_waits() || self.is_recording(),
-        };
-        is_early || self.body(direction).is_some_and(Body::is_watched)
-    }
-
-    fn response_waits(&self) -> bool {
-        let stand_in = self.passed.as_ref().and_then(|passed| passed.stand_in.as_ref());
-        stand_in.is_some_and(StandIn::is_waiting)
-    }
-
-    fn is_recording(&self) -> bool {
-        self.passed.as_ref().is_some_and(|passed| passed.recording.is_some())
+        match (&self.state, direction) {
+            (State::Suspended(_), Direction::Request) => true,
+            (State::Passed(passed), Direction::Request) => passed.request_body.is_watched(),
+            (State::Passed(passed), Direction::Response) => {
+                passed.responding.is_some() || passed.tap.is_some() || passed.response_body.is_watched()
+            }
+            _ => false,
+        }
     }
 
     /// Whether a message's body is held until it is whole.
     pub fn holds(&self, direction: Direction) -> bool {
-        self.body(direction).is_some_and(Body::is_held)
-    }
-
-    fn body(&self, direction: Direction) -> Option<&Body> {
-        self.passed.as_ref().map(|passed| match direction {
-            Direction::Request => &passed.request_body,
-            Direction::Response => &passed.response_body,
+        self.passed().is_some_and(|passed| match direction {
+            Direction::Request => passed.request_body.is_held(),
+            Direction::Response => passed.response_body.is_held(),
         })
     }
 
-    /// Takes one step. The effects are carried out in order; without a reply among them the message goes on.
-    pub fn on(&mut self, event: Event<'_>, world: &dyn World) -> Vec<Effect> {
+    /// Takes one event. The step is about the message that the event is about.
+    pub fn on(&mut self, event: Event<'_>, host: &dyn Host) -> Step {
         match event {
             Event::RequestHeaders {
                 headers,
                 route_name,
-                may_wait,
                 has_body,
-            } => self.on_request(headers, route_name, may_wait, has_body, world),
-            Event::RequestTrailers { trailers, body } => self.on_trailers(trailers, &body, world),
-            Event::ResponseHeaders {
-                headers,
-                may_wait,
-                has_body,
-            } => self.on_response(headers, may_wait, has_body, world),
-            Event::RequestBody(chunk) => self.on_body(Direction::Request, &chunk, world),
-            Event::ResponseBody(chunk) => self.on_body(Direction::Response, &chunk, world),
+            } => self.on_request(headers, route_name, has_body, host),
+            Event::RequestTrailers { trailers, body } => self.on_trailers(trailers, &body, host),
+            Event::RouteTaken(route) => self.on_taken_route(route),
+            Event::ResponseHeaders { headers, has_body } => self.on_response(headers, has_body, host),
+            Event::RequestBody(chunk) => self.on_body(Direction::Request, &chunk, host),
+            Event::ResponseBody(chunk) => self.on_body(Direction::Response, &chunk, host),
+            Event::HostFailed(direction, failure) => self.on_failure(direction, failure),
+        }
+    }
+
+    /// Looks again at the message that is held; `None` where none is.
+    pub fn wake(&mut self, wakeup: Wakeup, host: &dyn Host) -> Option<Woken> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Suspended(suspended) => {
+                let headers = Rc::clone(suspended.deciding.request.headers());
+                self.patience = left(suspended.until, wakeup, host);
+                let step = self.decide(suspended.deciding, suspended.has_early_body, host);
+                Some(Woken {
+                    direction: Direction::Request,
+                    headers,
+                    step,
+                })
+            }
+            State::Passed(mut passed) => {
+                let responding = passed.responding.take();
+                self.state = State::Passed(passed);
+                let responding = responding?;
+                let headers = Rc::clone(responding.response.headers_received());
+                self.patience = left(responding.until, wakeup, host);
+                let step = self.respond(responding.response, responding.place, responding.early, host);
+                Some(Woken {
+                    direction: Direction::Response,
+                    headers,
+                    step,
+                })
+            }
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    fn plan(&self) -> &Arc<Plan> {
+        self.worker.plan()
+    }
+
+    fn passed(&self) -> Option<&Passed> {
+        match &self.state {
+            State::Passed(passed) => Some(passed),
+            _ => None,
         }
     }
 
     /// Trailers are stripped whatever becomes of the request: one that is held goes on without their being told again.
-    fn on_trailers(&mut self, trailers: &Headers, body: &Chunk<'_>, world: &dyn World) -> Vec<Effect> {
-        let overrides = self.plan.method_overrides.found_in(trailers).into_iter();
-        let mut effects: Vec<_> = self
-            .strip(trailers)
-            .chain(overrides)
-            .map(Effect::RemoveHeader)
-            .collect();
-        if self.watches(Direction::Request) {
-            effects.extend(self.on_body(Direction::Request, body, world));
-        }
-        effects
+    fn on_trailers(&mut self, trailers: &Headers, body: &Chunk<'_>, host: &dyn Host) -> Step {
+        let mut step = match self.watches(Direction::Request) {
+            true => self.on_body(Direction::Request, body, host),
+            false => Step::default(),
+        };
+        let plan = self.plan();
+        step.headers.remove_all(plan.managed.found_in(trailers));
+        step.headers.remove_all(plan.method_overrides.found_in(trailers));
+        step
     }
 
-    fn on_body(&mut self, direction: Direction, chunk: &Chunk<'_>, world: &dyn World) -> Vec<Effect> {
-        // Going on would take the headers along, which nobody has decided about.
-        if direction == Direction::Request && self.suspended.is_some() {
-            self.has_early_body = true;
-            return vec![Effect::Hold];
-        }
-        if direction == Direction::Response {
-            if self.response_waits() {
-                let early = Early { is_whole: chunk.ends };
-                self.passed.iter_mut().for_each(|passed| passed.early = Some(early));
-                return vec![Effect::Hold];
-            }
-            self.record(chunk, world);
-        }
-        let Some(passed) = &mut self.passed else {
-            return Vec::new();
+    fn on_body(&mut self, direction: Direction, chunk: &Chunk<'_>, host: &dyn Host) -> Step {
+        let held = Step {
+            then: Then::Hold,
+            ..Step::default()
         };
+        let passed = match &mut self.state {
+            // Going on would take the headers along, which nobody has decided about.
+            State::Suspended(suspended) if direction == Direction::Request => {
+                suspended.has_early_body = true;
+                return held;
+            }
+            State::Passed(passed) => passed,
+            _ => return Step::default(),
+        };
+        if direction == Direction::Response {
+            if let Some(responding) = &mut passed.responding {
+                responding.early = Some(Early { is_whole: chunk.ends });
+                return held;
+            }
+            record(passed, chunk, &self.worker.context(host));
+        }
         let body = match direction {
             Direction::Request => &mut passed.request_body,
             Direction::Response => &mut passed.response_body,
         };
-        let taken = body.on_chunk(&passed.route.name, chunk);
+        let mut notes = Vec::new();
+        let fate = body.on_chunk(&passed.route.name, chunk, &mut notes);
         if chunk.ends {
             *body = Body::new(direction);
         }
-        match taken {
-            Ok(mut effects) => {
-                if chunk.ends && direction == Direction::Request {
-                    effects.push(Effect::Count(Rc::clone(&passed.route.passed)));
-                }
-                effects
-            }
-            Err(denial) => self.refuse_late(direction, denial),
+        let fate = match fate {
+            Ok(fate) => fate,
+            Err(denial) => return self.refuse_late(direction, denial, notes),
+        };
+        if chunk.ends && direction == Direction::Request {
+            notes.push(Note::Count(Arc::clone(&passed.route.passed)));
+        }
+        let (body, then) = match fate {
+            Fate::Passes => (None, Then::Continue),
+            Fate::Held => (None, Then::Hold),
+            Fate::Becomes(bytes) => (Some(bytes), Then::Continue),
+        };
+        Step {
+            body,
+            notes,
+            then,
+            ..Step::default()
         }
     }
 
-    /// Refuses what has passed already. What would become of the upstream's response is not for this one.
-    fn refuse_late(&mut self, direction: Direction, mut denial: Denial) -> Vec<Effect> {
-        let Some(passed) = self.passed.take() else {
-            return Vec::new();
+    /// Envoy tells the name only once it has chosen, which is when the request is on its way: what can be kept from the client is the response.
+    fn on_taken_route(&mut self, taken: Option<&str>) -> Step {
+        let judged = match &mut self.state {
+            State::Passed(passed) => passed.judged.take(),
+            _ => None,
         };
-        denial.headers.extend(passed.told);
-        let (route, reason) = (&passed.route.name, denial.reason);
-        let mut effects = Vec::new();
-        let counted = match direction {
-            Direction::Request => {
-                let why = format!("tollgate_bodies_refused_total;route={route};reason={reason};");
-                effects.push(Effect::Count(why.into()));
-                counter(route, "denied", denial.kind.refusal().code)
-            }
-            // The request itself has been counted.
-            Direction::Response => format!("tollgate_responses_refused_total;route={route};reason={reason};").into(),
+        let (Some(judged), Some(taken)) = (judged, taken.filter(|taken| !taken.is_empty())) else {
+            return Step::default();
         };
-        reply(denial, route, counted, effects, passed.caller.unwrap_or_default())
-    }
-
-    fn on_request(
-        &mut self,
-        headers: &Headers,
-        route_name: Option<&str>,
-        may_wait: bool,
-        has_body: bool,
-        world: &dyn World,
-    ) -> Vec<Effect> {
-        let plan = Rc::clone(&self.plan);
-        let mut request = match Request::new(headers, route_name, &plan.identity.managed) {
-            Ok(request) => request,
-            Err(denial) => {
-                let stripped = self.strip(headers).map(Effect::RemoveHeader).collect();
-                return refuse(denial, NO_ROUTE, stripped, Caller::of(headers));
-            }
-        };
-        request.has_body = has_body;
-        let (route, resumed) = match self.suspended.take() {
-            Some(Suspended {
-                route, place, progress, ..
-            }) => {
-                request.resume(progress);
-                (route, Some(place))
-            }
-            None => {
-                request.effects.extend(self.strip(headers).map(Effect::RemoveHeader));
-                request.effects.extend(connection_effect(headers));
-                match select(&plan, &request) {
-                    Ok(route) => {
-                        if route.method_override == MethodOverride::Remove {
-                            let overrides = plan.method_overrides.found_in(headers).into_iter();
-                            request.effects.extend(overrides.map(Effect::RemoveHeader));
-                        }
-                        (Rc::clone(route), None)
-                    }
-                    Err((name, denial)) => return refuse(denial, name, request.effects, Caller::of(headers)),
-                }
-            }
-        };
-        let stopped = run(&route, resumed, may_wait, &mut request, world);
-        if let Some((place, Stop::Wait(awaited))) = stopped {
-            self.suspended = Some(Suspended {
-                awaited,
-                route,
-                place,
-                progress: request.suspend(),
-            });
-            return vec![Effect::Wait];
+        if judged == taken {
+            return Step::default();
         }
-        let quota = request.quota.as_ref();
-        let quota_headers = quota.map(|quota| quota.headers(plan.quota_headers)).unwrap_or_default();
-        let begun = match stopped {
-            Some((_, Stop::Deny(denial))) => {
-                // No upstream sees it, but the access log does.
-                let known = request.identity.iter();
-                request
-                    .effects
-                    .extend(known.flat_map(|identity| plan.identity.describe(identity)));
-                Err(denial)
-            }
-            // What has been held goes on without being told of again.
-            _ if self.has_early_body && request.body.is_watched() => {
-                Err(Denial::new(DenialKind::Unavailable, "body_came_early"))
-            }
-            _ if request.body.is_watched() => request.body.begin(&route.name, headers),
-            _ => Ok(Vec::new()),
+        let message = format!(
+            "Envoy's route {taken}: it matches on what the plugin changes, so it took a request that was judged for route {judged}; the response is withheld (503)"
+        );
+        let denial = Denial::new(DenialKind::Unavailable, "route_changed");
+        self.refuse_late(Direction::Response, denial, vec![Note::Log(log::Level::Error, message)])
+    }
+
+    /// The host has failed: nobody has decided about what is left of the message.
+    fn on_failure(&mut self, direction: Direction, failure: HostFailure) -> Step {
+        let denial = Denial::new(DenialKind::Unavailable, failure.reason());
+        let cause = match failure {
+            HostFailure::Call(status) => format!("a host call failed with status {status}"),
+            HostFailure::RequestUnreadable => "the request's headers cannot be read".into(),
+            HostFailure::TrailersUnreadable => "the request's trailers cannot be read".into(),
+            HostFailure::ResponseUnreadable => "the response's headers cannot be read".into(),
         };
-        let begun = match begun {
-            Ok(effects) => effects,
-            Err(mut denial) => {
-                denial.headers.extend(quota_headers);
-                return refuse(denial, &route.name, request.effects, Caller::of(headers));
+        let notes = vec![Note::Log(
+            log::Level::Error,
+            format!("{cause}; the request is refused (503)"),
+        )];
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Passed(passed) => {
+                self.state = State::Passed(passed);
+                self.refuse_late(direction, denial, notes)
             }
-        };
-        let mut effects = request.effects;
-        effects.extend(begun);
-        // Who may still be refused is counted when the body has come.
-        let is_watched = request.body.is_watched();
-        if !is_watched {
-            effects.push(Effect::Count(Rc::clone(&route.passed)));
-        }
-        let is_open =
-            plan.needs_route_name || is_watched || request.response.as_ref().is_some_and(ResponseChange::has_body);
-        let is_changed = effects.iter().any(Effect::changes_headers);
-        let judged = request.route_name.filter(|_| is_changed && !route.reroutes);
-        self.passed = Some(Passed {
-            judged: judged.map(str::to_owned),
-            route,
-            caller: is_open.then(|| Caller::of(headers)),
-            request_body: request.body,
-            response: request.response,
-            response_body: Body::new(Direction::Response),
-            stand_in: request.stand_in,
-            recording: None,
-            early: None,
-            told: quota_headers,
-        });
-        effects
-    }
-
-    /// Every spelling of a managed name; whoever the client is, these are not theirs to send.
-    fn strip(&self, headers: &Headers) -> impl Iterator<Item = Vec<u8>> + use<> {
-        self.plan.identity.managed.found_in(headers).into_iter()
-    }
-}
-
-/// The route of a request, or the name that its refusal is counted under.
-fn select<'a>(plan: &'a Plan, request: &Request<'_>) -> Result<&'a Rc<Route>, (&'a str, Denial)> {
-    let selection = plan.select(request);
-    let (name, keeps_parameters) = match &selection {
-        Selection::Route(route) | Selection::MethodNotAllowed(route, _) => {
-            (route.name.as_str(), route.path_parameters == PathParameters::Keep)
-        }
-        Selection::None => (NO_ROUTE, false),
-    };
-    if !keeps_parameters && has_parameters(request.path) {
-        return Err((name, invalid("path_parameters")));
-    }
-    match selection {
-        Selection::Route(route) => Ok(route),
-        Selection::MethodNotAllowed(route, allow) => {
-            let denial = Denial::new(DenialKind::MethodNotAllowed, "method_not_listed");
-            Err((&route.name, denial.with_header("allow", allow)))
-        }
-        Selection::None => Err((NO_ROUTE, Denial::new(DenialKind::NoPolicy, "no_rule"))),
-    }
-}
-
-/// Runs the route's policies, from the one that has waited on; which of them stops the request, and why. Who has waited
-/// does not wait again.
-fn run(
-    route: &Route,
-    resumed: Option<usize>,
-    may_wait: bool,
-    request: &mut Request<'_>,
-    world: &dyn World,
-) -> Option<(usize, Stop)> {
-    let policies = route.policies.iter().enumerate().skip(resumed.unwrap_or_default());
-    for (place, policy) in policies {
-        request.may_wait = may_wait && resumed != Some(place);
-        if let Err(stop) = policy.on_request(request, world) {
-            return Some((place, stop));
-        }
-    }
-    None
-}
-
-/// A refused request reaches no upstream, but access logs read it: what it forged is taken out all the same, and so are
-/// credentials.
-fn refuse(denial: Denial, route: &str, effects: Vec<Effect>, caller: Caller) -> Vec<Effect> {
-    let counted = counter(route, "denied", denial.kind.refusal().code);
-    reply(denial, route, counted, effects, caller)
-}
-
-fn reply(denial: Denial, route: &str, counted: Rc<str>, mut effects: Vec<Effect>, caller: Caller) -> Vec<Effect> {
-    let code = denial.kind.refusal().code;
-    effects.push(Effect::Count(counted));
-    let about = denial
-        .detail
-        .as_ref()
-        .map(|detail| format!(": {detail}"))
-        .unwrap_or_default();
-    effects.push(Effect::Log(
-        log::Level::Debug,
-        format!("refused: {code} ({}{about}) on route {route}", denial.reason),
-    ));
-    effects.push(Effect::Reply(
-        denial.reply(caller.request_id.as_deref(), caller.speaks_grpc),
-    ));
-    effects
-}
-
-impl Caller {
-    fn of(headers: &Headers) -> Self {
-        Self {
-            request_id: headers.first("x-request-id").map(ToOwned::to_owned),
-            speaks_grpc: grpc::is_spoken(headers),
+            State::Suspended(suspended) => {
+                let Deciding { request, route, .. } = suspended.deciding;
+                let caller = Caller::of(request.headers());
+                refusal::refuse(denial, &route.name, request.changes, notes, caller)
+            }
+            State::Begun | State::Over => {
+                refusal::refuse(denial, refusal::NO_ROUTE, Default::default(), notes, Caller::default())
+            }
         }
     }
 }
 
-/// The route label of a request that no rule names.
-const NO_ROUTE: &str = "none";
+/// Takes down a piece of the upstream's own response.
+fn record(passed: &mut Passed, chunk: &Chunk<'_>, cx: &crate::seam::Context<'_>) {
+    // What is held comes again with the next piece.
+    if passed.response_body.is_held() && !chunk.ends {
+        return;
+    }
+    match passed.tap.take().and_then(|tap| tap.take(chunk)) {
+        Some(tap) if chunk.ends => tap.finish(cx),
+        tap => passed.tap = tap,
+    }
+}
+
+/// Milliseconds that are left of a wait.
+fn left(until: u64, wakeup: Wakeup, host: &dyn Host) -> u64 {
+    match wakeup {
+        Wakeup::Due => until.saturating_sub(host.monotonic_millis()),
+        Wakeup::TimeOver => 0,
+    }
+}
+
+/// Milliseconds for which one request with its response may be held.
+const PATIENCE: u64 = 2000;
 
 #[cfg(test)]
 mod tests;

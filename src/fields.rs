@@ -1,27 +1,27 @@
 //! Changes of header fields, in the order that the configuration promises: remove, rename, replace, set, add, append.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// One change. Names are in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
     /// No value of it is left.
-    Remove(Rc<str>),
+    Remove(Arc<str>),
     /// Its values go to another name, whose own are lost; nothing where there are none.
-    Rename(Rc<str>, Rc<str>),
+    Rename(Arc<str>, Arc<str>),
     /// The one value of what is there.
-    Replace(Rc<str>, Vec<u8>),
+    Replace(Arc<str>, Vec<u8>),
     /// The one value, whether or not it was there.
-    Set(Rc<str>, Vec<u8>),
+    Set(Arc<str>, Vec<u8>),
     /// The value of what is not there.
-    Add(Rc<str>, Vec<u8>),
+    Add(Arc<str>, Vec<u8>),
     /// One more value.
-    Append(Rc<str>, Vec<u8>),
+    Append(Arc<str>, Vec<u8>),
 }
 
 impl Edit {
     /// What it changes first.
-    fn name(&self) -> &Rc<str> {
+    fn name(&self) -> &Arc<str> {
         match self {
             Self::Remove(name)
             | Self::Rename(name, _)
@@ -40,10 +40,10 @@ pub type Values = Vec<Vec<u8>>;
 pub fn apply<'h>(
     edits: impl IntoIterator<Item = Edit>,
     read: impl Fn(&str) -> Vec<&'h [u8]>,
-) -> Vec<(Rc<str>, Values)> {
+) -> Vec<(Arc<str>, Values)> {
     // Few: the rules' own names. Each is read once.
     let mut fields: Vec<Field<'h>> = Vec::with_capacity(USUAL);
-    let take = |fields: &mut Vec<Field<'h>>, name: Rc<str>| {
+    let take = |fields: &mut Vec<Field<'h>>, name: Arc<str>| {
         let place = fields.iter().position(|field| field.name == name);
         let field = place.map(|place| fields.swap_remove(place));
         field.unwrap_or_else(|| Field {
@@ -53,7 +53,7 @@ pub fn apply<'h>(
         })
     };
     for edit in edits {
-        let mut field = take(&mut fields, Rc::clone(edit.name()));
+        let mut field = take(&mut fields, Arc::clone(edit.name()));
         let is_empty = field.is_empty();
         match edit {
             Edit::Remove(_) => field.now = Some(Values::new()),
@@ -87,7 +87,7 @@ pub fn apply<'h>(
 
 /// A field that some change names.
 struct Field<'h> {
-    name: Rc<str>,
+    name: Arc<str>,
     before: Vec<&'h [u8]>,
     /// `None` where it is as before.
     now: Option<Values>,

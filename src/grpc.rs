@@ -6,7 +6,7 @@ use std::time::Duration;
 use prost::Message;
 
 use crate::headers::Headers;
-use crate::remote::Answer;
+use crate::seam::Answer;
 
 /// Whether a message with these headers is gRPC.
 pub fn is_spoken(headers: &Headers) -> bool {

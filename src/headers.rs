@@ -66,6 +66,21 @@ impl Headers {
         entries.map(|entry| self.bytes(&entry.value))
     }
 
+    /// The place of a header's first line, for [`value`](Self::value).
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.entries
+            .iter()
+            .position(|entry| self.bytes(&entry.name) == name.as_bytes())
+    }
+
+    /// The value of the line at this place; nothing where it is no UTF-8.
+    pub fn value(&self, place: usize) -> &str {
+        let value = self.entries.get(place).map(|entry| self.bytes(&entry.value));
+        value
+            .and_then(|value| std::str::from_utf8(value).ok())
+            .unwrap_or_default()
+    }
+
     /// The first value of one header, where it is UTF-8.
     pub fn first(&self, name: &str) -> Option<&str> {
         self.all(name).next().and_then(|value| std::str::from_utf8(value).ok())
@@ -75,6 +90,14 @@ impl Headers {
         self.buffer.get(range.clone()).unwrap_or_default()
     }
 }
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Headers {}
 
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {

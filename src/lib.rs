@@ -7,7 +7,7 @@
 //! ```text
 //! configure   bytes -> Config (shape) -> Plan (meaning); any error refuses the whole configuration
 //! request     Event -> Exchange: match the route, drop managed headers, run the route's policies by stage
-//!             -> Effects -> Envoy -> upstream
+//!             -> Step -> Envoy -> upstream
 //! refusal     Denial -> one Reply, from any stage
 //! ```
 //!
@@ -21,33 +21,38 @@
 pub mod api_key;
 pub mod body;
 pub mod breaker;
+pub mod calls;
 pub mod config;
 pub mod credential;
 pub mod denial;
-pub mod effect;
-pub mod event;
 pub mod exchange;
 pub mod fields;
+pub mod gateway;
 pub mod grpc;
+pub mod header_changes;
+pub mod header_list;
 pub mod headers;
 pub mod identity;
 pub mod jose;
 pub mod json;
 pub mod keys;
 pub mod limit;
+pub mod managed_names;
 pub mod media_range;
+pub mod memory;
 pub mod origin;
 pub mod plan;
 pub mod policy;
-pub mod questions;
-pub mod remote;
 pub mod request;
+pub mod response;
 pub mod route;
+pub mod seam;
 pub mod slots;
 pub mod store;
+pub mod suspended;
 pub mod target;
 pub mod template;
-pub mod world;
+pub mod worker;
 
 #[cfg(target_arch = "wasm32")]
 pub mod host;

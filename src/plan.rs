@@ -1,48 +1,46 @@
 //! The plan: a configuration's meaning, checked and compiled once. A request keeps the plan that it began with.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::config::{Config, ConfigError, DefaultsConfig, Environment, Report, RouteConfig};
+use crate::config::{ConfigError, Environment, Report};
 use crate::credential::Source;
+use crate::gateway::{Config, Definitions, REGISTRY, RouteConfig, Settings, Stage};
+use crate::managed_names::ManagedNames;
 use crate::policy::api_key::ApiKeys;
-use crate::policy::identity_headers::{IdentityHeaders, ManagedNames};
+use crate::policy::identity_headers::IdentityHeaders;
 use crate::policy::jwt::Issuers;
 use crate::policy::proof::Proof;
-use crate::policy::rate_limit::{KeyPart, Limits, QuotaHeaders, RateLimitService};
-use crate::policy::transform::RequestConfig;
-use crate::policy::{Definitions, Policy, REGISTRY, RouteContext, Stage};
-use crate::remote::Remote;
-use crate::request::Request;
+use crate::policy::rate_limit::{KeyPart, Limits, RateLimitService};
+use crate::policy::{Access, Policy, Rule as RuleContext};
+use crate::request::Received;
 use crate::route::{Index, METHOD_OVERRIDES, Matcher, MethodOverride};
-use crate::store::Store;
+use crate::seam::{Caller, Context};
 use crate::target::PathParameters;
 
-/// Everything that is decided before a request comes.
+/// Everything that is decided before a request comes. It never changes, and all workers of a process may share it.
 #[derive(Debug)]
 pub struct Plan {
     /// What is allowed, but hardly what was meant.
     pub warnings: Vec<ConfigError>,
     /// The headers that only the gateway may set.
-    pub identity: Rc<IdentityHeaders>,
+    pub managed: Arc<ManagedNames>,
     /// The headers that name another method than the request's own.
     pub method_overrides: ManagedNames,
     /// Whether any rule looks at Envoy's route name, which costs a host call.
     pub needs_route_name: bool,
     /// What calls other services.
-    pub remotes: Vec<Rc<dyn Remote>>,
-    /// How responses tell what is left.
-    pub quota_headers: QuotaHeaders,
-    api_keys: Option<Rc<ApiKeys>>,
-    limits: Rc<Limits>,
+    pub callers: Vec<Arc<dyn Caller>>,
+    api_keys: Option<Arc<ApiKeys>>,
+    limits: Arc<Limits>,
     rules: Vec<Rule>,
     index: Index,
-    default: Option<Rc<Route>>,
+    default: Option<Arc<Route>>,
 }
 
 #[derive(Debug)]
 struct Rule {
     matcher: Matcher,
-    route: Rc<Route>,
+    route: Arc<Route>,
 }
 
 /// What a request passes through.
@@ -51,7 +49,7 @@ pub struct Route {
     /// Its name in metrics.
     pub name: String,
     /// The counter of requests that pass it, made once.
-    pub passed: Rc<str>,
+    pub passed: Arc<str>,
     /// By stage.
     pub policies: Vec<Box<dyn Policy>>,
     /// What becomes of path parameters.
@@ -66,9 +64,9 @@ pub struct Route {
 #[derive(Debug)]
 pub enum Selection<'a> {
     /// This one.
-    Route(&'a Rc<Route>),
+    Route(&'a Arc<Route>),
     /// The rule for this request does not allow its method; the value of `Allow`.
-    MethodNotAllowed(&'a Rc<Route>, String),
+    MethodNotAllowed(&'a Arc<Route>, String),
     /// No rule and no default.
     None,
 }
@@ -83,7 +81,7 @@ impl Plan {
                 format!("is {}; this is a plugin for version {VERSION}", config.version),
             );
         }
-        let identity = Rc::new(IdentityHeaders::compile(
+        let identity = Arc::new(IdentityHeaders::compile(
             &config.identity,
             config.jwt.iter().flat_map(Issuers::payload_headers),
             &mut report,
@@ -92,7 +90,7 @@ impl Plan {
             report.within("identity.proof", |report| {
                 let payloads = config.jwt.iter().flat_map(Issuers::payload_headers);
                 let names = identity.names().chain(payloads.map(|(_, name)| name.as_str()));
-                Rc::new(Proof::compile(proof, names, environment, report))
+                Arc::new(Proof::compile(proof, names, environment, report))
             })
         });
         let jwt = config
@@ -101,29 +99,38 @@ impl Plan {
             .map(|jwt| report.within("jwt", |report| Issuers::compile(jwt, environment, report)));
         let api_keys = config.api_keys.as_ref().map(|keys| {
             report.within("api_keys", |report| {
-                Rc::new(ApiKeys::compile(keys, environment, report))
+                Arc::new(ApiKeys::compile(keys, environment, report))
             })
         });
         let counting = config.rate_limit_service.as_ref().map(|service| {
             report.within("rate_limit_service", |report| {
-                Rc::new(RateLimitService::compile(service, report))
+                Arc::new(RateLimitService::compile(service, report))
             })
         });
         let limits = report.within("rate_limits", |report| {
-            Limits::compile(&config.rate_limits, counting.as_ref(), report)
+            Limits::compile(&config.rate_limits, counting.as_ref(), config.quota_headers, report)
         });
-        let limits = Rc::new(limits);
+        let limits = Arc::new(limits);
         let definitions = Definitions {
-            identity: Rc::clone(&identity),
+            sources: sources(jwt.as_ref(), api_keys.as_deref()),
+            identity: Arc::clone(&identity),
             proof,
             jwt,
             api_keys,
-            limits: Rc::clone(&limits),
+            limits: Arc::clone(&limits),
         };
         check_names(config, &definitions, &mut report);
         let (rules, index) = compile_rules(config, &definitions, &mut report);
         let default = report.within("defaults", |report| {
-            compile_default(&config.defaults, &definitions, report)
+            let settings = Settings::new(None, &config.defaults);
+            settings.auth?;
+            let policies = compile_policies("default", &settings, false, &definitions, report);
+            Some(Arc::new(Route {
+                path_parameters: config.defaults.path_parameters,
+                method_override: config.defaults.method_override,
+                reroutes: settings.request.is_some_and(|request| request.reroute),
+                ..Route::new("default".into(), policies)
+            }))
         });
         if rules.is_empty() && default.is_none() {
             report.error("refuses every request: it has neither `routes` nor `defaults.auth`");
@@ -131,21 +138,20 @@ impl Plan {
         let needs_route_name = rules.iter().any(|rule| rule.matcher.needs_route_name());
         let warnings = report.finish()?;
         let published = definitions.jwt.iter().flat_map(Issuers::remote_keys);
-        let published = published.map(|keys| Rc::clone(keys) as Rc<dyn Remote>);
-        let services = definitions.api_keys.iter().flat_map(|keys| keys.remotes());
+        let published = published.map(|keys| Arc::clone(keys) as Arc<dyn Caller>);
+        let services = definitions.api_keys.iter().flat_map(|keys| keys.callers());
         let routes = rules.iter().map(|rule| &rule.route).chain(&default);
         let policies = routes.flat_map(|route| &route.policies);
         Ok(Self {
             warnings,
-            remotes: published
+            callers: published
                 .chain(services)
-                .chain(counting.map(|service| service as Rc<dyn Remote>))
-                .chain(policies.flat_map(|policy| policy.remotes()))
+                .chain(counting.map(|service| service as Arc<dyn Caller>))
+                .chain(policies.flat_map(|policy| policy.callers()))
                 .collect(),
             api_keys: definitions.api_keys,
             limits,
-            quota_headers: config.quota_headers,
-            identity,
+            managed: Arc::clone(&identity.managed),
             method_overrides: ManagedNames::of(&METHOD_OVERRIDES),
             needs_route_name,
             rules,
@@ -155,20 +161,20 @@ impl Plan {
     }
 
     /// Makes what the workers share, before there is traffic. `seed` is unpredictable.
-    pub fn prepare(&self, seed: [u8; 16], store: &dyn Store) {
-        self.limits.prepare(seed, store);
-        for remote in &self.remotes {
-            remote.prepare(store);
+    pub fn prepare(&self, seed: [u8; 16], cx: &Context<'_>) {
+        self.limits.prepare(seed, cx);
+        for caller in &self.callers {
+            caller.prepare(cx);
         }
         if let Some(keys) = &self.api_keys {
-            keys.prepare(store);
+            keys.prepare(cx.store());
         }
     }
 
     /// The first rule that matches decides.
-    pub fn select(&self, request: &Request<'_>) -> Selection<'_> {
+    pub fn select(&self, request: &Received) -> Selection<'_> {
         match self.index.first(request).and_then(|place| self.rules.get(place)) {
-            Some(rule) => match rule.matcher.check_method(request.method) {
+            Some(rule) => match rule.matcher.check_method(request.method()) {
                 Ok(()) => Selection::Route(&rule.route),
                 Err(allow) => Selection::MethodNotAllowed(&rule.route, allow),
             },
@@ -192,8 +198,15 @@ impl Route {
 }
 
 /// The name of the counter of requests with this outcome.
-pub fn counter(route: &str, outcome: &str, code: &str) -> Rc<str> {
+pub fn counter(route: &str, outcome: &str, code: &str) -> Arc<str> {
     format!("tollgate_requests_total;route={route};outcome={outcome};code={code};").into()
+}
+
+/// Where credentials are looked for, by whatever rule.
+fn sources(jwt: Option<&Issuers>, keys: Option<&ApiKeys>) -> Arc<[Source]> {
+    let tokens = jwt.into_iter().flat_map(Issuers::sources).map(|(_, source)| source);
+    let keys = keys.into_iter().flat_map(|keys| keys.sources());
+    tokens.chain(keys).cloned().collect()
 }
 
 /// Names that must be defined elsewhere, and names that exclude each other.
@@ -230,8 +243,9 @@ fn check_names(config: &Config, definitions: &Definitions, report: &mut Report) 
             _ => None,
         })
     });
+    let attributes = definitions.identity.attributes();
     for (path, attribute) in claims.chain(keys).chain(limits) {
-        if !definitions.identity.has_attribute(attribute) {
+        if !attributes.contains(attribute) {
             report.error_at(
                 path,
                 format!("nothing defines \"{attribute}\"; name its header in `identity.headers.attributes`"),
@@ -255,7 +269,7 @@ fn compile_rules(config: &Config, definitions: &Definitions, report: &mut Report
                 );
             }
             index.add(place, &matcher);
-            compile_rule(matcher, route, &config.defaults, definitions, report)
+            compile_rule(matcher, route, config, definitions, report)
         });
         rules.push(rule);
     }
@@ -265,80 +279,57 @@ fn compile_rules(config: &Config, definitions: &Definitions, report: &mut Report
 fn compile_rule(
     matcher: Matcher,
     route: &RouteConfig,
-    defaults: &DefaultsConfig,
+    config: &Config,
     definitions: &Definitions,
     report: &mut Report,
 ) -> Rule {
+    let defaults = &config.defaults;
     let name = label(&route.name.clone().unwrap_or_else(|| matcher.to_string()));
-    let (auth, require) = if route.public {
+    let mut settings = Settings::new(Some(route), defaults);
+    if route.public {
         if route.auth.is_some() || route.require.is_some() {
             report.error("is `public`, so it has neither `auth` nor `require`");
         }
-        (None, None)
-    } else {
-        let auth = route.auth.as_ref().or(defaults.auth.as_ref());
-        if auth.is_none() {
-            report.error("says neither `auth` nor `public: true`, and `defaults` has no `auth`");
-        }
-        (auth, route.require.as_ref().or(defaults.require.as_ref()))
-    };
-    let policies = compile_policies(
-        &RouteContext {
-            name: &name,
-            auth,
-            require,
-            rate_limits: route.rate_limits.as_ref().unwrap_or(&defaults.rate_limits),
-            validate: route.validate.as_ref().or(defaults.validate.as_ref()),
-            request: route.request.as_ref().or(defaults.request.as_ref()),
-            response: route.response.as_ref().or(defaults.response.as_ref()),
-            fallback: route.fallback.as_ref().or(defaults.fallback.as_ref()),
-            matches_route_name: matcher.needs_route_name(),
-            definitions,
-        },
-        report,
-    );
+        (settings.auth, settings.require) = (None, None);
+    } else if settings.auth.is_none() {
+        report.error("says neither `auth` nor `public: true`, and `defaults` has no `auth`");
+    }
+    let policies = compile_policies(&name, &settings, matcher.needs_route_name(), definitions, report);
     Rule {
         matcher,
-        route: Rc::new(Route {
+        route: Arc::new(Route {
             path_parameters: route.path_parameters.unwrap_or(defaults.path_parameters),
             method_override: route.method_override.unwrap_or(defaults.method_override),
-            reroutes: reroutes(route.request.as_ref().or(defaults.request.as_ref())),
+            reroutes: settings.request.is_some_and(|request| request.reroute),
             ..Route::new(name, policies)
         }),
     }
 }
 
-fn compile_default(defaults: &DefaultsConfig, definitions: &Definitions, report: &mut Report) -> Option<Rc<Route>> {
-    let auth = defaults.auth.as_ref()?;
-    let route = RouteContext {
-        name: "default",
-        auth: Some(auth),
-        require: defaults.require.as_ref(),
-        rate_limits: &defaults.rate_limits,
-        validate: defaults.validate.as_ref(),
-        request: defaults.request.as_ref(),
-        response: defaults.response.as_ref(),
-        fallback: defaults.fallback.as_ref(),
-        matches_route_name: false,
-        definitions,
+fn compile_policies(
+    name: &str,
+    settings: &Settings<'_>,
+    matches_route_name: bool,
+    definitions: &Definitions,
+    report: &mut Report,
+) -> Vec<Box<dyn Policy>> {
+    let rule = RuleContext {
+        name,
+        access: match settings.auth {
+            None => Access::Public,
+            Some(auth) if auth.optional => Access::Optional,
+            Some(_) => Access::Authenticated,
+        },
+        matches_route_name,
+        managed: &definitions.identity.managed,
+        attributes: definitions.identity.attributes(),
     };
-    let policies = compile_policies(&route, report);
-    Some(Rc::new(Route {
-        path_parameters: defaults.path_parameters,
-        method_override: defaults.method_override,
-        reroutes: reroutes(defaults.request.as_ref()),
-        ..Route::new("default".into(), policies)
-    }))
-}
-
-fn reroutes(request: Option<&RequestConfig>) -> bool {
-    request.is_some_and(|request| request.reroute)
-}
-
-fn compile_policies(route: &RouteContext<'_>, report: &mut Report) -> Vec<Box<dyn Policy>> {
     let mut staged: Vec<(Stage, Box<dyn Policy>)> = REGISTRY
         .iter()
-        .filter_map(|registration| (registration.compile)(route, report).map(|policy| (registration.stage, policy)))
+        .filter_map(|registration| {
+            let policy = (registration.compile)(settings, definitions, &rule, report)?;
+            Some((registration.stage, policy))
+        })
         .collect();
     staged.sort_by_key(|(stage, _)| *stage);
     staged.into_iter().map(|(_, policy)| policy).collect()
@@ -358,6 +349,12 @@ fn label(name: &str) -> String {
 }
 
 const VERSION: u32 = 1;
+
+/// Threads share plans.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<Plan>();
+};
 
 #[cfg(test)]
 mod tests;

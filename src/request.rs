@@ -1,140 +1,178 @@
 //! A request as policies see it: taken apart once, without the headers that only the gateway may set.
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::net::IpAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::body::{Body, Direction};
 use crate::denial::{Denial, DenialKind};
-use crate::effect::Effect;
 use crate::grpc;
+use crate::header_changes::HeaderChanges;
 use crate::headers::Headers;
 use crate::identity::Identity;
-use crate::policy::fallback::StandIn;
-use crate::policy::identity_headers::ManagedNames;
-use crate::policy::rate_limit::{Pending, Quota};
-use crate::policy::transform::ResponseChange;
+use crate::managed_names::ManagedNames;
+use crate::memory::Memory;
+use crate::response::Response;
+use crate::seam::{Context, Host, Note, Wait};
 use crate::target::{check_path, host_of, invalid, matched_path};
-use crate::world::World;
 
-/// One request on its way through the policies.
+/// A request as it came. It does not change.
 #[derive(Debug)]
-pub struct Request<'a> {
-    /// As sent, `GET`.
-    pub method: &'a str,
-    /// The host without its port, in lower case.
-    pub host: String,
-    /// The path without the query, checked to have one meaning; not decoded.
-    pub path: &'a str,
-    /// The path as rules match it: without path parameters, every character in one spelling.
-    pub matched_path: Cow<'a, str>,
-    /// The query without its question mark.
-    pub query: Option<&'a str>,
-    /// Envoy's name of the route that it has chosen, where the plan asks for it.
-    pub route_name: Option<&'a str>,
-    /// Whether it may be held until keys arrive.
-    pub may_wait: bool,
-    /// What is left to the client, of the limit of which the least is.
-    pub quota: Option<Quota>,
-    /// What the limits wait for that it is held by.
-    pub pending: Option<Pending>,
-    /// Whether its credential is charged as an attempt of its source: while it is looked up, nobody knows better.
-    pub is_charged: bool,
-    /// Who it is from; set by the authenticate stage alone.
-    pub identity: Option<Identity>,
-    /// What is to be done to it, in order.
-    pub effects: Vec<Effect>,
+pub struct Received {
+    headers: Rc<Headers>,
+    managed: Arc<ManagedNames>,
+    route_name: Option<String>,
     /// Whether a body follows.
     pub has_body: bool,
+    /// The host without its port, in lower case.
+    pub host: String,
+    /// The places of pseudo-headers.
+    method: usize,
+    target: usize,
+    /// Bytes of the target before its query.
+    path_size: usize,
+    /// Where it is another text than the path.
+    matched_path: Option<String>,
+}
+
+/// One request on its way through the policies, and what they have decided about it.
+#[derive(Debug)]
+pub struct Request {
+    received: Rc<Received>,
+    /// Whether it may be held.
+    pub may_wait: bool,
+    /// Who it is from; set by the authenticate stage alone.
+    pub identity: Option<Identity>,
+    /// What its headers become.
+    pub changes: HeaderChanges,
+    /// What is to be counted, logged and left for the access log.
+    pub notes: Vec<Note>,
     /// What is to be done with its body.
     pub body: Body,
-    /// What is to be done with the response.
-    pub response: Option<ResponseChange>,
-    /// What stands in for the response if the upstream fails.
-    pub stand_in: Option<StandIn>,
-    headers: &'a Headers,
-    managed: &'a ManagedNames,
+    /// What is to be done with its response, the first that asked last.
+    pub hooks: Vec<Box<dyn OnResponse>>,
+    /// Headers that the client gets with any response, whatever else becomes of it.
+    pub told: Vec<(&'static str, String)>,
+    /// What policies keep of it.
+    pub memory: Memory,
     address: OnceCell<Option<IpAddr>>,
 }
 
-/// What policies have made of a request, apart from the request.
-#[derive(Debug)]
-pub struct Progress {
-    quota: Option<Quota>,
-    pending: Option<Pending>,
-    is_charged: bool,
-    identity: Option<Identity>,
-    effects: Vec<Effect>,
+/// What a policy does with the response to a request that it has let pass.
+pub trait OnResponse: std::fmt::Debug {
+    /// Looks at the response, and decides what becomes of it. Called again where it has waited.
+    fn on_response(&mut self, response: &mut Response, cx: &Context<'_>) -> Result<(), Stop>;
 }
 
-impl<'a> Request<'a> {
-    /// Whether it asks for another protocol on its connection, as WebSockets do (RFC 6455 section 4.1): what follows is no body then. Envoy has
-    /// those of HTTP/2 (RFC 8441) in the same form.
-    pub fn is_upgrade(&self) -> bool {
-        let has = |name: &str| self.header(name).next().is_some();
-        self.method == "GET" && has("upgrade") && !has("content-length") && !has("transfer-encoding")
-    }
+/// Why a message does not go on.
+#[derive(Debug)]
+pub enum Stop {
+    /// It is refused.
+    Deny(Denial),
+    /// What would decide is on its way: the message is held, and looked at again when it is there.
+    Wait(Wait),
+}
 
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Deny(denial)
+    }
+}
+
+impl Received {
     /// Takes the pseudo-headers apart. Refuses what an upstream could read otherwise than the policies do.
-    pub fn new(headers: &'a Headers, route_name: Option<&'a str>, managed: &'a ManagedNames) -> Result<Self, Denial> {
-        let method = headers.first(":method").ok_or(invalid("method_missing"))?;
+    pub fn new(
+        headers: Rc<Headers>,
+        route_name: Option<String>,
+        has_body: bool,
+        managed: &Arc<ManagedNames>,
+    ) -> Result<Self, Denial> {
+        let place = |name: &str| headers.place(name).filter(|_| headers.first(name).is_some());
+        let method = place(":method").ok_or(invalid("method_missing"))?;
+        let text = headers.value(method);
         // Methods are compared as they are (RFC 9110 section 9.1), but many a server reads `trace` as TRACE.
-        if !method
+        if !text
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_lowercase())
         {
             return Err(invalid("method_malformed"));
         }
-        if REFUSED_METHODS.contains(&method) {
+        if REFUSED_METHODS.contains(&text) {
             let denial = Denial::new(DenialKind::MethodNotAllowed, "method_refused");
             return Err(denial.with_header("allow", COMMON_METHODS.into()));
         }
         let authority = headers.first(":authority").ok_or(invalid("host_missing"))?;
-        let target = headers.first(":path").ok_or(invalid("path_missing"))?;
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (target, None),
-        };
+        let target = place(":path").ok_or(invalid("path_missing"))?;
+        let path = headers.value(target);
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
         check_path(path)?;
+        let matched = matched_path(path);
+        let matched = (*matched != *path).then(|| matched.into_owned());
         Ok(Self {
-            method,
             host: host_of(authority)?,
-            path,
-            matched_path: matched_path(path),
-            query,
-            route_name,
-            may_wait: false,
-            quota: None,
-            pending: None,
-            is_charged: false,
-            identity: None,
-            effects: Vec::with_capacity(USUAL_EFFECTS),
-            has_body: false,
-            body: Body::new(Direction::Request),
-            response: None,
-            stand_in: None,
+            path_size: path.len(),
+            matched_path: matched,
             headers,
-            managed,
-            address: OnceCell::new(),
+            managed: Arc::clone(managed),
+            route_name,
+            has_body,
+            method,
+            target,
         })
     }
 
-    /// What policies have made of it so far, to be held.
-    pub fn suspend(self) -> Progress {
-        Progress {
-            quota: self.quota,
-            pending: self.pending,
-            is_charged: self.is_charged,
-            identity: self.identity,
-            effects: self.effects,
-        }
+    /// As sent, `GET`.
+    pub fn method(&self) -> &str {
+        self.headers.value(self.method)
     }
 
-    /// Goes on from there.
-    pub fn resume(&mut self, progress: Progress) {
-        (self.quota, self.pending) = (progress.quota, progress.pending);
-        self.is_charged = progress.is_charged;
-        (self.identity, self.effects) = (progress.identity, progress.effects);
+    /// The path without the query, checked to have one meaning; not decoded.
+    pub fn path(&self) -> &str {
+        self.headers
+            .value(self.target)
+            .get(..self.path_size)
+            .unwrap_or_default()
+    }
+
+    /// The query without its question mark.
+    pub fn query(&self) -> Option<&str> {
+        let rest = self.headers.value(self.target).get(self.path_size..)?;
+        rest.strip_prefix('?')
+    }
+
+    /// The path as rules match it: without path parameters, every character in one spelling.
+    pub fn matched_path(&self) -> &str {
+        self.matched_path.as_deref().unwrap_or_else(|| self.path())
+    }
+
+    /// Envoy's name of the route that it has chosen, where the plan asks for it.
+    pub fn route_name(&self) -> Option<&str> {
+        self.route_name.as_deref()
+    }
+
+    /// All headers, as they came.
+    pub fn headers(&self) -> &Rc<Headers> {
+        &self.headers
+    }
+
+    /// Every value of a header that the client may set; managed names look absent.
+    pub fn header<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let hidden = self.managed.contains(name.as_bytes());
+        self.headers.all(name).filter(move |_| !hidden)
+    }
+
+    /// Whether its sender speaks gRPC.
+    pub fn speaks_grpc(&self) -> bool {
+        grpc::is_spoken(&self.headers)
+    }
+
+    /// Whether it asks for another protocol on its connection, as WebSockets do (RFC 6455 section 4.1): what follows is no body then. Envoy has
+    /// those of HTTP/2 (RFC 8441) in the same form.
+    pub fn is_upgrade(&self) -> bool {
+        let has = |name: &str| self.header(name).next().is_some();
+        self.method() == "GET" && has("upgrade") && !has("content-length") && !has("transfer-encoding")
     }
 
     /// The headers that tell its trace, to be sent along with what is asked for it.
@@ -145,42 +183,60 @@ impl<'a> Request<'a> {
         };
         TRACE.into_iter().filter_map(header).collect()
     }
+}
+
+impl Request {
+    /// One about which nothing is decided.
+    pub fn new(received: Received) -> Self {
+        Self {
+            received: Rc::new(received),
+            may_wait: false,
+            identity: None,
+            changes: HeaderChanges::with_capacity(USUAL_CHANGES),
+            notes: Vec::new(),
+            body: Body::new(Direction::Request),
+            hooks: Vec::new(),
+            told: Vec::new(),
+            memory: Memory::default(),
+            address: OnceCell::new(),
+        }
+    }
+
+    /// One with these headers, and nothing else.
+    #[cfg(test)]
+    pub(crate) fn simulated(headers: Headers, managed: ManagedNames) -> Self {
+        Self::new(Received::new(Rc::new(headers), None, false, &Arc::new(managed)).unwrap())
+    }
+
+    /// The request as it came, to read from while it is decided about.
+    pub fn received(&self) -> &Rc<Received> {
+        &self.received
+    }
 
     /// Where it comes from, asked for once.
-    pub fn client_address(&self, world: &dyn World) -> Option<IpAddr> {
-        *self.address.get_or_init(|| world.client_address())
+    pub fn client_address(&self, host: &dyn Host) -> Option<IpAddr> {
+        *self.address.get_or_init(|| host.client_address())
     }
 
     /// A header's values as the upstream would get them now.
     pub fn now(&self, name: &str) -> Vec<&[u8]> {
-        let last = self.effects.iter().rev().find_map(|effect| match effect {
-            Effect::RemoveHeader(own) if own == name.as_bytes() => Some(Vec::new()),
-            Effect::SetHeader(own, value) if own == name => Some(vec![value.as_slice()]),
-            Effect::SetHeaders(own, values) if **own == *name => Some(values.iter().map(Vec::as_slice).collect()),
-            _ => None,
-        });
-        last.unwrap_or_else(|| self.headers.all(name).collect())
-    }
-
-    /// All headers, as they came.
-    pub fn headers(&self) -> &'a Headers {
-        self.headers
-    }
-
-    /// Whether its sender speaks gRPC.
-    pub fn speaks_grpc(&self) -> bool {
-        grpc::is_spoken(self.headers)
-    }
-
-    /// Every value of a header that the client may set; managed names look absent.
-    pub fn header<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        let hidden = self.managed.contains(name.as_bytes());
-        self.headers.all(name).filter(move |_| !hidden)
+        match self.changes.get(name.as_bytes()) {
+            Some(values) => values.iter().map(Vec::as_slice).collect(),
+            None => self.headers.all(name).collect(),
+        }
     }
 }
 
-/// Effects of a request that passes.
-const USUAL_EFFECTS: usize = 8;
+impl Deref for Request {
+    type Target = Received;
+
+    fn deref(&self) -> &Received {
+        &self.received
+    }
+}
+
+/// Headers that change of a request that passes.
+const USUAL_CHANGES: usize = 8;
 
 /// What tells the trace of a request.
 const TRACE: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
@@ -193,16 +249,13 @@ const COMMON_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Report;
-    use crate::policy::identity_headers::{IdentityConfig, IdentityHeaders};
 
     fn check(method: &str, authority: &str, path: &str) -> Result<(String, String), &'static str> {
         let headers: Headers = [(":method", method), (":authority", authority), (":path", path)]
             .into_iter()
             .collect();
-        let managed = ManagedNames::default();
-        Request::new(&headers, None, &managed)
-            .map(|request| (request.host, request.path.to_owned()))
+        Received::new(Rc::new(headers), None, false, &Arc::default())
+            .map(|request| (request.host.clone(), request.path().to_owned()))
             .map_err(|denial| denial.reason)
     }
 
@@ -212,12 +265,20 @@ mod tests {
         assert_eq!(check("GET", "A.example:8080", "/a/b?c=/../d"), ok("a.example", "/a/b"));
         assert_eq!(check("GET", "[::1]:80", "/a..b/.c/%40"), ok("[::1]", "/a..b/.c/%40"));
         assert_eq!(check("GET", "h", "/"), ok("h", "/"));
+        let query = |path: &str| {
+            let pairs = [(":method", "GET"), (":authority", "h"), (":path", path)];
+            let received = Received::new(Rc::new(pairs.into_iter().collect()), None, false, &Arc::default()).unwrap();
+            received.query().map(str::to_owned)
+        };
+        assert_eq!(
+            [query("/a"), query("/a?"), query("/a?b?c")],
+            [None, Some(String::new()), Some("b?c".into())]
+        );
     }
 
     #[test]
     fn managed_names_look_absent_to_policies() {
-        let managed =
-            IdentityHeaders::compile(&IdentityConfig::default(), std::iter::empty(), &mut Report::default()).managed;
+        let managed = Arc::new(ManagedNames::of(&["x-user-id"]));
         let pairs = [
             (":method", "GET"),
             (":authority", "h"),
@@ -226,7 +287,7 @@ mod tests {
             ("x-other", "kept"),
         ];
         let headers: Headers = pairs.into_iter().collect();
-        let request = Request::new(&headers, None, &managed).unwrap();
+        let request = Received::new(Rc::new(headers), None, false, &managed).unwrap();
         assert_eq!(request.header("x-user-id").count(), 0);
         assert_eq!(request.header("x-other").count(), 1);
     }

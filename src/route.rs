@@ -113,15 +113,15 @@ impl Matcher {
 
     /// Whether the rule decides about this request, whatever its method: what the [`Index`] finds without asking.
     #[cfg(test)]
-    fn matches(&self, request: &crate::request::Request<'_>) -> bool {
+    fn matches(&self, request: &crate::request::Received) -> bool {
         self.route
             .as_deref()
-            .is_none_or(|name| request.route_name == Some(name))
+            .is_none_or(|name| request.route_name() == Some(name))
             && self.host.as_ref().is_none_or(|pattern| pattern.matches(&request.host))
             && self
                 .path
                 .as_ref()
-                .is_none_or(|pattern| pattern.matches(&request.matched_path))
+                .is_none_or(|pattern| pattern.matches(request.matched_path()))
     }
 
     /// `Err` holds the value of `Allow`.

@@ -46,26 +46,32 @@ const MAX_TRIES: usize = 32;
 /// A store to run the core with where there is no host.
 #[cfg(not(target_arch = "wasm32"))]
 pub mod memory {
-    use std::cell::RefCell;
     use std::collections::HashMap;
-    use std::rc::Rc;
+    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
     use super::Store;
 
     /// A map in this process; clones are the same map.
     #[derive(Debug, Default, Clone)]
-    pub struct Memory(Rc<RefCell<HashMap<String, Ticketed>>>);
+    pub struct Memory(Arc<Mutex<HashMap<String, Ticketed>>>);
 
     /// A value and its ticket.
     type Ticketed = (Vec<u8>, u32);
 
+    impl Memory {
+        fn map(&self) -> MutexGuard<'_, HashMap<String, Ticketed>> {
+            // Nothing is half-written: a value is replaced as a whole.
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
     impl Store for Memory {
         fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
-            self.0.borrow().get(key).cloned()
+            self.map().get(key).cloned()
         }
 
         fn write(&self, key: &str, value: &[u8], ticket: u32) -> bool {
-            let mut map = self.0.borrow_mut();
+            let mut map = self.map();
             let current = map.get(key).map_or(0, |(_, current)| *current);
             if current != 0 && ticket != 0 && ticket != current {
                 return false;
@@ -82,6 +88,12 @@ mod tests {
 
     use super::memory::Memory;
     use super::*;
+
+    #[test]
+    fn workers_on_other_threads_share_it() {
+        const fn is_shared<T: Send + Sync>() {}
+        const { is_shared::<Memory>() };
+    }
 
     #[test]
     fn a_lost_race_is_run_again_and_not_for_ever() {

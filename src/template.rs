@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use crate::config::values::FieldName;
-use crate::policy::identity_headers::encode;
+use crate::header_list::encode;
 use crate::request::Request;
 
 /// Text with places to be filled in.
@@ -81,7 +81,7 @@ pub enum Place {
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     /// The request.
-    pub request: &'a Request<'a>,
+    pub request: &'a Request,
     /// The rule's name.
     pub route: &'a str,
     /// Parts of the path, by name.
@@ -249,11 +249,11 @@ impl Source {
         Some(match self {
             Self::Header(name) => Value::Bytes(request.header(name.as_str()).next()?),
             Self::RequestId => Value::Bytes(request.header("x-request-id").next()?),
-            Self::Method => Value::Text(request.method),
+            Self::Method => Value::Text(request.method()),
             Self::Host => Value::Text(&request.host),
             Self::Route => Value::Text(route),
             Self::Query(name) => {
-                let mut pairs = request.query?.split('&');
+                let mut pairs = request.query()?.split('&');
                 let pair = pairs.find(|pair| parameter(pair) == *name)?;
                 Value::Target(Place::Query, pair.split_once('=').map_or("", |(_, value)| value))
             }

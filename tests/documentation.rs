@@ -16,8 +16,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tollgate::config::{Config, Environment, decode};
+use tollgate::config::Environment;
 use tollgate::denial::{DenialKind, Refusal};
+use tollgate::gateway::{Config, REGISTRY, decode};
 use tollgate::plan::Plan;
 
 #[test]
@@ -48,13 +49,15 @@ fn every_envoy_of_the_tests_is_in_the_readme() {
 
 #[test]
 fn every_refusal_is_in_the_table() {
-    let rows = DenialKind::ALL.iter().map(|kind| {
+    let of_policies = REGISTRY.iter().flat_map(|registration| registration.refusals).copied();
+    let all = DenialKind::ALL.iter().map(|kind| kind.refusal()).chain(of_policies);
+    let rows = all.map(|refusal| {
         let Refusal {
             status,
             title,
             code,
             grpc_status,
-        } = kind.refusal();
+        } = refusal;
         format!("| `{code}` | {status} {title} | {grpc_status} |\n")
     });
     let table = rows.fold(

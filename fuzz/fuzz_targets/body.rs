@@ -3,23 +3,25 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 use tollgate::body::Chunk;
-use tollgate::config::{Environment, decode};
-use tollgate::effect::Effect;
-use tollgate::event::Event;
+use tollgate::config::Environment;
+use tollgate::gateway::decode;
 use tollgate::exchange::Exchange;
 use tollgate::headers::Headers;
 use tollgate::plan::Plan;
-use tollgate::world::simulated::Simulated;
+use tollgate::seam::simulated::Simulated;
+use tollgate::seam::{Event, Step, StreamId};
+use tollgate::worker::Worker;
 
 thread_local! {
-    static PLAN: OnceCell<Rc<Plan>> = const { OnceCell::new() };
+    static PLAN: OnceCell<Arc<Plan>> = const { OnceCell::new() };
 }
 
-fn plan() -> Rc<Plan> {
+fn plan() -> Arc<Plan> {
     let schema = json!({
         "anyOf": [{"type": "object"}, {"type": "array", "items": {"$ref": "#"}}],
         "properties": {"a": {"pattern": "^(a|b)*c$", "format": "date-time"}, "b": {"$ref": "#"}, "c": {"multipleOf": 0.1}},
@@ -35,31 +37,29 @@ fn plan() -> Rc<Plan> {
         {"match": {"path_prefix": "/"}, "public": true, "request": {"body": changes}, "response": {"body": changes}},
     ]});
     let config = decode(config.to_string().as_bytes()).expect("a configuration");
-    Rc::new(Plan::compile(&config, &Environment::new()).expect("a plan"))
+    Arc::new(Plan::compile(&config, &Environment::new()).expect("a plan"))
 }
 
 /// What becomes of a body must be JSON again.
-fn hold(effects: &[Effect]) {
-    for effect in effects {
-        if let Effect::SetBody(bytes) = effect {
-            serde_json::from_slice::<serde::de::IgnoredAny>(bytes).expect("JSON");
-        }
+fn hold(step: &Step) {
+    if let Some(bytes) = &step.body {
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).expect("JSON");
     }
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let plan = PLAN.with(|cell| Rc::clone(cell.get_or_init(plan)));
+    let plan = PLAN.with(|cell| Arc::clone(cell.get_or_init(plan)));
     let world = Simulated::default();
     for path in ["/check", "/?q=%22\\"] {
         let json = ("content-type", "application/json");
         let headers: Headers = [(":method", "POST"), (":authority", "a"), (":path", path), json].into_iter().collect();
-        let mut exchange = Exchange::new(Rc::clone(&plan));
-        exchange.on(Event::RequestHeaders { headers: &headers, route_name: None, may_wait: false, has_body: true }, &world);
+        let mut exchange = Exchange::new(Rc::new(Worker::new(Arc::clone(&plan))), StreamId(0));
+        exchange.on(Event::RequestHeaders { headers: Rc::new(headers), route_name: None, has_body: true }, &world);
         let read = || Some(bytes.to_vec());
         let chunk = || Chunk { size: bytes.len(), ends: true, read: &read };
         hold(&exchange.on(Event::RequestBody(chunk()), &world));
         let headers: Headers = [(":status", "200"), json].into_iter().collect();
-        exchange.on(Event::ResponseHeaders { headers: &headers, may_wait: false, has_body: true }, &world);
+        exchange.on(Event::ResponseHeaders { headers: Rc::new(headers), has_body: true }, &world);
         hold(&exchange.on(Event::ResponseBody(chunk()), &world));
     }
 });

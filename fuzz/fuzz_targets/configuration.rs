@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::config::{Environment, decode};
+use tollgate::config::Environment;
+use tollgate::gateway::decode;
 use tollgate::plan::Plan;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -3,16 +3,19 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
-use tollgate::config::{Environment, decode};
+use tollgate::config::Environment;
+use tollgate::gateway::decode;
 use tollgate::body::Chunk;
-use tollgate::event::Event;
 use tollgate::exchange::Exchange;
 use tollgate::headers::Headers;
 use tollgate::plan::Plan;
-use tollgate::world::simulated::Simulated;
+use tollgate::seam::simulated::Simulated;
+use tollgate::seam::{Event, StreamId};
+use tollgate::worker::Worker;
 
 /// Every signature is good, so that claims are read too.
 fn credulous() -> Simulated {
@@ -23,10 +26,10 @@ fn credulous() -> Simulated {
 }
 
 thread_local! {
-    static PLAN: OnceCell<Rc<Plan>> = const { OnceCell::new() };
+    static PLAN: OnceCell<Arc<Plan>> = const { OnceCell::new() };
 }
 
-fn plan() -> Rc<Plan> {
+fn plan() -> Arc<Plan> {
     let key = json!({
         "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
         "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
@@ -71,21 +74,22 @@ fn plan() -> Rc<Plan> {
         ],
     });
     let config = decode(config.to_string().as_bytes()).expect("a configuration");
-    Rc::new(Plan::compile(&config, &Environment::from([("SECRET".to_owned(), "s".repeat(32))])).expect("a plan"))
+    Arc::new(Plan::compile(&config, &Environment::from([("SECRET".to_owned(), "s".repeat(32))])).expect("a plan"))
 }
 
 /// A request and its response, with the same bytes wherever a client or an upstream writes some.
 fn go_through(headers: &Headers, body: &[u8]) {
-    let plan = PLAN.with(|cell| Rc::clone(cell.get_or_init(plan)));
+    let plan = PLAN.with(|cell| Arc::clone(cell.get_or_init(plan)));
     let world = credulous();
-    let mut exchange = Exchange::new(plan);
+    let headers = &Rc::new(headers.clone());
+    let mut exchange = Exchange::new(Rc::new(Worker::new(plan)), StreamId(0));
     let read = || Some(body.to_vec());
     let chunk = || Chunk { size: body.len(), ends: true, read: &read };
-    exchange.on(Event::RequestHeaders { headers, route_name: None, may_wait: false, has_body: true }, &world);
+    exchange.on(Event::RequestHeaders { headers: Rc::clone(headers), route_name: None, has_body: true }, &world);
     exchange.on(Event::RequestBody(chunk()), &world);
     exchange.on(Event::RequestTrailers { trailers: headers, body: chunk() }, &world);
-    exchange.on_taken_route(None);
-    exchange.on(Event::ResponseHeaders { headers, may_wait: false, has_body: true }, &world);
+    exchange.on(Event::RouteTaken(None), &world);
+    exchange.on(Event::ResponseHeaders { headers: Rc::clone(headers), has_body: true }, &world);
     exchange.on(Event::ResponseBody(chunk()), &world);
 }
 

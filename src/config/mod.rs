@@ -1,139 +1,15 @@
-//! What operators write. The shape of the whole is here, each policy's own shape beside the policy. Shape errors
-//! are found while reading ([`decode()`]), meaning errors all at once while making the [plan](crate::plan).
+//! Reading what operators write: from bytes to shapes, with the path of every mistake, and the small values that shapes are made of.
 
 mod decode;
+pub mod network;
 mod report;
 mod strict;
 pub mod values;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
-use crate::policy::api_key::ApiKeysConfig;
-use crate::policy::authenticate::AuthConfig;
-use crate::policy::authorize::RequireConfig;
-use crate::policy::fallback::FallbackConfig;
-use crate::policy::identity_headers::IdentityConfig;
-use crate::policy::jwt::JwtConfig;
-use crate::policy::rate_limit::{LimitRef, QuotaHeaders, RateLimitConfig, RateLimitServiceConfig};
-use crate::policy::transform::{RequestConfig, ResponseConfig};
-use crate::policy::validate::ValidateConfig;
-use crate::route::{MatchConfig, MethodOverride};
-use crate::target::PathParameters;
-
 pub use decode::decode;
 pub use report::{ConfigError, Report};
-
-/// The configuration of one Tollgate filter.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-pub struct Config {
-    /// The version of this format: `1`.
-    #[serde(deserialize_with = "values::integer")]
-    pub version: u32,
-    /// What upstreams learn about the caller.
-    #[serde(default)]
-    pub identity: IdentityConfig,
-    /// Token issuers and how their tokens are checked.
-    #[serde(default, deserialize_with = "values::present")]
-    pub jwt: Option<JwtConfig>,
-    /// API keys: how they look, how they are hashed, and where they are known.
-    #[serde(default, deserialize_with = "values::present")]
-    pub api_keys: Option<ApiKeysConfig>,
-    /// Limits, which routes name.
-    #[serde(default)]
-    pub rate_limits: Vec<RateLimitConfig>,
-    /// Who counts limits of `backend: rls`.
-    #[serde(default, deserialize_with = "values::present")]
-    pub rate_limit_service: Option<RateLimitServiceConfig>,
-    /// How responses tell what is left: `ratelimit` (default), `x_ratelimit` or `none`.
-    #[serde(default)]
-    pub quota_headers: QuotaHeaders,
-    /// What a rule inherits where it says nothing, and what a request gets that no rule names.
-    #[serde(default)]
-    pub defaults: DefaultsConfig,
-    /// Rules, tried in order; the first that matches decides.
-    #[serde(default)]
-    pub routes: Vec<RouteConfig>,
-}
-
-/// Settings that rules inherit.
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-pub struct DefaultsConfig {
-    /// How callers prove who they are. Without it a request that no rule names is refused: 403 `no_policy`.
-    #[serde(deserialize_with = "values::present")]
-    pub auth: Option<AuthConfig>,
-    /// What an identity must have.
-    #[serde(deserialize_with = "values::present")]
-    pub require: Option<RequireConfig>,
-    /// The limits that a request must be within, by name, or as `{ limit: NAME, cost: 5 }`.
-    pub rate_limits: Vec<LimitRef>,
-    /// What requests must look like.
-    #[serde(deserialize_with = "values::present")]
-    pub validate: Option<ValidateConfig>,
-    /// What changes of requests.
-    #[serde(deserialize_with = "values::present")]
-    pub request: Option<RequestConfig>,
-    /// What changes of responses.
-    #[serde(deserialize_with = "values::present")]
-    pub response: Option<ResponseConfig>,
-    /// What stands in for an upstream that fails.
-    #[serde(deserialize_with = "values::present")]
-    pub fallback: Option<FallbackConfig>,
-    /// What becomes of path parameters, `;` and what follows in a segment: `refuse` (400, the default) or `keep`.
-    pub path_parameters: PathParameters,
-    /// What becomes of headers that name another method, as `X-HTTP-Method-Override`: `remove` (the default) or `keep`.
-    pub method_override: MethodOverride,
-}
-
-/// One rule: which requests, and what they need.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-pub struct RouteConfig {
-    /// The rule's name in metrics; `match.route` or the path otherwise.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// Which requests this rule decides about.
-    pub r#match: MatchConfig,
-    /// Anybody may pass; credentials are not looked at. Excludes `auth` and `require`.
-    #[serde(default)]
-    pub public: bool,
-    /// How callers prove who they are; inherited from `defaults` where absent.
-    #[serde(default, deserialize_with = "values::present")]
-    pub auth: Option<AuthConfig>,
-    /// What an identity must have; inherited from `defaults` where absent.
-    #[serde(default, deserialize_with = "values::present")]
-    pub require: Option<RequireConfig>,
-    /// The limits that a request must be within, by name, or as `{ limit: NAME, cost: 5 }`; inherited from `defaults` where
-    /// absent, `[]` for none.
-    #[serde(default, deserialize_with = "values::present")]
-    pub rate_limits: Option<Vec<LimitRef>>,
-    /// What requests must look like; inherited from `defaults` where absent, `{}` for nothing.
-    #[serde(default, deserialize_with = "values::present")]
-    pub validate: Option<ValidateConfig>,
-    /// What changes of requests; inherited from `defaults` where absent, `{}` for nothing.
-    #[serde(default, deserialize_with = "values::present")]
-    pub request: Option<RequestConfig>,
-    /// What changes of responses; inherited from `defaults` where absent, `{}` for nothing.
-    #[serde(default, deserialize_with = "values::present")]
-    pub response: Option<ResponseConfig>,
-    /// What stands in for an upstream that fails; inherited from `defaults` where absent, `{}` for nothing.
-    #[serde(default, deserialize_with = "values::present")]
-    pub fallback: Option<FallbackConfig>,
-    /// What becomes of path parameters, `;` and what follows in a segment: `refuse` (400) or `keep`; rules match on segments without
-    /// them. Inherited from `defaults` where absent.
-    #[serde(default, deserialize_with = "values::present")]
-    pub path_parameters: Option<PathParameters>,
-    /// What becomes of headers that name another method, as `X-HTTP-Method-Override`: `remove` or `keep`. Inherited from `defaults` where
-    /// absent.
-    #[serde(default, deserialize_with = "values::present")]
-    pub method_override: Option<MethodOverride>,
-}
 
 /// Named values of the environment: secrets, which never stand in the configuration itself.
 pub type Environment = BTreeMap<String, String>;

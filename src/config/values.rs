@@ -1,6 +1,7 @@
 //! Small values with rules of their own, checked where they are read.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
@@ -17,7 +18,7 @@ pub struct Timestamp(pub u64);
 
 /// A header name: a lower-case token (RFC 9110 section 5.6.2) that a plugin may set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HeaderName(String);
+pub struct HeaderName(Arc<str>);
 
 /// A header name that may be changed: a lower-case token (RFC 9110 section 5.6.2) that does not frame the message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,12 +131,17 @@ impl HeaderName {
         &self.0
     }
 
+    /// The same, to be kept.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     /// Reads a name; `None` where it is not one, or one that belongs to HTTP or to Envoy.
     pub fn parse(text: &str) -> Option<Self> {
         let FieldName(name) = FieldName::parse(text)?;
         let reserved =
             RESERVED.contains(&name.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        (!reserved).then_some(Self(name))
+        (!reserved).then(|| Self(name.into()))
     }
 }
 

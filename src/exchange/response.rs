@@ -1,139 +1,178 @@
-//! What becomes of a response: the upstream's own, or what stands in for it.
+//! What becomes of a response: the upstream's own, or what replaces it.
 
-use super::{Early, Exchange};
-use crate::body::{Chunk, Direction};
+use std::rc::Rc;
+
+use super::{Early, Exchange, Passed, Responding, State};
+use crate::body::{Body, Chunk, Direction, Fate};
 use crate::denial::{Denial, DenialKind};
-use crate::effect::{Effect, applied};
 use crate::headers::Headers;
-use crate::policy::fallback::{Fate, Response};
-use crate::world::World;
+use crate::request::Stop;
+use crate::response::{Response, Whole};
+use crate::seam::{Host, Reply, Step, Then, WaitKind};
 
 impl Exchange {
-    pub(super) fn on_response(
-        &mut self,
-        headers: &Headers,
-        may_wait: bool,
-        has_body: bool,
-        world: &dyn World,
-    ) -> Vec<Effect> {
-        let Some(passed) = &mut self.passed else {
-            return Vec::new();
-        };
-        let fate = passed.stand_in.as_mut();
-        match fate.map(|stand_in| stand_in.judge(headers, has_body, may_wait, world)) {
-            None | Some(Fate::Passes) => self.pass_response(headers, has_body),
-            Some(Fate::IsKept(recording)) => {
-                passed.recording = Some(recording);
-                self.pass_response(headers, has_body)
-            }
-            Some(Fate::Waits) => vec![Effect::Wait],
-            Some(Fate::IsLost(count)) => {
-                let is_early = passed.early.is_some();
-                let mut effects = vec![Effect::Count(count)];
-                effects.extend(self.pass_response(headers, has_body));
-                if is_early && self.watches(Direction::Response) {
-                    let denial = Denial::new(DenialKind::UpstreamBodyUnusable, "body_came_early");
-                    return self.refuse_late(Direction::Response, denial);
-                }
-                effects
-            }
-            Some(Fate::IsReplaced(response, count)) => {
-                let mut effects = vec![Effect::Count(count)];
-                effects.extend(self.replace_response(headers, response, has_body, world));
-                effects
-            }
-        }
+    pub(super) fn on_response(&mut self, headers: Rc<Headers>, has_body: bool, host: &dyn Host) -> Step {
+        self.respond(Response::new(headers, has_body), 0, None, host)
     }
 
-    /// A response that does not come from the upstream changes like one that does.
-    fn replace_response(
+    /// Runs what policies have left to do with the response, from the one that has waited on.
+    pub(super) fn respond(
         &mut self,
-        actual: &Headers,
-        response: Response,
-        has_body: bool,
-        world: &dyn World,
-    ) -> Vec<Effect> {
-        let mut effects = self.pass_response(&response.headers, !response.body.is_empty());
-        let mut body = response.body;
-        if self.holds(Direction::Response) {
-            let chunk = Chunk {
-                size: body.len(),
-                ends: true,
-                read: &|| Some(body.clone()),
+        mut response: Response,
+        place: usize,
+        early: Option<Early>,
+        host: &dyn Host,
+    ) -> Step {
+        let worker = Rc::clone(&self.worker);
+        let cx = worker.context(host);
+        // Who could not wait for an answer does not ask for it.
+        let mut may_wait = self.patience > 0 && worker.has_place(WaitKind::Response, host);
+        let mut place = place;
+        loop {
+            let State::Passed(passed) = &mut self.state else {
+                return Step::default();
             };
-            let taken = self.on_body(Direction::Response, &chunk, world);
-            effects.extend(taken);
-        }
-        if matches!(effects.last(), Some(Effect::Reply(_))) {
-            return effects;
-        }
-        let headers = applied(&response.headers, &effects);
-        let mut others = Vec::new();
-        for effect in effects {
-            match effect {
-                Effect::SetBody(changed) => body = changed,
-                Effect::Count(_) | Effect::Log(..) => others.push(effect),
-                _ => {}
+            let Some(hook) = passed.hooks.get_mut(place) else {
+                break;
+            };
+            response.may_wait = may_wait;
+            match hook.on_response(&mut response, &cx) {
+                Ok(()) => place = place.saturating_add(1),
+                Err(Stop::Deny(denial)) => return self.refuse_late(Direction::Response, denial, response.notes),
+                Err(Stop::Wait(wait)) if may_wait => match self.hold(wait, host) {
+                    Some(until) => {
+                        if let State::Passed(passed) = &mut self.state {
+                            passed.responding = Some(Responding {
+                                response,
+                                place,
+                                until,
+                                early,
+                            });
+                        }
+                        return Step::wait();
+                    }
+                    None => may_wait = false,
+                },
+                Err(Stop::Wait(_)) => {
+                    let denial = Denial::new(DenialKind::Unavailable, "undecided");
+                    return self.refuse_late(Direction::Response, denial, response.notes);
+                }
             }
         }
-        let response = Response { headers, body };
-        if !has_body && !response.body.is_empty() {
-            others.push(Effect::Respond(response));
-            return others;
-        }
-        let mut effects = response.replaces(actual, has_body);
-        effects.append(&mut others);
-        let Some(passed) = self.passed.as_mut().filter(|_| has_body) else {
-            return effects;
+        let State::Passed(passed) = &mut self.state else {
+            return Step::default();
         };
-        match passed.early {
-            None => passed.response_body.replace(response.body),
+        // Each response is looked at once.
+        passed.hooks.clear();
+        let finished = match response.take_replacement() {
+            None => pass(passed, &mut response, early),
+            Some(body) => replace(passed, &mut response, body, early),
+        };
+        let notes = response.notes;
+        match finished {
+            Ok(step) => Step { notes, ..step },
+            Err(denial) => self.refuse_late(Direction::Response, denial, notes),
+        }
+    }
+}
+
+/// The upstream's own response, with what the rules change of it.
+fn pass(passed: &mut Passed, response: &mut Response, early: Option<Early>) -> Result<Step, Denial> {
+    begin(passed, response)?;
+    if response.has_body {
+        passed.response_body = std::mem::replace(&mut response.body, Body::new(Direction::Response));
+        passed.tap = response.tap.take();
+    }
+    // What is there already is not told again.
+    if early.is_some() && (passed.response_body.is_watched() || passed.tap.is_some()) {
+        return Err(Denial::new(DenialKind::UpstreamBodyUnusable, "body_came_early"));
+    }
+    Ok(Step {
+        headers: std::mem::take(&mut response.changes),
+        ..Step::default()
+    })
+}
+
+/// What is decided before the body: whether it can be changed at all, and the headers that the client is told.
+fn begin(passed: &mut Passed, response: &mut Response) -> Result<(), Denial> {
+    let headers = Rc::clone(response.headers_now());
+    let begun = response
+        .body
+        .begin(&passed.route.name, &headers, &mut response.changes, &mut response.notes);
+    match begun {
+        Ok(()) => {}
+        // There is nothing that could not be changed.
+        Err(_) if !response.has_body => {}
+        Err(denial) => return Err(denial),
+    }
+    for (name, value) in std::mem::take(&mut passed.told) {
+        response.changes.set_one(name, value);
+    }
+    Ok(())
+}
+
+/// A response that does not come from the upstream changes like one that does.
+fn replace(
+    passed: &mut Passed,
+    response: &mut Response,
+    mut body: Vec<u8>,
+    early: Option<Early>,
+) -> Result<Step, Denial> {
+    begin(passed, response)?;
+    if response.body.is_held() && response.has_body {
+        let chunk = Chunk {
+            size: body.len(),
+            ends: true,
+            read: &|| Some(body.clone()),
+        };
+        let fate = response
+            .body
+            .on_chunk(&passed.route.name, &chunk, &mut response.notes)?;
+        if let Fate::Becomes(changed) = fate {
+            body = changed;
+        }
+    }
+    let whole = Whole {
+        headers: response.changes.applied_to(response.headers()).collect(),
+        body,
+    };
+    let (actual, had_body) = (response.headers_received(), response.had_body);
+    if !had_body && !whole.body.is_empty() {
+        return Ok(Step {
+            then: Then::Respond(reply(whole)),
+            ..Step::default()
+        });
+    }
+    let mut step = Step {
+        headers: whole.replaces(actual, had_body),
+        ..Step::default()
+    };
+    if had_body {
+        match early {
+            None => passed.response_body.replace(whole.body),
             Some(Early { is_whole }) => {
-                effects.push(Effect::SetBody(response.body));
+                step.body = Some(whole.body);
                 if !is_whole {
                     passed.response_body.replace(Vec::new());
                 }
             }
         }
-        effects
     }
+    Ok(step)
+}
 
-    /// What the rules say of a response.
-    fn pass_response(&mut self, headers: &Headers, has_body: bool) -> Vec<Effect> {
-        let Some(passed) = &mut self.passed else {
-            return Vec::new();
-        };
-        let mut effects = Vec::new();
-        if let Some(change) = passed.response.take() {
-            let changed = change.apply(headers).into_iter();
-            effects.extend(changed.map(|(name, values)| Effect::SetHeaders(name, values)));
-            let mut body = change.body(headers);
-            match body.begin(&passed.route.name, headers) {
-                Ok(begun) => effects.extend(begun),
-                // There is nothing that could not be changed.
-                Err(_) if !has_body => {}
-                Err(denial) => return self.refuse_late(Direction::Response, denial),
-            }
-            if has_body {
-                passed.response_body = body;
-            }
-        }
-        let told = std::mem::take(&mut passed.told).into_iter();
-        effects.extend(told.map(|(name, value)| Effect::SetHeader(name.into(), value.into_bytes())));
-        effects
-    }
-
-    /// Takes down a piece of the upstream's own response, and keeps it when it is whole.
-    pub(super) fn record(&mut self, chunk: &Chunk<'_>, world: &dyn World) {
-        let Some(passed) = &mut self.passed else { return };
-        // What is held comes again with the next piece.
-        if passed.response_body.is_held() && !chunk.ends {
-            return;
-        }
-        let recording = passed.recording.take().and_then(|recording| recording.take(chunk));
-        match (&passed.stand_in, recording) {
-            (Some(stand_in), Some(recording)) if chunk.ends => stand_in.keep(recording, world),
-            (_, recording) => passed.recording = recording,
-        }
+/// In place of a response that has no body to replace.
+fn reply(whole: Whole) -> Reply {
+    let status = whole.headers.first(":status").and_then(|status| status.parse().ok());
+    let headers = whole.headers.iter();
+    Reply {
+        status: status.unwrap_or(UNUSABLE),
+        headers: headers.filter(|(name, _)| !name.starts_with(b":")).collect(),
+        body: whole.body,
+        grpc_status: None,
+        details: "tollgate{fallback}".into(),
     }
 }
+
+/// The status of a response that has none.
+const UNUSABLE: u16 = 503;

@@ -2,108 +2,149 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::config::{Environment, decode};
-use crate::remote::Answer;
-use crate::store::memory::Memory;
-use crate::world::simulated::Simulated;
+use crate::config::Environment;
+use crate::gateway::decode;
+use crate::seam::simulated::Simulated;
+use crate::seam::{Answer, Reply};
+
+fn worker(config: &serde_json::Value) -> Rc<Worker> {
+    let config = decode(config.to_string().as_bytes()).unwrap();
+    let plan = Plan::compile(&config, &Environment::new()).unwrap();
+    Rc::new(Worker::new(Arc::new(plan)))
+}
 
 fn exchange(routes: serde_json::Value) -> Exchange {
-    let config = decode(json!({"version": 1, "routes": routes}).to_string().as_bytes()).unwrap();
-    Exchange::new(Rc::new(Plan::compile(&config, &Environment::new()).unwrap()))
+    begun(&worker(&json!({"version": 1, "routes": routes})))
+}
+
+fn begun(worker: &Rc<Worker>) -> Exchange {
+    Exchange::new(Rc::clone(worker), StreamId(0))
 }
 
 fn public() -> Exchange {
     exchange(json!([{"match": {"path_prefix": "/public"}, "public": true}]))
 }
 
-fn on(exchange: &mut Exchange, path: &str, more: &[(&str, &str)]) -> Vec<Effect> {
-    let headers: Headers = [
-        (":method", "GET"),
+fn request(method: &str, path: &str, more: &[(&str, &str)]) -> Event<'static> {
+    let pairs = [
+        (":method", method),
         (":authority", "h"),
         (":path", path),
         ("x-request-id", "r1"),
-    ]
-    .iter()
-    .chain(more)
-    .copied()
-    .collect();
-    exchange.on(
-        Event::RequestHeaders {
-            headers: &headers,
-            route_name: None,
-            may_wait: false,
-            has_body: false,
-        },
-        &Simulated::default(),
-    )
+    ];
+    Event::RequestHeaders {
+        headers: Rc::new(pairs.iter().chain(more).copied().collect()),
+        route_name: None,
+        has_body: method == "POST",
+    }
+}
+
+fn on(exchange: &mut Exchange, path: &str, more: &[(&str, &str)]) -> Step {
+    exchange.on(request("GET", path, more), &Simulated::default())
+}
+
+fn reply(step: &Step) -> &Reply {
+    step.reply().unwrap_or_else(|| panic!("{step:?}"))
+}
+
+fn count(name: &str) -> Note {
+    Note::Count(name.into())
+}
+
+fn names(step: &Step) -> Vec<&[u8]> {
+    assert!(step.headers.iter().all(|(_, values)| values.is_empty()));
+    step.headers.iter().map(|(name, _)| name).collect()
 }
 
 #[test]
 fn a_passing_request_loses_what_it_forged_and_is_counted() {
-    let effects = on(
+    let step = on(
         &mut public(),
         "/public",
         &[("x-user-id", "a"), ("x-user_id", "b"), ("x-user-id", "c")],
     );
+    assert_eq!(names(&step), [b"x-user-id", b"x-user_id"]);
     assert_eq!(
-        effects,
-        [
-            Effect::RemoveHeader(b"x-user-id".to_vec()),
-            Effect::RemoveHeader(b"x-user_id".to_vec()),
-            Effect::Count("tollgate_requests_total;route=/public/*;outcome=allowed;code=ok;".into()),
-        ]
+        step.notes,
+        [count(
+            "tollgate_requests_total;route=/public/*;outcome=allowed;code=ok;"
+        )]
     );
+    assert_eq!(step.then, Then::Continue);
 }
 
 #[test]
 fn a_refused_request_is_counted_and_answered_and_shows_nothing_forged_to_the_log() {
-    let effects = on(&mut public(), "/private", &[("x-user-id", "a")]);
-    let [
-        Effect::RemoveHeader(_),
-        Effect::Count(count),
-        Effect::Log(log::Level::Debug, message),
-        Effect::Reply(reply),
-    ] = effects.as_slice()
-    else {
-        panic!("{effects:?}");
-    };
+    let step = on(&mut public(), "/private", &[("x-user-id", "a")]);
+    assert_eq!(names(&step), [b"x-user-id"]);
     assert_eq!(
-        count.as_ref(),
-        "tollgate_requests_total;route=none;outcome=denied;code=no_policy;"
+        step.notes,
+        [
+            count("tollgate_requests_total;route=none;outcome=denied;code=no_policy;"),
+            Note::Log(log::Level::Debug, "refused: no_policy (no_rule) on route none".into()),
+        ]
     );
-    assert_eq!(message, "refused: no_policy (no_rule) on route none");
-    assert!(reply.body.contains("\"request_id\":\"r1\""));
+    let body = String::from_utf8(reply(&step).body.clone()).unwrap();
+    assert!(body.contains("\"request_id\":\"r1\""));
 }
 
 #[test]
 fn a_request_without_its_pseudo_headers_is_refused() {
     for missing in [":method", ":authority", ":path"] {
-        let headers: Headers = [(":method", "GET"), (":authority", "h"), (":path", "/public")]
-            .into_iter()
-            .filter(|(name, _)| *name != missing)
-            .collect();
-        let effects = public().on(
-            Event::RequestHeaders {
-                headers: &headers,
-                route_name: None,
-                may_wait: false,
-                has_body: false,
-            },
-            &Simulated::default(),
-        );
-        assert!(
-            matches!(effects.last(), Some(Effect::Reply(reply)) if reply.status == 400),
-            "{missing}: {effects:?}"
-        );
+        let pairs = [(":method", "GET"), (":authority", "h"), (":path", "/public")];
+        let event = Event::RequestHeaders {
+            headers: Rc::new(pairs.into_iter().filter(|(name, _)| *name != missing).collect()),
+            route_name: None,
+            has_body: false,
+        };
+        let step = public().on(event, &Simulated::default());
+        assert_eq!(reply(&step).status, 400, "{missing}");
     }
 }
 
 #[test]
+fn what_the_host_cannot_do_is_a_refusal_like_any_other() {
+    let host = Simulated::default();
+    let failed = |direction, failure| Event::HostFailed(direction, failure);
+    let refused = |step: &Step, reason: &str| {
+        assert_eq!(reply(step).status, 503);
+        assert_eq!(reply(step).details, format!("tollgate{{unavailable:{reason}}}"));
+    };
+    let step = public().on(failed(Direction::Request, HostFailure::RequestUnreadable), &host);
+    refused(&step, "request_unreadable");
+    assert!(step.notes.contains(&count(
+        "tollgate_requests_total;route=none;outcome=denied;code=unavailable;"
+    )));
+
+    let mut passed = public();
+    passed.on(
+        request("GET", "/public", &[("content-type", "application/grpc")]),
+        &host,
+    );
+    let step = passed.on(failed(Direction::Request, HostFailure::Call(2)), &host);
+    refused(&step, "host_call_failed");
+    assert_eq!(
+        (reply(&step).grpc_status, reply(&step).body.as_slice()),
+        (Some(14), &b"unavailable"[..])
+    );
+    assert!(step.notes.contains(&count(
+        "tollgate_requests_total;route=/public/*;outcome=denied;code=unavailable;"
+    )));
+
+    let mut passed = public();
+    passed.on(request("GET", "/public", &[]), &host);
+    let step = passed.on(failed(Direction::Response, HostFailure::ResponseUnreadable), &host);
+    refused(&step, "response_unreadable");
+    assert!(String::from_utf8_lossy(&reply(&step).body).contains("\"request_id\":\"r1\""));
+    let counted = "tollgate_responses_refused_total;route=/public/*;reason=response_unreadable;";
+    assert!(step.notes.contains(&count(counted)), "{step:?}");
+}
+
+#[test]
 fn grpc_is_told_by_its_content_type() {
-    let grpc_status = |content_type: &str| match on(&mut public(), "/private", &[("content-type", content_type)]).last()
-    {
-        Some(Effect::Reply(reply)) => reply.grpc_status,
-        other => panic!("{other:?}"),
+    let grpc_status = |content_type: &str| {
+        let step = on(&mut public(), "/private", &[("content-type", content_type)]);
+        reply(&step).grpc_status
     };
     for grpc in [
         "application/grpc",
@@ -124,12 +165,12 @@ fn grpc_is_told_by_its_content_type() {
 
 #[test]
 fn trailers_lose_managed_names_and_other_methods_only() {
-    let effects = public().on(trailers(&forged_trailers()), &Simulated::default());
-    assert_eq!(
-        effects,
-        ["x-user-id", "x_user_roles", "x-http-method-override"].map(|name| Effect::RemoveHeader(name.into()))
-    );
+    let step = public().on(trailers(&forged_trailers()), &Simulated::default());
+    assert_eq!(names(&step), FORGED.map(str::as_bytes));
+    assert!(step.notes.is_empty() && step.then == Then::Continue);
 }
+
+const FORGED: [&str; 3] = ["x-user-id", "x_user_roles", "x-http-method-override"];
 
 fn forged_trailers() -> Headers {
     let trailers = ["x-user-id", "x_user_roles", "grpc-status", "x-http-method-override"];
@@ -156,46 +197,41 @@ proptest! {
         validate in prop::sample::select(vec![json!({}), json!({"max_bytes": 9}), json!({"max_bytes": 1}), json!({"schema": {}})]),
         waits in any::<bool>(),
     ) {
-        let mut exchange = waiting(&validate);
-        let headers: Headers = [(":method", "POST"), (":authority", "h"), (":path", "/")].into_iter().collect();
-        let told = |exchange: &mut Exchange, may_wait| {
-            let event = Event::RequestHeaders { headers: &headers, route_name: None, may_wait, has_body: true };
-            exchange.on(event, &Simulated::default())
-        };
-        let forged = forged_trailers();
-        let mut is_held = told(&mut exchange, waits) == [Effect::Wait];
+        let worker = waiting(&validate);
+        let host = Simulated::default();
+        let mut exchange = if waits { begun(&worker) } else { Exchange::impatient(worker, StreamId(0)) };
+        let mut is_held = exchange.on(request("POST", "/", &[]), &host).then == Then::Wait;
         prop_assert_eq!(is_held, waits);
+        let forged = forged_trailers();
         for place in 0..=pieces {
             if is_held && place == resumed_after {
-                told(&mut exchange, true);
+                prop_assert!(exchange.wake(Wakeup::TimeOver, &host).is_some());
                 is_held = false;
             }
             if place < pieces {
                 if exchange.watches(Direction::Request) {
                     let piece = Chunk { size: place, ends: false, read: &|| Some(Vec::new()) };
-                    exchange.on(Event::RequestBody(piece), &Simulated::default());
+                    exchange.on(Event::RequestBody(piece), &host);
                 }
                 continue;
             }
-            let effects = exchange.on(trailers(&forged), &Simulated::default());
-            for name in ["x-user-id", "x_user_roles", "x-http-method-override"] {
-                prop_assert!(effects.contains(&Effect::RemoveHeader(name.into())), "{:?}", effects);
+            let step = exchange.on(trailers(&forged), &host);
+            for name in FORGED {
+                prop_assert!(step.headers.get(name.as_bytes()).is_some_and(Vec::is_empty), "{:?}", step);
             }
-            prop_assert!(!is_held || effects.last() == Some(&Effect::Hold), "what waits does not go on with its trailers");
+            prop_assert!(!is_held || step.then == Then::Hold, "what waits does not go on with its trailers");
         }
     }
 }
 
 /// Waits for a service that does not answer in time, which is allowed.
-fn waiting(validate: &serde_json::Value) -> Exchange {
-    let config = json!({
+fn waiting(validate: &serde_json::Value) -> Rc<Worker> {
+    worker(&json!({
         "version": 1,
         "rate_limit_service": {"cluster": "rls"},
         "rate_limits": [{"name": "all", "key": ["route"], "limit": 5, "window": "1m", "backend": "rls", "on_fault": "allow"}],
         "routes": [{"match": {"path_prefix": "/"}, "public": true, "rate_limits": ["all"], "validate": validate}],
-    });
-    let config = decode(config.to_string().as_bytes()).unwrap();
-    Exchange::new(Rc::new(Plan::compile(&config, &Environment::new()).unwrap()))
+    }))
 }
 
 #[test]
@@ -206,7 +242,7 @@ fn the_route_name_is_asked_for_only_where_a_rule_needs_it() {
 
 #[test]
 fn a_request_waits_for_keys_once_and_is_counted_once() {
-    let config = json!({
+    let worker = worker(&json!({
         "version": 1,
         "jwt": {"issuers": [{
             "name": "main", "issuer": "i", "audiences": ["a"], "algorithms": ["ES256"],
@@ -214,52 +250,94 @@ fn a_request_waits_for_keys_once_and_is_counted_once() {
         }]},
         "rate_limits": [{"name": "ip", "key": ["ip"], "limit": 5, "window": "1m", "entries": 8}],
         "defaults": {"auth": {"any": ["jwt"]}, "rate_limits": ["ip"]},
-    });
-    let plan = Rc::new(Plan::compile(&decode(config.to_string().as_bytes()).unwrap(), &Environment::new()).unwrap());
-    let keys = Rc::clone(plan.remotes.first().unwrap());
+    }));
     // {"alg":"ES256","kid":"b"} and {"iss":"i"}
     let token = "Bearer eyJhbGciOiJFUzI1NiIsImtpZCI6ImIifQ.eyJpc3MiOiJpIn0.AAAA";
-    let headers: Headers = [
-        (":method", "GET"),
-        (":authority", "h"),
-        (":path", "/"),
-        ("authorization", token),
-        ("x-user-id", "a"),
-    ]
-    .into_iter()
-    .collect();
-    let mut exchange = Exchange::new(plan);
-    let event = || Event::RequestHeaders {
-        headers: &headers,
-        route_name: None,
-        may_wait: true,
-        has_body: false,
+    let host = Simulated::default();
+    let mut exchange = begun(&worker);
+    let event = request("GET", "/", &[("authorization", token), ("x-user-id", "a")]);
+    assert_eq!(exchange.on(event, &host), Step::wait());
+    let agenda = worker.attend(&host);
+    assert!(agenda.wakeups.is_empty());
+    let [(call, _)] = agenda.calls.as_slice() else {
+        panic!("{agenda:?}");
     };
-    let world = Simulated::default();
-    assert_eq!(exchange.on(event(), &world), [Effect::Wait]);
-    let store = Memory::default();
-    assert!(!exchange.is_ready(&store));
-
-    let call = keys.call(0, &store).unwrap();
     let body = json!({"keys": [{
         "kty": "EC", "crv": "P-256", "kid": "a", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
         "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
     }]});
     let answer = Answer::new("200", body.to_string());
-    keys.answer(&call, Some(&answer), 0, &store);
-    assert!(exchange.is_ready(&store));
-    let effects = exchange.on(event(), &world);
-    let Some(Effect::Reply(reply)) = effects.last() else {
-        panic!("{effects:?}");
-    };
-    assert_eq!(reply.status, 401);
-    assert!(
-        reply.headers.contains(&("ratelimit", "\"ip\";r=4;t=120".into())),
-        "{reply:?}"
+    let agenda = worker.answered(*call, Some(&answer), &host);
+    assert_eq!(agenda.wakeups, [(StreamId(0), Wakeup::Due)]);
+    let woken = exchange.wake(Wakeup::Due, &host).unwrap();
+    assert_eq!(woken.direction, Direction::Request);
+    let step = woken.step;
+    assert_eq!(reply(&step).status, 401);
+    assert_eq!(reply(&step).headers.first("ratelimit"), Some("\"ip\";r=4;t=120"));
+    let counted = count("tollgate_rate_limit_total;limit=ip;outcome=allowed;");
+    assert_eq!(step.notes.iter().filter(|note| **note == counted).count(), 1);
+    assert_eq!(step.headers.get(b"x-user-id"), Some(&Vec::new()));
+}
+
+/// One request that waits in two policies, then once more for its response.
+#[test]
+fn all_waits_of_a_request_share_one_deadline() {
+    let limit = |name: &str, key: &str| json!({"name": name, "key": [key], "limit": 5, "window": "1m", "backend": "rls", "on_fault": "allow"});
+    let worker = worker(&json!({
+        "version": 1,
+        "jwt": {"issuers": [{
+            "name": "main", "issuer": "i", "audiences": ["a"], "algorithms": ["ES256"],
+            "jwks": {"remote": {"cluster": "c", "url": "https://i/keys"}},
+        }]},
+        "rate_limit_service": {"cluster": "rls"},
+        "rate_limits": [limit("first", "ip")],
+        "routes": [{
+            "match": {"path_prefix": "/"}, "auth": {"any": ["jwt"], "optional": true}, "rate_limits": ["first"],
+            "fallback": {"cluster": {"name": "other"}, "answer": {"status": 299}},
+        }],
+    }));
+    let host = Simulated::default();
+    let mut exchange = begun(&worker);
+    assert_eq!(exchange.on(request("GET", "/", &[]), &host), Step::wait());
+    let calls = worker.attend(&host).calls;
+    let (call, _) = calls.iter().find(|(_, call)| call.cluster == "rls").unwrap();
+    host.now.set(500);
+    assert_eq!(
+        worker.answered(*call, None, &host).wakeups,
+        [(StreamId(0), Wakeup::Due)]
     );
-    let counted = Effect::Count("tollgate_rate_limit_total;limit=ip;outcome=allowed;".into());
-    assert_eq!(effects.iter().filter(|effect| **effect == counted).count(), 1);
-    assert!(effects.contains(&Effect::RemoveHeader(b"x-user-id".to_vec())));
+    assert_eq!(exchange.wake(Wakeup::Due, &host).unwrap().step.then, Then::Continue);
+    // The upstream may take its time: what counts is for how long the gateway has held the request.
+    host.now.set(60_000);
+    host.flags.set(Some(2));
+    let failed = |exchange: &mut Exchange| {
+        let event = Event::ResponseHeaders {
+            headers: Rc::new([(":status", "503")].into_iter().collect()),
+            has_body: true,
+        };
+        exchange.on(event, &host)
+    };
+    assert_eq!(failed(&mut exchange), Step::wait());
+    let answered = [60_000, 61_499].map(|now| {
+        host.now.set(now);
+        worker.attend(&host).wakeups
+    });
+    assert_eq!(answered, [[], []]);
+    host.now.set(61_500);
+    assert_eq!(worker.attend(&host).wakeups, [(StreamId(0), Wakeup::TimeOver)]);
+    let woken = exchange.wake(Wakeup::TimeOver, &host).unwrap();
+    assert_eq!(woken.step.headers.get(b":status"), Some(&vec![b"299".to_vec()]));
+}
+
+#[test]
+fn where_there_is_no_place_a_request_is_decided_about_as_it_is() {
+    let worker = waiting(&json!({}));
+    let host = Simulated::default();
+    let held = (0..300).filter(|number| {
+        let mut exchange = Exchange::new(Rc::clone(&worker), StreamId(*number));
+        exchange.on(request("GET", "/", &[]), &host) == Step::wait()
+    });
+    assert_eq!(held.count(), 64, "one source");
 }
 
 #[test]
@@ -270,30 +348,17 @@ fn a_body_that_comes_early_is_held_and_never_passes_unseen() {
         read: &|| Some(b"{}".to_vec()),
     };
     for (validate, refused) in [(json!({}), None), (json!({"max_bytes": 9}), Some(503))] {
-        let mut exchange = waiting(&validate);
-        let headers: Headers = [(":method", "POST"), (":authority", "h"), (":path", "/")]
-            .into_iter()
-            .collect();
-        let event = || Event::RequestHeaders {
-            headers: &headers,
-            route_name: None,
-            may_wait: true,
-            has_body: true,
-        };
-        let world = Simulated::default();
-        assert_eq!(exchange.on(event(), &world), [Effect::Wait]);
+        let mut exchange = begun(&waiting(&validate));
+        let host = Simulated::default();
+        assert_eq!(exchange.on(request("POST", "/", &[]), &host), Step::wait());
         assert!(exchange.watches(Direction::Request));
         assert!(
             !exchange.watches(Direction::Response),
             "Envoy may answer by itself meanwhile"
         );
-        assert_eq!(exchange.on(Event::RequestBody(chunk()), &world), [Effect::Hold]);
+        assert_eq!(exchange.on(Event::RequestBody(chunk()), &host).then, Then::Hold);
         // The service has not answered in time.
-        let effects = exchange.on(event(), &world);
-        let status = effects.iter().find_map(|effect| match effect {
-            Effect::Reply(reply) => Some(reply.status),
-            _ => None,
-        });
-        assert_eq!(status, refused, "{effects:?}");
+        let step = exchange.wake(Wakeup::TimeOver, &host).unwrap().step;
+        assert_eq!(step.reply().map(|reply| reply.status), refused, "{step:?}");
     }
 }

@@ -1,105 +1,108 @@
-//! One request's context: events in, effects out.
+//! One request's context: events in, steps out.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use super::abi::{self, Buffer, HostError, Map};
-use super::edits::{Edits, Name};
+use super::edits::carry_out;
 use super::metrics;
-use super::waiting::{Held, WaitingRoom};
+use super::streams::Streams;
 use super::world::{Envoy, begin_callback};
 use crate::body::{Chunk, Direction};
-use crate::denial::{Denial, DenialKind};
-use crate::effect::{Effect, Reply};
-use crate::event::Event;
 use crate::exchange::Exchange;
-use crate::fields::Values;
 use crate::headers::Headers;
-use crate::plan::Plan;
-use crate::policy::fallback::Response;
-use crate::remote::Wait;
+use crate::seam::{Event, HostFailure, Note, Reply, Step, StreamId, Then};
+use crate::worker::Worker;
 
 /// One request, with its response.
 pub(super) struct Http {
-    id: u32,
+    stream: StreamId,
     exchange: SharedExchange,
-    plan: Option<Rc<Plan>>,
-    waiting_room: Rc<WaitingRoom>,
+    worker: Rc<Worker>,
+    streams: Rc<Streams>,
 }
 
-/// Shared with the waiting room, where a request may be decided about. `None` before its headers.
-pub(super) type SharedExchange = Rc<RefCell<Option<Exchange>>>;
+/// Shared with the root context, which wakes up those that are held.
+#[derive(Clone)]
+pub(super) struct SharedExchange(Rc<RefCell<Exchange>>);
 
-/// A message that effects are carried out on.
+impl SharedExchange {
+    pub(super) fn borrow_mut(&self) -> RefMut<'_, Exchange> {
+        self.0.borrow_mut()
+    }
+}
+
+/// A message that steps are carried out on.
 #[derive(Clone, Copy)]
 pub(super) struct Message<'a> {
+    direction: Direction,
     map: Map,
     body: Buffer,
     /// Its headers, where they have been read.
     headers: Option<&'a Headers>,
 }
 
-/// What became of effects.
+/// What became of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
     /// The message may go on.
     Continue,
     /// The request is answered.
     Replied,
-    /// It must be held.
+    /// It is held until there is more of its body.
+    Hold,
+    /// It is held until it is woken up.
     Wait,
 }
 
-impl<'a> Message<'a> {
-    /// The one of this direction, with these headers.
-    pub(super) fn with(direction: Direction, headers: &'a Headers) -> Self {
-        Self {
-            headers: Some(headers),
-            ..of(direction)
-        }
-    }
-}
-
 impl Http {
-    /// `plan` is `None` only in a plugin whose configuration was refused, which Envoy gives no request.
-    pub(super) fn new(id: u32, plan: Option<Rc<Plan>>, waiting_room: Rc<WaitingRoom>) -> Self {
+    pub(super) fn new(id: u32, worker: Rc<Worker>, streams: Rc<Streams>) -> Self {
+        let stream = StreamId(id.into());
+        let exchange = Exchange::new(Rc::clone(&worker), stream);
         Self {
-            id,
-            exchange: SharedExchange::default(),
-            plan,
-            waiting_room,
+            stream,
+            exchange: SharedExchange(Rc::new(RefCell::new(exchange))),
+            worker,
+            streams,
         }
     }
 
-    /// Tells the exchange, and does what it wants. Nothing is to be done before there is one.
-    fn tell(&self, event: Event<'_>, message: Message<'_>) -> Applied {
-        let effects = match self.exchange.borrow_mut().as_mut() {
-            Some(exchange) => exchange.on(event, &Envoy),
-            None => return Applied::Continue,
-        };
-        apply(effects, message)
+    /// Tells the exchange, and does what it wants.
+    fn tell(&self, event: Event<'_>, message: Message<'_>) -> Action {
+        let step = self.exchange.borrow_mut().on(event, &Envoy);
+        match message.carry_out(step, &self.exchange) {
+            Applied::Continue => Action::Continue,
+            Applied::Replied | Applied::Hold => Action::Pause,
+            Applied::Wait => {
+                self.streams.hold(self.stream, &self.exchange);
+                Action::Pause
+            }
+        }
+    }
+
+    fn fail(&self, failure: HostFailure, message: Message<'_>) -> Action {
+        self.tell(Event::HostFailed(message.direction, failure), message)
     }
 
     fn asks(&self, question: impl FnOnce(&Exchange) -> bool) -> bool {
-        self.exchange.borrow().as_ref().is_some_and(question)
+        question(&self.exchange.borrow_mut())
     }
 
     /// More of a body is there.
-    fn on_body(&self, direction: Direction, size: usize, ends: bool) -> Applied {
-        if !self.asks(|exchange| exchange.watches(direction)) {
-            return Applied::Continue;
+    fn on_body(&self, message: Message<'_>, size: usize, ends: bool) -> Action {
+        if !self.asks(|exchange| exchange.watches(message.direction)) {
+            return Action::Continue;
         }
         begin_callback();
-        let message = of(direction);
         let chunk = Chunk {
             size,
             ends,
             read: &|| held(message.body, size),
         };
-        let event = match direction {
+        let event = match message.direction {
             Direction::Request => Event::RequestBody(chunk),
             Direction::Response => Event::ResponseBody(chunk),
         };
@@ -107,11 +110,11 @@ impl Http {
     }
 
     /// Bytes that are held of a body that has ended with its trailers. Envoy has no buffer for a body without any.
-    fn held_at_trailers(&self, direction: Direction) -> Result<usize, HostError> {
-        match self.asks(|exchange| exchange.holds(direction)) {
-            true => abi::buffer_size(of(direction).body).or_else(|error| match error {
+    fn held_at_trailers(&self, message: Message<'_>) -> Result<usize, HostFailure> {
+        match self.asks(|exchange| exchange.holds(message.direction)) {
+            true => abi::buffer_size(message.body).or_else(|error| match error {
                 HostError::NOT_FOUND => Ok(0),
-                _ => Err(error),
+                HostError(status) => Err(HostFailure::Call(status)),
             }),
             false => Ok(0),
         }
@@ -123,54 +126,36 @@ impl Context for Http {}
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         begin_callback();
-        let (Some(plan), Some(headers)) = (&self.plan, read(Map::RequestHeaders)) else {
-            refuse("request_unreadable");
-            return Action::Pause;
+        let Some(headers) = read(Map::RequestHeaders).map(Rc::new) else {
+            return self.fail(HostFailure::RequestUnreadable, REQUEST);
         };
-        let mut exchange = Exchange::new(Rc::clone(plan));
         // Before any header is changed: a change makes Envoy forget the route that it has chosen.
-        let route_name = exchange.needs_route_name().then(route_name).flatten();
-        let has_body = !end_of_stream;
+        let route_name = self.asks(Exchange::needs_route_name).then(route_name).flatten();
         let event = Event::RequestHeaders {
-            headers: &headers,
-            route_name: route_name.as_deref(),
-            may_wait: self.waiting_room.has_room(),
-            has_body,
+            headers: Rc::clone(&headers),
+            route_name,
+            has_body: !end_of_stream,
         };
-        let effects = exchange.on(event, &Envoy);
-        self.exchange.replace(Some(exchange));
-        let mut applied = apply(effects, Message::with(Direction::Request, &headers));
-        if applied == Applied::Wait {
-            let held = Held {
-                exchange: Rc::clone(&self.exchange),
-                direction: Direction::Request,
-                headers,
-                route_name,
-                has_body,
-            };
-            applied = self.waiting_room.hold(self.id, held);
-        }
-        applied.action()
+        self.tell(event, Message::with(Direction::Request, &headers))
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        self.on_body(Direction::Request, size, end_of_stream).action()
+        self.on_body(REQUEST, size, end_of_stream)
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
         begin_callback();
         let Some(trailers) = read(Map::RequestTrailers) else {
-            refuse("trailers_unreadable");
-            return Action::Pause;
+            return self.fail(HostFailure::TrailersUnreadable, REQUEST);
         };
         let message = Message {
             map: Map::RequestTrailers,
             headers: Some(&trailers),
             ..REQUEST
         };
-        let size = match self.held_at_trailers(Direction::Request) {
+        let size = match self.held_at_trailers(message) {
             Ok(size) => size,
-            Err(error) => return failed(error).action(),
+            Err(failure) => return self.fail(failure, message),
         };
         let body = Chunk {
             size,
@@ -181,66 +166,48 @@ impl HttpContext for Http {
             trailers: &trailers,
             body,
         };
-        self.tell(event, message).action()
+        self.tell(event, message)
     }
 
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         if self.asks(Exchange::needs_taken_route) {
             let taken = route_name();
-            let effects = match self.exchange.borrow_mut().as_mut() {
-                Some(exchange) => exchange.on_taken_route(taken.as_deref()),
-                None => Vec::new(),
-            };
-            if apply(effects, RESPONSE) == Applied::Replied {
+            if self.tell(Event::RouteTaken(taken.as_deref()), RESPONSE) == Action::Pause {
                 return Action::Pause;
             }
         }
         if !self.asks(Exchange::changes_response) {
             return Action::Continue;
         }
-        let headers = match self.asks(Exchange::needs_response_headers) {
-            true => read(Map::ResponseHeaders).map(Some),
-            false => Some(None),
+        let is_read = self.asks(Exchange::needs_response_headers);
+        let headers = if is_read {
+            read(Map::ResponseHeaders)
+        } else {
+            Some(Headers::default())
         };
-        // What the rules keep from clients must not pass.
-        let Some(headers) = headers else {
-            refuse("response_unreadable");
-            return Action::Pause;
+        let Some(headers) = headers.map(Rc::new) else {
+            return self.fail(HostFailure::ResponseUnreadable, RESPONSE);
         };
         begin_callback();
-        let none = Headers::default();
-        let has_body = !end_of_stream;
         let event = Event::ResponseHeaders {
-            headers: headers.as_ref().unwrap_or(&none),
-            may_wait: self.waiting_room.has_place(Wait::Response),
-            has_body,
+            headers: Rc::clone(&headers),
+            has_body: !end_of_stream,
         };
         let message = Message {
-            headers: headers.as_ref(),
+            headers: is_read.then_some(&headers),
             ..RESPONSE
         };
-        let mut applied = self.tell(event, message);
-        if applied == Applied::Wait {
-            let held = Held {
-                exchange: Rc::clone(&self.exchange),
-                direction: Direction::Response,
-                headers: headers.unwrap_or_default(),
-                route_name: None,
-                has_body,
-            };
-            applied = self.waiting_room.hold(self.id, held);
-        }
-        applied.action()
+        self.tell(event, message)
     }
 
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        self.on_body(Direction::Response, size, end_of_stream).action()
+        self.on_body(RESPONSE, size, end_of_stream)
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        match self.held_at_trailers(Direction::Response) {
-            Ok(size) => self.on_body(Direction::Response, size, true).action(),
-            Err(error) => failed(error).action(),
+        match self.held_at_trailers(RESPONSE) {
+            Ok(size) => self.on_body(RESPONSE, size, true),
+            Err(failure) => self.fail(failure, RESPONSE),
         }
     }
 }
@@ -248,7 +215,94 @@ impl HttpContext for Http {
 impl Drop for Http {
     /// The client has left, or the request has ended.
     fn drop(&mut self) {
-        self.waiting_room.leave(self.id);
+        self.worker.leave(self.stream);
+        self.streams.leave(self.stream);
+    }
+}
+
+impl<'a> Message<'a> {
+    /// The one of this direction, with these headers.
+    pub(super) fn with(direction: Direction, headers: &'a Headers) -> Self {
+        let message = match direction {
+            Direction::Request => REQUEST,
+            Direction::Response => RESPONSE,
+        };
+        Self {
+            headers: Some(headers),
+            ..message
+        }
+    }
+
+    /// Carries a step out. Where a host call fails, the exchange is told, and what it wants then is carried out.
+    pub(super) fn carry_out(self, step: Step, exchange: &SharedExchange) -> Applied {
+        match self.apply(step) {
+            Ok(applied) => applied,
+            Err(HostError(status)) => {
+                let event = Event::HostFailed(self.direction, HostFailure::Call(status));
+                let step = exchange.borrow_mut().on(event, &Envoy);
+                self.apply(step).unwrap_or_else(|HostError(status)| {
+                    log::error!(
+                        "a host call failed with status {status} while a request was refused; the request is held"
+                    );
+                    Applied::Replied
+                })
+            }
+        }
+    }
+
+    fn apply(self, step: Step) -> Result<Applied, HostError> {
+        let Step {
+            headers,
+            body,
+            notes,
+            then,
+        } = step;
+        note(notes);
+        let changed = carry_out(self.map, &headers, self.headers);
+        match then {
+            Then::Respond(reply) => {
+                // For whoever logs the request. The refusal does not hang on it.
+                if changed.is_err() {
+                    log::warn!(
+                        "a refused request: its headers could not be changed, so the access log may show what the client sent"
+                    );
+                }
+                send(&reply)?;
+                return Ok(Applied::Replied);
+            }
+            // No rule has looked at the response: what is left is for the client to know, and nothing hangs on it.
+            _ if changed.is_err() && self.headers.is_none() => {
+                log::warn!(
+                    "a response: its rate-limit headers could not be set, so the client does not learn what is left"
+                );
+            }
+            _ => changed?,
+        }
+        if let Some(bytes) = body {
+            abi::set_buffer(self.body, &bytes)?;
+        }
+        Ok(match then {
+            Then::Continue => Applied::Continue,
+            Then::Hold => Applied::Hold,
+            Then::Wait => Applied::Wait,
+            Then::Respond(_) => Applied::Replied,
+        })
+    }
+}
+
+/// Writes down what is to be remembered. No request fails where that fails.
+pub(super) fn note(notes: Vec<Note>) {
+    for note in notes {
+        match note {
+            Note::Count(name) => metrics::count(name),
+            Note::Log(level, message) if level <= log::max_level() => abi::log(level, &message),
+            Note::Log(..) => {}
+            Note::State(name, value) => {
+                if abi::set_property(name, &value).is_err() {
+                    log::warn!("the filter state {name} could not be set; the access log lacks it");
+                }
+            }
+        }
     }
 }
 
@@ -265,128 +319,28 @@ pub(super) fn read(map: Map) -> Option<Headers> {
     abi::header_map(map).ok().and_then(|bytes| Headers::decode(bytes).ok())
 }
 
-/// Carries effects out. If one fails, the message is in a state that nobody decided about: the request is refused.
-pub(super) fn apply(effects: Vec<Effect>, message: Message<'_>) -> Applied {
-    let mut edits = Edits::new(message.map);
-    for effect in effects {
-        match effect {
-            Effect::RemoveHeader(name) => edits.set(Name::Bytes(name), Values::new()),
-            Effect::SetHeader(name, value) => edits.set(Name::Bytes(name.into_bytes()), vec![value]),
-            Effect::SetHeaders(name, values) => edits.set(Name::Shared(name), values),
-            Effect::SetBody(bytes) => {
-                if let Err(error) = abi::set_buffer(message.body, &bytes) {
-                    return failed(error);
-                }
-            }
-            // For whoever logs the request: nothing else hangs on it.
-            Effect::SetState(name, value) => {
-                if abi::set_property(name, &value).is_err() {
-                    log::warn!("the filter state {name} could not be set; the access log lacks it");
-                }
-            }
-            Effect::Count(name) => metrics::count(name),
-            Effect::Log(level, message) => {
-                if level <= log::max_level() {
-                    abi::log(level, &message);
-                }
-            }
-            Effect::Wait | Effect::Hold => return Applied::Wait,
-            Effect::Respond(response) => return respond(&response),
-            Effect::Reply(reply) => {
-                // For whoever logs the request. The refusal does not hang on it.
-                if edits.carry_out(message.headers).is_err() {
-                    log::warn!(
-                        "a refused request: its headers could not be changed, so the access log may show what the client sent"
-                    );
-                }
-                return send(&reply);
-            }
-        }
-    }
-    match edits.carry_out(message.headers) {
-        Ok(()) => Applied::Continue,
-        // No rule has looked at the response: what is left is for the client to know, and nothing hangs on it.
-        Err(_) if message.headers.is_none() => {
-            log::warn!(
-                "a response: its rate-limit headers could not be set, so the client does not learn what is left"
-            );
-            Applied::Continue
-        }
-        Err(error) => failed(error),
-    }
-}
-
-impl Applied {
-    fn action(self) -> Action {
-        match self {
-            Self::Continue => Action::Continue,
-            Self::Replied | Self::Wait => Action::Pause,
-        }
-    }
-}
-
 /// Envoy's name of the route that it has chosen last.
 fn route_name() -> Option<String> {
     let name = abi::property(&["xds", "route_name"])?;
     String::from_utf8(name).ok()
 }
 
-fn of(direction: Direction) -> Message<'static> {
-    match direction {
-        Direction::Request => REQUEST,
-        Direction::Response => RESPONSE,
-    }
+fn send(reply: &Reply) -> Result<(), HostError> {
+    let headers: Vec<_> = reply.headers.iter().collect();
+    let grpc_status = reply.grpc_status.map_or(-1, i32::from);
+    abi::reply(reply.status, &reply.details, &headers, &reply.body, grpc_status)
 }
 
 const REQUEST: Message<'static> = Message {
+    direction: Direction::Request,
     map: Map::RequestHeaders,
     body: Buffer::Request,
     headers: None,
 };
 
 const RESPONSE: Message<'static> = Message {
+    direction: Direction::Response,
     map: Map::ResponseHeaders,
     body: Buffer::Response,
     headers: None,
 };
-
-fn failed(HostError(status): HostError) -> Applied {
-    log::error!("a host call failed with status {status}; the request is refused");
-    refuse("host_call_failed")
-}
-
-fn refuse(reason: &'static str) -> Applied {
-    send(&Denial::new(DenialKind::Unavailable, reason).reply(None, false))
-}
-
-fn send(reply: &Reply) -> Applied {
-    let headers = reply.headers.iter();
-    let headers: Vec<_> = headers
-        .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
-        .collect();
-    let grpc_status = reply.grpc_status.map_or(-1, i32::from);
-    sent(abi::reply(
-        reply.status,
-        &reply.details,
-        &headers,
-        reply.body.as_bytes(),
-        grpc_status,
-    ))
-}
-
-/// Answers in place of a response.
-fn respond(response: &Response) -> Applied {
-    let Some(status) = response.headers.first(":status").and_then(|status| status.parse().ok()) else {
-        return refuse("response_unusable");
-    };
-    let headers = response.headers.iter();
-    let headers: Vec<_> = headers.filter(|(name, _)| !name.starts_with(b":")).collect();
-    sent(abi::reply(status, "tollgate{fallback}", &headers, &response.body, -1))
-}
-
-fn sent(result: Result<(), HostError>) -> Applied {
-    if result.is_err() {
-        log::error!("a reply could not be sent; the request is held");
-    }
-    Applied::Replied
-}

@@ -3,13 +3,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::abi;
 
 thread_local! {
     /// A VM has one thread. The names come from the configuration and closed sets of reasons, so they are few.
-    static COUNTERS: RefCell<HashMap<Rc<str>, Counter>> = RefCell::default();
+    static COUNTERS: RefCell<HashMap<Arc<str>, Counter>> = RefCell::default();
 }
 
 #[derive(Default)]
@@ -20,7 +20,7 @@ struct Counter {
 }
 
 /// Adds one to a counter.
-pub(super) fn count(name: Rc<str>) {
+pub(super) fn count(name: Arc<str>) {
     COUNTERS.with_borrow_mut(|counters| {
         let counter = counters.entry(name).or_default();
         counter.pending = counter.pending.saturating_add(1);

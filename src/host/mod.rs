@@ -14,7 +14,7 @@ mod edits;
 mod http;
 mod metrics;
 mod root;
-mod waiting;
+mod streams;
 mod world;
 
 pub use world::Envoy;

@@ -1,78 +1,64 @@
 //! The plugin's root context: takes a configuration or refuses it, begins exchanges, and sends the gateway's own calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use super::abi::{self, Buffer, Map};
-use super::http::{Http, read};
+use super::http::{Http, note, read};
 use super::metrics;
-use super::waiting::{FAST_TICK, WaitingRoom};
-use super::world::{Envoy, begin_callback, now_millis, random, set_clock};
-use crate::config::{self, ConfigError, Environment};
-use crate::effect::Effect;
+use super::streams::Streams;
+use super::world::{Envoy, begin_callback, random, set_clock};
+use crate::config::{ConfigError, Environment};
+use crate::gateway::decode;
 use crate::plan::Plan;
-use crate::remote::{Answer, Call, Remote};
+use crate::seam::Answer;
+use crate::worker::{Agenda, CallId, Worker};
 
 /// One configured plugin in one VM.
 #[derive(Default)]
 pub(super) struct Root {
-    plan: Option<Rc<Plan>>,
-    waiting_room: Rc<WaitingRoom>,
-    /// Calls under way, by the token that the host gave.
-    calls: BTreeMap<u32, (Rc<dyn Remote>, Call)>,
+    worker: Option<Rc<Worker>>,
+    streams: Rc<Streams>,
+    /// Calls under way and the bytes that their answers may have, by the token that the host gave.
+    calls: BTreeMap<u32, (CallId, usize)>,
 }
 
 impl Root {
-    fn remotes(&self) -> Vec<Rc<dyn Remote>> {
-        self.plan.iter().flat_map(|plan| plan.remotes.iter().cloned()).collect()
-    }
-
-    fn dispatch(&mut self, remote: &Rc<dyn Remote>, call: Call) {
-        let headers = call
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_ref(), value.as_str()))
-            .collect();
-        let body = (!call.body.is_empty()).then_some(call.body.as_slice());
-        match self.dispatch_http_call(&call.cluster, headers, body, Vec::new(), call.timeout) {
-            Ok(token) => {
-                self.calls.insert(token, (Rc::clone(remote), call));
-            }
-            Err(_) => self.take(remote, &call, None),
-        }
-    }
-
-    /// Sends what is to be sent, and looks after those who wait.
+    /// Looks after everything that is to be done.
     fn attend(&mut self) {
-        let now = now_millis();
-        let remotes = self.remotes();
-        for remote in &remotes {
-            remote.synchronize(&Envoy);
-            while let Some(call) = remote.call(now, &Envoy) {
-                self.dispatch(remote, call);
-            }
-        }
-        self.waiting_room.heard();
-        let is_awaited = !self.waiting_room.is_empty() || remotes.iter().any(|remote| remote.is_awaited(now));
-        abi::set_tick_period(if is_awaited { FAST_TICK } else { SLOW_TICK });
-        self.waiting_room.release();
+        self.streams.called();
+        let Some(worker) = self.worker.clone() else {
+            return;
+        };
+        let agenda = worker.attend(&Envoy);
+        abi::set_tick_period(if agenda.is_awaited { FAST_TICK } else { SLOW_TICK });
+        self.carry_out(&worker, agenda);
     }
 
-    fn take(&mut self, remote: &Rc<dyn Remote>, call: &Call, answer: Option<&Answer>) {
-        let outcome = remote.answer(call, answer, now_millis(), &Envoy);
-        for effect in outcome.effects {
-            match effect {
-                Effect::Count(name) => metrics::count(name),
-                Effect::Log(level, message) => log::log!(level, "{message}"),
-                // The others are for requests.
-                _ => {}
+    fn carry_out(&mut self, worker: &Worker, agenda: Agenda) {
+        note(agenda.notes);
+        let mut wakeups = agenda.wakeups;
+        let mut calls = VecDeque::from(agenda.calls);
+        while let Some((id, call)) = calls.pop_front() {
+            let headers = call.headers.iter();
+            let headers = headers.map(|(name, value)| (name.as_ref(), value.as_str())).collect();
+            let body = (!call.body.is_empty()).then_some(call.body.as_slice());
+            match self.dispatch_http_call(&call.cluster, headers, body, Vec::new(), call.timeout) {
+                Ok(token) => drop(self.calls.insert(token, (id, call.max_body))),
+                Err(_) => {
+                    let agenda = worker.answered(id, None, &Envoy);
+                    note(agenda.notes);
+                    calls.extend(agenda.calls);
+                    wakeups.extend(agenda.wakeups);
+                }
             }
         }
-        if let Some(next) = outcome.next {
-            self.dispatch(remote, next);
+        for (stream, wakeup) in wakeups {
+            self.streams.wake(stream, wakeup);
         }
     }
 }
@@ -80,12 +66,11 @@ impl Root {
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, trailers: usize) {
         begin_callback();
-        let Some((remote, call)) = self.calls.remove(&token) else {
+        let (Some((id, max_body)), Some(worker)) = (self.calls.remove(&token), self.worker.clone()) else {
             return;
         };
         // One byte too many is enough to tell that it is too large.
-        let body =
-            abi::buffer(Buffer::CallResponse, body_size.min(call.max_body.saturating_add(1))).unwrap_or_default();
+        let body = abi::buffer(Buffer::CallResponse, body_size.min(max_body.saturating_add(1))).unwrap_or_default();
         let answer = Answer {
             headers: read(Map::CallResponseHeaders).unwrap_or_default(),
             trailers: (trailers > 0)
@@ -94,8 +79,8 @@ impl Context for Root {
                 .unwrap_or_default(),
             body,
         };
-        self.take(&remote, &call, Some(&answer));
-        self.waiting_room.release();
+        let agenda = worker.answered(id, Some(&answer), &Envoy);
+        self.carry_out(&worker, agenda);
     }
 }
 
@@ -116,9 +101,10 @@ impl RootContext for Root {
                 for warning in &plan.warnings {
                     log::warn!("configuration: {warning}");
                 }
-                plan.prepare(seed(), &Envoy);
-                let calls_others = !plan.remotes.is_empty();
-                self.plan = Some(Rc::new(plan));
+                let calls_others = !plan.callers.is_empty();
+                let worker = Worker::new(Arc::new(plan));
+                worker.prepare(seed(), &Envoy);
+                self.worker = Some(Rc::new(worker));
                 // Calls begin with the first tick: here, Envoy may be trying the configuration in a VM that it throws
                 // away, and whose calls it does not send.
                 abi::set_tick_period(if calls_others { FAST_TICK } else { SLOW_TICK });
@@ -147,11 +133,9 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http::new(
-            id,
-            self.plan.clone(),
-            Rc::clone(&self.waiting_room),
-        )))
+        // Envoy gives no request to a plugin whose configuration was refused.
+        let worker = self.worker.clone()?;
+        Some(Box::new(Http::new(id, worker, Rc::clone(&self.streams))))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -160,7 +144,7 @@ impl RootContext for Root {
 }
 
 fn load(bytes: &[u8]) -> Result<Plan, Vec<ConfigError>> {
-    let config = config::decode(bytes).map_err(|error| vec![error])?;
+    let config = decode(bytes).map_err(|error| vec![error])?;
     let environment: Environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -173,6 +157,9 @@ fn seed() -> [u8; 16] {
     seed.iter_mut().zip(bytes).for_each(|(byte, random)| *byte = random);
     seed
 }
+
+/// Milliseconds between ticks while somebody waits.
+const FAST_TICK: u32 = 10;
 
 /// Milliseconds between ticks while nothing happens: how late a worker learns of keys that another has fetched, and how
 /// late counters are.

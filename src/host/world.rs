@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost::Message;
 
 use super::abi;
+use crate::seam::{Host, SignatureCheck};
 use crate::store::Store;
-use crate::world::{SignatureCheck, World};
 
 /// Envoy, seen from inside.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Store for Envoy {
     }
 }
 
-impl World for Envoy {
+impl Host for Envoy {
     fn now_millis(&self) -> u64 {
         now_millis()
     }

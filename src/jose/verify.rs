@@ -7,16 +7,16 @@ use sha2::{Sha256, Sha384, Sha512};
 use super::algorithm::Hash;
 use super::jwk::Material;
 use super::{Algorithm, Key};
-use crate::world::{SignatureCheck, World};
+use crate::seam::{Host, SignatureCheck};
 
 /// Verifies `signature` over `message` with one key. `false` too where the key does not fit the algorithm.
-pub fn verify(world: &dyn World, key: &Key, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+pub fn verify(host: &dyn Host, key: &Key, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
     if !key.fits(algorithm) {
         return false;
     }
     let by_host = |signature: &[u8]| {
         let hash = algorithm.hash().name();
-        world.verify_signature(&SignatureCheck {
+        host.verify_signature(&SignatureCheck {
             hash,
             public_key: &key.spki,
             message,
@@ -100,7 +100,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::world::simulated::Simulated;
+    use crate::seam::simulated::Simulated;
 
     /// Whether a signature reaches a host that calls every one good: it has passed every check of ours.
     fn verified(key: &Key, algorithm: Algorithm, signature: &[u8]) -> bool {

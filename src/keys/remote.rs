@@ -1,7 +1,7 @@
 //! An issuer's published keys, as one worker sees them and as all workers fetch them together.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
@@ -9,11 +9,10 @@ use super::config::RemoteConfig;
 use super::fetched::{MAX_BODY, discovered, interval, keys, split_url};
 use super::schedule::Schedule;
 use crate::config::Report;
-use crate::effect::Effect;
 use crate::jose::KeySet;
 use crate::jose::jwk::KeyError;
 use crate::json;
-use crate::remote::{Answer, Awaited, Call, Outcome, Remote, document};
+use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, Ticket, Wait, WaitKind, document};
 use crate::store::{Store, update};
 
 /// One issuer's published keys.
@@ -32,34 +31,35 @@ pub struct RemoteKeys {
     max_stale: u64,
     /// The beginning of this issuer's keys in the store. It tells configurations apart that fetch elsewhere.
     prefix: String,
-    /// What this worker knows; a copy of what is in the store.
+    own: Local<Own>,
+}
+
+/// What one worker knows of an issuer's keys.
+#[derive(Debug, Default)]
+struct Own {
+    /// A copy of what is in the store.
     known: RefCell<Known>,
     /// Whether a request waits for a key that is not in the set.
     demanded: Cell<bool>,
+    /// What requests wait for, and since which version of the keys.
+    awaited: Cell<Option<(Ticket, u64)>>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     schedule: Schedule,
-    keys: Rc<KeySet>,
+    keys: Arc<KeySet>,
 }
 
 /// What a request gets that needs keys.
 #[derive(Debug)]
 pub enum Lookup {
     /// These.
-    Keys(Rc<KeySet>),
+    Keys(Arc<KeySet>),
     /// None yet; they are on their way.
     Soon,
     /// None, and none in sight for this many seconds.
     Unavailable(u64),
-}
-
-/// Keys that a request waits for, since this version of them.
-#[derive(Debug)]
-struct AwaitedKeys {
-    keys: Rc<RemoteKeys>,
-    version: u64,
 }
 
 /// The topics of calls.
@@ -128,20 +128,20 @@ impl RemoteKeys {
             cooldown: config.cooldown.as_millis(),
             max_stale: config.max_stale.as_millis(),
             prefix: format!("tollgate.jwks.{digest}"),
-            known: RefCell::default(),
-            demanded: Cell::new(false),
+            own: Local::default(),
         }
     }
 
     // === for requests ===
 
-    /// The keys, as this worker knows them at `now`, in seconds since the epoch.
-    pub fn lookup(&self, now: u64) -> Lookup {
-        let now = now.saturating_mul(1000);
-        let known = self.known.borrow();
+    /// The keys, as this worker knows them.
+    pub fn lookup(&self, cx: &Context<'_>) -> Lookup {
+        let now = cx.host.now().saturating_mul(1000);
+        let own = cx.local(&self.own);
+        let known = own.known.borrow();
         let schedule = known.schedule;
         if schedule.version > 0 && now <= schedule.fetched_at.saturating_add(self.max_stale) {
-            return Lookup::Keys(Rc::clone(&known.keys));
+            return Lookup::Keys(Arc::clone(&known.keys));
         }
         if schedule.failures == 0 {
             return Lookup::Soon;
@@ -151,77 +151,77 @@ impl RemoteKeys {
     }
 
     /// A token names a key that is not in the set: whether to wait for a fetch, which this asks for.
-    pub fn demand(&self, now: u64) -> bool {
-        let now = now.saturating_mul(1000);
-        let schedule = self.known.borrow().schedule;
+    pub fn demand(&self, cx: &Context<'_>) -> bool {
+        let now = cx.host.now().saturating_mul(1000);
+        let own = cx.local(&self.own);
+        let schedule = own.known.borrow().schedule;
         let worthwhile = schedule.lease_until > now || schedule.may_demand(now, self.cooldown);
         if worthwhile {
-            self.demanded.set(true);
+            own.demanded.set(true);
         }
         worthwhile
     }
 
     /// The next set, to wait for.
-    pub fn awaited(self: &Rc<Self>) -> Box<dyn Awaited> {
-        Box::new(AwaitedKeys {
-            keys: Rc::clone(self),
-            version: self.version(),
-        })
+    pub fn awaited(&self, cx: &Context<'_>) -> Wait {
+        let own = cx.local(&self.own);
+        let ticket = match own.awaited.get() {
+            Some((ticket, version)) if version == own.version() => ticket,
+            _ => cx.wakes().ticket(),
+        };
+        own.awaited.set(Some((ticket, own.version())));
+        Wait {
+            kind: WaitKind::Authentication,
+            tickets: vec![ticket],
+        }
     }
 
-    /// Counts the sets that this worker has seen.
-    fn version(&self) -> u64 {
-        self.known.borrow().schedule.version
-    }
-
-    /// Whether a request that began to wait at this version should look again: there is another set, or the first
-    /// fetch has failed.
-    fn is_settled(&self, version: u64) -> bool {
-        let schedule = self.known.borrow().schedule;
-        schedule.version != version || (version == 0 && schedule.failures > 0)
-    }
-
-    // === for the host's timer; times in milliseconds since the epoch ===
+    // === for the worker's timer; times in milliseconds since the epoch ===
 
     /// Takes over what other workers have published.
-    fn take_over(&self, store: &dyn Store) {
+    fn take_over(&self, cx: &Context<'_>) {
+        let (own, store) = (cx.local(&self.own), cx.store());
         let Some(schedule) = self.read_schedule(store) else {
             return;
         };
-        if schedule.version != self.version() {
+        if schedule.version != own.version() {
             // The body is written before the version that announces it.
             let body = store.read(&self.body_key()).map(|(body, _)| body).unwrap_or_default();
             let document = json::parse(json::without_byte_order_mark(&body)).ok();
             let Some((set, _)) = document.and_then(|document| keys(&document).ok()) else {
                 return;
             };
-            self.known.borrow_mut().keys = Rc::new(set);
-            self.demanded.set(false);
+            own.known.borrow_mut().keys = Arc::new(set);
+            own.demanded.set(false);
         }
-        self.known.borrow_mut().schedule = schedule;
+        own.learn(schedule, cx);
     }
 
     /// What to fetch now, if anything: at most one worker gets an answer at a time.
-    fn begin(&self, now: u64, store: &dyn Store) -> Option<Call> {
-        let demanded = self.demanded.get();
+    fn begin(&self, cx: &Context<'_>) -> Option<Call> {
+        let (own, now) = (cx.local(&self.own), cx.now_millis());
+        let demanded = own.demanded.get();
         let steps = if self.discovery { 2 } else { 1 };
         let lease = self.timeout.saturating_mul(steps).saturating_add(LEASE_SLACK);
-        let Some(schedule) = self.update(store, |schedule| schedule.begin(now, demanded, lease, self.cooldown)) else {
+        let begun = self.update(cx.store(), |schedule| {
+            schedule.begin(now, demanded, lease, self.cooldown)
+        });
+        let Some(schedule) = begun else {
             // What the bucket does not grant now is asked for anew by the next token, not by the timer.
-            let schedule = self.known.borrow().schedule;
+            let schedule = own.known.borrow().schedule;
             if schedule.lease_until <= now && !schedule.may_demand(now, self.cooldown) {
-                self.demanded.set(false);
+                own.demanded.set(false);
             }
             return None;
         };
-        self.known.borrow_mut().schedule = schedule;
-        self.demanded.set(false);
+        own.learn(schedule, cx);
+        own.demanded.set(false);
         let topic = if self.discovery { DISCOVERY } else { KEYS };
         Some(self.fetch(&self.authority, &self.path, topic))
     }
 
     /// Takes an answer: publishes its keys to all workers, or notes the failure.
-    fn end(&self, topic: u64, now: u64, answer: &Answer, store: &dyn Store) -> Fetched {
+    fn end(&self, topic: u64, answer: &Answer, cx: &Context<'_>) -> Fetched {
         let result = document(answer, MAX_BODY).and_then(|document| {
             if topic == DISCOVERY {
                 let (authority, path) = discovered(&document, &self.issuer)?;
@@ -232,34 +232,36 @@ impl RemoteKeys {
             }
             let (keys, unused) = keys(&document)?;
             if keys.is_empty() {
-                self.fail(now, store);
+                self.fail(cx);
                 return Ok(Fetched::Failed("no_usable_key", unused));
             }
             let interval = interval(&answer.headers, self.cooldown, self.refresh);
-            self.publish(now, interval, &answer.body, store)?;
+            self.publish(interval, &answer.body, cx)?;
             Ok(Fetched::Published(unused))
         });
         result.unwrap_or_else(|reason| {
-            self.fail(now, store);
+            self.fail(cx);
             Fetched::Failed(reason, Vec::new())
         })
     }
 
     /// Notes that a fetch led to nothing.
-    fn fail(&self, now: u64, store: &dyn Store) {
-        if let Some(schedule) = self.update(store, |schedule| Some(schedule.fail(now))) {
-            self.known.borrow_mut().schedule = schedule;
+    fn fail(&self, cx: &Context<'_>) {
+        let now = cx.now_millis();
+        if let Some(schedule) = self.update(cx.store(), |schedule| Some(schedule.fail(now))) {
+            cx.local(&self.own).learn(schedule, cx);
         }
     }
 
-    fn publish(&self, now: u64, interval: u64, body: &[u8], store: &dyn Store) -> Result<(), &'static str> {
+    fn publish(&self, interval: u64, body: &[u8], cx: &Context<'_>) -> Result<(), &'static str> {
+        let (store, now) = (cx.store(), cx.now_millis());
         // Who holds the lease is alone here: nothing has to be read to be compared.
         if !store.write(&self.body_key(), body, 0) {
             return Err("store");
         }
         self.update(store, |schedule| Some(schedule.succeed(now, interval)))
             .ok_or("store")?;
-        self.take_over(store);
+        self.take_over(cx);
         Ok(())
     }
 
@@ -297,66 +299,82 @@ impl RemoteKeys {
     }
 }
 
-impl Remote for RemoteKeys {
-    fn prepare(&self, store: &dyn Store) {
+impl Own {
+    /// Counts the sets that this worker has seen.
+    fn version(&self) -> u64 {
+        self.known.borrow().schedule.version
+    }
+
+    /// Takes over the state of fetches. Who waits looks again when there is another set, or the first fetch has failed.
+    fn learn(&self, schedule: Schedule, cx: &Context<'_>) {
+        self.known.borrow_mut().schedule = schedule;
+        if let Some((ticket, version)) = self.awaited.get()
+            && (schedule.version != version || (version == 0 && schedule.failures > 0))
+        {
+            self.awaited.set(None);
+            cx.wakes().wake(ticket);
+        }
+    }
+}
+
+impl Caller for RemoteKeys {
+    fn prepare(&self, cx: &Context<'_>) {
+        let store = cx.store();
         if store.read(&self.prefix).is_none() {
             store.write(&self.prefix, &Schedule::default().encode(), 0);
         }
-        self.take_over(store);
+        self.take_over(cx);
     }
 
-    fn synchronize(&self, store: &dyn Store) {
-        self.take_over(store);
+    fn synchronize(&self, cx: &Context<'_>) {
+        self.take_over(cx);
     }
 
-    fn call(&self, now: u64, store: &dyn Store) -> Option<Call> {
-        self.begin(now, store)
+    fn next_call(&self, cx: &Context<'_>) -> Option<Call> {
+        self.begin(cx)
     }
 
-    fn answer(&self, call: &Call, answer: Option<&Answer>, now: u64, store: &dyn Store) -> Outcome {
+    fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome {
         let fetched = match answer {
-            Some(answer) => self.end(call.topic, now, answer, store),
+            Some(answer) => self.end(call.topic, answer, cx),
             None => {
-                self.fail(now, store);
+                self.fail(cx);
                 Fetched::Failed("cluster", Vec::new())
             }
         };
         let name = &self.name;
         let count = |outcome, reason| {
-            Effect::Count(format!("tollgate_jwks_fetch_total;issuer={name};outcome={outcome};reason={reason};").into())
+            Note::Count(format!("tollgate_jwks_fetch_total;issuer={name};outcome={outcome};reason={reason};").into())
         };
         let not_used = |unused: Vec<KeyError>| {
             unused.into_iter().map(move |error| {
                 let message = format!("issuer {name}: a published key is not used: {error}");
-                Effect::Log(log::Level::Warn, message)
+                Note::Log(log::Level::Warn, message)
             })
         };
         let mut outcome = Outcome::default();
         match fetched {
             Fetched::Published(unused) => {
                 let fetched = format!("issuer {name}: keys fetched");
-                outcome.effects = vec![count("ok", "ok"), Effect::Log(log::Level::Info, fetched)];
-                outcome.effects.extend(not_used(unused));
+                outcome.notes = vec![count("ok", "ok"), Note::Log(log::Level::Info, fetched)];
+                outcome.notes.extend(not_used(unused));
             }
             Fetched::Next(call) => outcome.next = Some(call),
             Fetched::Failed(reason, unused) => {
                 let message = format!("issuer {name}: keys could not be fetched ({reason}); the old ones stay");
-                outcome.effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];
-                outcome.effects.extend(not_used(unused));
+                outcome.notes = vec![count("failed", reason), Note::Log(log::Level::Warn, message)];
+                outcome.notes.extend(not_used(unused));
             }
         }
         outcome
     }
 
-    fn is_awaited(&self, now: u64) -> bool {
-        let schedule = self.known.borrow().schedule;
-        self.demanded.get() || schedule.lease_until > now || (schedule.version == 0 && schedule.failures == 0)
-    }
-}
-
-impl Awaited for AwaitedKeys {
-    fn is_settled(&self, _: &dyn Store) -> bool {
-        self.keys.is_settled(self.version)
+    fn is_awaited(&self, cx: &Context<'_>) -> bool {
+        let own = cx.local(&self.own);
+        let schedule = own.known.borrow().schedule;
+        own.demanded.get()
+            || schedule.lease_until > cx.now_millis()
+            || (schedule.version == 0 && schedule.failures == 0)
     }
 }
 

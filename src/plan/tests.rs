@@ -1,7 +1,9 @@
+use std::rc::Rc;
+
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::decode;
+use crate::gateway::decode;
 use crate::headers::Headers;
 
 fn keys() -> Value {
@@ -317,7 +319,7 @@ fn policies_run_by_stage_whatever_their_place_in_the_registry() {
     let headers: Headers = [(":method", "GET"), (":authority", "h"), (":path", "/")]
         .into_iter()
         .collect();
-    let request = Request::new(&headers, None, &plan.identity.managed).unwrap();
+    let request = Received::new(Rc::new(headers), None, false, &plan.managed).unwrap();
     let Selection::Route(route) = plan.select(&request) else {
         panic!("no route")
     };

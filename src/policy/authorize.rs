@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use super::{Policy, Registration, RouteContext, Stage, Stop};
+use super::{Access, Policy, Rule, Stop};
 use crate::config::Report;
 use crate::denial::{Denial, DenialKind};
 use crate::request::Request;
-use crate::world::World;
+use crate::seam::Context;
 
 /// What an identity must have.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
@@ -30,29 +30,22 @@ pub struct SetConfig {
     pub any: Vec<String>,
 }
 
-/// The policy's line in the registry.
-pub const REGISTRATION: Registration = Registration {
-    stage: Stage::Authorize,
-    compile,
-};
-
 #[derive(Debug)]
 struct Authorize {
     require: RequireConfig,
 }
 
-fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
-    let require = route.require?;
+/// The policy of a rule with `require`. A public rule has none, whatever it inherits.
+pub fn compile(require: &RequireConfig, rule: &Rule<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
+    if rule.access == Access::Public {
+        return None;
+    }
     report.within("require", |report| {
         if *require == RequireConfig::default() {
             report.error("requires nothing; name `scopes` or `roles`, with `all` or `any`");
         }
-        match route.auth {
-            None => report.error("needs `auth`: an anonymous caller has no scopes and no roles"),
-            Some(auth) if auth.optional => {
-                report.error("contradicts `auth.optional`: an anonymous caller would never pass")
-            }
-            Some(_) => {}
+        if rule.access == Access::Optional {
+            report.error("contradicts `auth.optional`: an anonymous caller would never pass");
         }
         for (name, set) in [("scopes", &require.scopes), ("roles", &require.roles)] {
             for (part, values) in [("all", &set.all), ("any", &set.any)] {
@@ -77,7 +70,7 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
 }
 
 impl Policy for Authorize {
-    fn on_request(&self, request: &mut Request<'_>, _: &dyn World) -> Result<(), Stop> {
+    fn on_request(&self, request: &mut Request, _: &Context<'_>) -> Result<(), Stop> {
         let (scopes, roles) = match &request.identity {
             Some(identity) => (identity.scopes.as_slice(), identity.roles.as_slice()),
             None => (&[][..], &[][..]),

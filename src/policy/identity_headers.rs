@@ -3,21 +3,20 @@
 //! Every managed name is taken out of every request on every route, whatever becomes of it; then the gateway sets
 //! what it knows, once.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use serde::Deserialize;
 
 use super::proof::ProofConfig;
-use super::{Policy, Registration, RouteContext, Stage, Stop};
+use super::{Policy, Stop};
 use crate::config::Report;
 use crate::config::values::{self, HeaderName};
-use crate::effect::Effect;
-use crate::headers::Headers;
+use crate::header_list::encode;
 use crate::identity::Identity;
+use crate::managed_names::ManagedNames;
 use crate::request::Request;
-use crate::world::World;
+use crate::seam::{Context, Note};
 
 /// What upstreams learn about the caller.
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -83,35 +82,29 @@ pub struct HeadersConfig {
 #[derive(Debug)]
 pub struct IdentityHeaders {
     config: HeadersConfig,
+    attributes: BTreeSet<String>,
     states: Vec<StateField>,
-    /// All of the names, as the exchange strips them.
-    pub managed: ManagedNames,
+    /// All of the names, and those of proofs and payloads, as they are taken out of requests.
+    pub managed: Arc<ManagedNames>,
 }
 
-/// Names that only the gateway may set.
-#[derive(Debug, Default)]
-pub struct ManagedNames(Vec<String>);
-
-/// The policy's line in the registry.
-pub const REGISTRATION: Registration = Registration {
-    stage: Stage::Forward,
-    compile,
-};
-
 #[derive(Debug)]
-struct SetIdentity(Rc<IdentityHeaders>);
+struct SetIdentity(Arc<IdentityHeaders>);
 
-fn compile(route: &RouteContext<'_>, _: &mut Report) -> Option<Box<dyn Policy>> {
-    route.auth?;
-    Some(Box::new(SetIdentity(Rc::clone(&route.definitions.identity))))
+/// The policy of a rule with `auth`.
+pub fn compile(headers: &Arc<IdentityHeaders>) -> Box<dyn Policy> {
+    Box::new(SetIdentity(Arc::clone(headers)))
 }
 
 impl Policy for SetIdentity {
-    fn on_request(&self, request: &mut Request<'_>, _: &dyn World) -> Result<(), Stop> {
-        if let Some(identity) = &request.identity {
-            request.effects.extend(self.0.describe(identity));
-        }
+    fn on_request(&self, request: &mut Request, _: &Context<'_>) -> Result<(), Stop> {
+        self.0.describe(request);
         Ok(())
+    }
+
+    /// No upstream sees a request that is refused, but the access log does.
+    fn on_refusal(&self, request: &mut Request, _: &Context<'_>) {
+        self.0.describe(request);
     }
 }
 
@@ -152,25 +145,25 @@ impl IdentityHeaders {
             .map(|(field, name)| (format!("identity.headers.attributes.{field}"), name));
         let mut managed = ManagedNames::default();
         for (path, name) in fields.chain(attributes).chain(proof).chain(more) {
-            if managed.contains(name.as_str().as_bytes()) {
+            if !managed.add(name.as_str()) {
                 let message = format!(
                     "`{}` is the header of another field; each needs its own (every separator counts as `-`)",
                     name.as_str()
                 );
                 report.error_at(path, message);
             }
-            managed.0.push(plain(name.as_str()));
         }
         Self {
             config: config.clone(),
+            attributes: config.attributes.keys().cloned().collect(),
             states,
-            managed,
+            managed: Arc::new(managed),
         }
     }
 
-    /// The header that an attribute goes into.
-    pub fn has_attribute(&self, name: &str) -> bool {
-        self.config.attributes.contains_key(name)
+    /// The names of attributes that have a header.
+    pub fn attributes(&self) -> &BTreeSet<String> {
+        &self.attributes
     }
 
     /// The names of the identity headers.
@@ -192,13 +185,21 @@ impl IdentityHeaders {
             .map(HeaderName::as_str)
     }
 
-    /// The changes that tell who it is.
-    pub fn describe(&self, identity: &Identity) -> Vec<Effect> {
+    /// Says who a request is from, where that is known.
+    fn describe(&self, request: &mut Request) {
+        let Request {
+            identity: Some(identity),
+            changes,
+            notes,
+            ..
+        } = request
+        else {
+            return;
+        };
         let names = &self.config;
-        let mut effects = Vec::new();
         let mut set = |name: &HeaderName, values: &[String]| {
             if !values.is_empty() {
-                effects.push(Effect::SetHeader(name.as_str().to_owned(), encode(values).into_bytes()));
+                changes.set_one(name.shared(), encode(values));
             }
         };
         set(&names.user_id, std::slice::from_ref(&identity.user_id));
@@ -215,8 +216,7 @@ impl IdentityHeaders {
             }
         }
         let states = self.states.iter().filter_map(|state| state.of(identity));
-        effects.extend(states.map(|(name, value)| Effect::SetState(name, encode(&[value]).into_bytes())));
-        effects
+        notes.extend(states.map(|(name, value)| Note::State(name, encode(&[value]).into_bytes())));
     }
 }
 
@@ -251,113 +251,9 @@ impl Default for HeadersConfig {
     }
 }
 
-// === impl ManagedNames ===
-
-impl ManagedNames {
-    /// These names alone.
-    pub fn of(names: &[&str]) -> Self {
-        Self(names.iter().map(|name| plain(name)).collect())
-    }
-
-    /// Whether a name is one of them. Servers that hand headers over as variables (CGI, RFC 3875 section 4.1.18) read `x_user_id`, and some
-    /// of them `x.user.id` or `x!user!id`, as `x-user-id`: all separators are one here.
-    pub fn contains(&self, name: &[u8]) -> bool {
-        self.0
-            .iter()
-            .any(|own| own.len() == name.len() && own.bytes().zip(name).all(|(own, &byte)| own == folded(byte)))
-    }
-
-    /// The spellings of managed names in these headers, each once.
-    pub fn found_in(&self, headers: &Headers) -> Vec<Vec<u8>> {
-        let mut found: Vec<Vec<u8>> = Vec::new();
-        for (name, _) in headers.iter() {
-            if self.contains(name) && !found.iter().any(|earlier| earlier == name) {
-                found.push(name.to_vec());
-            }
-        }
-        found
-    }
-}
-
-fn plain(name: &str) -> String {
-    name.bytes().map(|byte| char::from(folded(byte))).collect()
-}
-
-fn folded(byte: u8) -> u8 {
-    match byte.is_ascii_alphanumeric() {
-        true => byte.to_ascii_lowercase(),
-        false => b'-',
-    }
-}
-
-/// `Connection` names headers that the next hop must drop (RFC 9110 section 7.6.1). Envoy forwards it as it is beside
-/// `Upgrade`, so a client could have an identity header dropped: anything but the usual options is cut down.
-pub fn connection_effect(headers: &Headers) -> Option<Effect> {
-    let mut options = headers
-        .all("connection")
-        .flat_map(|value| value.split(|&byte| byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .peekable();
-    options.peek()?;
-    let mut upgrade = false;
-    let mut other = false;
-    for option in options {
-        upgrade |= option.eq_ignore_ascii_case(b"upgrade");
-        other |= !USUAL_OPTIONS.iter().any(|usual| option.eq_ignore_ascii_case(usual));
-    }
-    other.then(|| {
-        if upgrade {
-            Effect::SetHeader("connection".into(), b"upgrade".to_vec())
-        } else {
-            Effect::RemoveHeader(b"connection".to_vec())
-        }
-    })
-}
-
-const USUAL_OPTIONS: [&[u8]; 5] = [b"upgrade", b"keep-alive", b"close", b"te", b""];
-
-/// Comma-separated and injective: a comma or percent sign within a value, and every byte that is not visible ASCII,
-/// is percent-encoded, in single values too.
-pub(crate) fn encode(values: &[impl AsRef<[u8]>]) -> String {
-    let mut encoded = String::new();
-    for (place, value) in values.iter().enumerate() {
-        if place > 0 {
-            encoded.push(',');
-        }
-        encoded.extend(percent_encode(value.as_ref(), ENCODED));
-    }
-    encoded
-}
-
-const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn names() -> ManagedNames {
-        IdentityHeaders::compile(&IdentityConfig::default(), std::iter::empty(), &mut Report::default()).managed
-    }
-
-    #[test]
-    fn every_spelling_of_a_managed_name_is_found() {
-        let headers: Headers = [
-            ("x-user-id", "1"),
-            ("x_user_id", "2"),
-            ("x-user_id", "3"),
-            ("x-user-id", "4"),
-            ("x-user-ids", "5"),
-            ("x.user!id", "6"),
-        ]
-        .into_iter()
-        .collect();
-        assert_eq!(
-            names().found_in(&headers),
-            [b"x-user-id", b"x_user_id", b"x-user_id", b"x.user!id"]
-        );
-        assert!(names().contains(b"X-User-Id") && !names().contains(b"x-user-i\xff"));
-    }
 
     #[test]
     fn two_fields_of_one_name_are_an_error() {
@@ -376,45 +272,5 @@ mod tests {
             .map(|error| error.path)
             .collect();
         assert_eq!(paths, ["identity.headers.plan", "identity.headers.attributes.a"]);
-    }
-
-    #[test]
-    fn unusual_connection_options_are_cut_down() {
-        let effect = |values: &[&str]| {
-            let headers: Headers = values.iter().map(|value| ("connection", *value)).collect();
-            connection_effect(&headers)
-        };
-        assert_eq!(effect(&[]), None);
-        for usual in ["Upgrade", "keep-alive, Upgrade", "close", "", "TE"] {
-            assert_eq!(effect(&[usual]), None, "{usual}");
-        }
-        let upgrade = Effect::SetHeader("connection".into(), b"upgrade".to_vec());
-        assert_eq!(effect(&["Upgrade, X-User-Id"]), Some(upgrade.clone()));
-        assert_eq!(effect(&["Upgrade", "x-user-id"]), Some(upgrade));
-        assert_eq!(
-            effect(&["close, x-user-id"]),
-            Some(Effect::RemoveHeader(b"connection".to_vec()))
-        );
-    }
-
-    #[test]
-    fn values_are_encoded_where_they_would_be_read_otherwise() {
-        let encode = |values: &[&str]| encode(&values.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(encode(&["u1"]), "u1");
-        assert_eq!(encode(&["u1,admin"]), "u1%2Cadmin");
-        assert_eq!(encode(&["a b", "100%", "é"]), "a%20b,100%25,%C3%A9");
-        assert_eq!(encode(&["auth0|x@y.z/~!\"#"]), "auth0|x@y.z/~!\"#");
-    }
-
-    proptest! {
-        #[test]
-        fn encoding_is_injective(values in proptest::collection::vec(".{1,10}", 1..4)) {
-            let decoded: Vec<String> = encode(&values)
-                .split(',')
-                .map(|item| percent_encoding::percent_decode_str(item).decode_utf8().unwrap().into_owned())
-                .collect();
-            prop_assert_eq!(&decoded, &values);
-            prop_assert!(encode(&values).bytes().all(|byte| byte.is_ascii_graphic()));
-        }
     }
 }

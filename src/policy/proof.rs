@@ -4,18 +4,17 @@
 //! changes a request's headers, and does not cover its body.
 
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use super::{Policy, Registration, RouteContext, Stage, Stop};
+use super::{Policy, Stop};
 use crate::config::values::HeaderName;
 use crate::config::{Environment, Report};
-use crate::effect::Effect;
 use crate::request::Request;
-use crate::world::World;
+use crate::seam::Context;
 
 /// A header by which upstreams can tell the gateway's requests from others.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,25 +39,18 @@ pub struct ProofSecretConfig {
 
 /// Makes proofs.
 pub struct Proof {
-    header: Rc<str>,
+    header: Arc<str>,
     /// Those that it speaks for, by name.
     names: Vec<String>,
     mac: Option<Hmac<Sha256>>,
 }
 
-/// The policy's line in the registry.
-pub const REGISTRATION: Registration = Registration {
-    stage: Stage::Prove,
-    compile,
-};
-
 #[derive(Debug)]
-struct Prove(Rc<Proof>);
+struct Prove(Arc<Proof>);
 
-/// On every route: a request without an identity is proven to have none.
-fn compile(route: &RouteContext<'_>, _: &mut Report) -> Option<Box<dyn Policy>> {
-    let proof = route.definitions.proof.as_ref()?;
-    Some(Box::new(Prove(Rc::clone(proof))))
+/// The policy of every rule: a request without an identity is proven to have none.
+pub fn compile(proof: &Arc<Proof>) -> Box<dyn Policy> {
+    Box::new(Prove(Arc::clone(proof)))
 }
 
 impl Proof {
@@ -95,7 +87,7 @@ impl Proof {
     }
 
     /// The value of the header, at this many seconds since 1970. `None` only where the configuration was refused.
-    fn of(&self, request: &Request<'_>, now: u64) -> Option<String> {
+    fn of(&self, request: &Request, now: u64) -> Option<String> {
         let mut mac = self.mac.clone()?;
         mac.update(format!("v2\n{now}").as_bytes());
         for name in [":method", ":authority", ":path"] {
@@ -115,12 +107,9 @@ impl Proof {
 }
 
 impl Policy for Prove {
-    fn on_request(&self, request: &mut Request<'_>, world: &dyn World) -> Result<(), Stop> {
-        if let Some(proof) = self.0.of(request, world.now()) {
-            let values = vec![proof.into_bytes()];
-            request
-                .effects
-                .push(Effect::SetHeaders(Rc::clone(&self.0.header), values));
+    fn on_request(&self, request: &mut Request, cx: &Context<'_>) -> Result<(), Stop> {
+        if let Some(proof) = self.0.of(request, cx.host.now()) {
+            request.changes.set_one(Arc::clone(&self.0.header), proof);
         }
         Ok(())
     }
@@ -142,17 +131,20 @@ const MIN_SECRET: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::decode;
-    use crate::event::Event;
     use crate::exchange::Exchange;
+    use crate::gateway::decode;
     use crate::headers::Headers;
     use crate::plan::Plan;
-    use crate::world::simulated::Simulated;
+    use crate::seam::simulated::Simulated;
+    use crate::seam::{Event, StreamId};
+    use crate::worker::Worker;
 
-    fn compile(proof: &Value, secret: &str) -> Result<Rc<Plan>, String> {
+    fn compile(proof: &Value, secret: &str) -> Result<Arc<Plan>, String> {
         let config = json!({
             "version": 1,
             "identity": {"proof": proof},
@@ -163,7 +155,7 @@ mod tests {
         });
         let environment = [("SECRET".to_owned(), secret.to_owned())].into_iter().collect();
         let plan = Plan::compile(&decode(config.to_string().as_bytes()).unwrap(), &environment);
-        plan.map(Rc::new)
+        plan.map(Arc::new)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect())
     }
 
@@ -181,14 +173,14 @@ mod tests {
         .collect();
         let world = Simulated::default();
         world.now.set(1_700_000_000_000);
+        let headers = Rc::new(headers);
         let event = Event::RequestHeaders {
-            headers: &headers,
+            headers: Rc::clone(&headers),
             route_name: None,
-            may_wait: false,
             has_body: false,
         };
-        let effects = Exchange::new(plan).on(event, &world);
-        let changed = crate::effect::applied(&headers, &effects);
+        let step = Exchange::new(Rc::new(Worker::new(plan)), StreamId(0)).on(event, &world);
+        let changed: Headers = step.headers.applied_to(&headers).collect();
         let mut mac = Hmac::<Sha256>::new_from_slice(&[b'k'; 32]).unwrap();
         mac.update(b"v2\n1700000000\nGET\nh\n/a?b=c");
         let digest: String = mac

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{HostPattern, Matcher, PathPattern};
-use crate::request::Request;
+use crate::request::Received;
 
 /// The places of rules in the order of the configuration.
 #[derive(Debug, Default)]
@@ -90,11 +90,11 @@ impl Index {
     }
 
     /// The place of the first rule that matches a request, whatever its method.
-    pub fn first(&self, request: &Request<'_>) -> Option<usize> {
+    pub fn first(&self, request: &Received) -> Option<usize> {
         self.find(Wanted {
-            route: request.route_name,
+            route: request.route_name(),
             host: HostOf::Host(&request.host),
-            path: PathOf::Path(&request.matched_path),
+            path: PathOf::Path(request.matched_path()),
         })
     }
 
@@ -202,7 +202,9 @@ mod tests {
     use super::*;
     use crate::config::Report;
     use crate::headers::Headers;
-    use crate::policy::identity_headers::ManagedNames;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
     use crate::route::MatchConfig;
 
     /// Few words, so that rules overlap.
@@ -251,8 +253,7 @@ mod tests {
                 index.add(place, rule);
             }
             let headers: Headers = [(":method", "GET"), (":authority", host.as_str()), (":path", path.as_str())].into_iter().collect();
-            let managed = ManagedNames::of(&[]);
-            let request = Request::new(&headers, route, &managed).unwrap();
+            let request = Received::new(Rc::new(headers), route.map(str::to_owned), false, &Arc::default()).unwrap();
             prop_assert_eq!(index.first(&request), rules.iter().position(|rule| rule.matches(&request)));
         }
 

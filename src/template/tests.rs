@@ -1,6 +1,6 @@
 use super::*;
 use crate::headers::Headers;
-use crate::policy::identity_headers::ManagedNames;
+use crate::managed_names::ManagedNames;
 use proptest::prelude::*;
 
 const HEADERS: [(&str, &str); 7] = [
@@ -18,8 +18,7 @@ const CAPTURES: [(&str, &str); 2] = [("id", "x%20y"), ("rest", "b/c%2Bd")];
 /// `None` where a value is missing.
 fn render(template: &str, place: Place) -> Option<String> {
     let headers: Headers = HEADERS.into_iter().collect();
-    let managed = ManagedNames::default();
-    let request = Request::new(&headers, None, &managed).unwrap();
+    let request = Request::simulated(headers, ManagedNames::default());
     let scope = Scope {
         request: &request,
         route: "orders",

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Algorithm, Key};
 
-use tollgate::world::simulated::Simulated;
+use tollgate::seam::simulated::Simulated;
 
 use crate::primitives;
 

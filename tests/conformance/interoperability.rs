@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Algorithm, Jws, Key};
 
-use tollgate::world::simulated::Simulated;
+use tollgate::seam::simulated::Simulated;
 
 fn accepted(algorithm: Algorithm, key: &Key, token: &str) {
     let jws = Jws::parse(token.as_bytes()).unwrap();

@@ -7,7 +7,7 @@ use serde_json::json;
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Jws, Key};
 
-use tollgate::world::simulated::Simulated;
+use tollgate::seam::simulated::Simulated;
 
 /// The payload of A.1 to A.3.
 const PAYLOAD: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";

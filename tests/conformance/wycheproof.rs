@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Jws, Key, KeySet};
 
-use tollgate::world::simulated::Simulated;
+use tollgate::seam::simulated::Simulated;
 
 #[test]
 fn json_web_signature() {

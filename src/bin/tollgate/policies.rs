@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tollgate::config::{Config, ConfigError, RouteConfig};
+use tollgate::config::ConfigError;
+use tollgate::gateway::{Config, RouteConfig};
 use tollgate::policy::rate_limit::RateLimitConfig;
 
 use crate::check::configuration::Configuration;

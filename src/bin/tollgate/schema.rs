@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use schemars::transform::{RecursiveTransform, Transform as _};
 use schemars::{Schema as JsonSchema, schema_for};
 use serde_json::{Value, json};
-use tollgate::config::Config;
+use tollgate::gateway::Config;
 
 use crate::finding::complain;
 use crate::policies::{BaseFile, TeamFile};

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::jose::Algorithm;
-use crate::store::memory::Memory;
+use crate::seam::simulated::Simulated;
+use crate::seam::{Host, SignatureCheck};
 
 const ISSUER: &str = "https://issuer.example";
 
@@ -39,103 +40,129 @@ fn place(call: &Call) -> (&str, &str) {
     (header(":authority"), header(":path"))
 }
 
-fn has(keys: &RemoteKeys, now: u64, kid: &str) -> bool {
-    matches!(keys.lookup(now), Lookup::Keys(set) if set.candidates(Some(kid), Algorithm::ES256).count() == 1)
+fn has(keys: &RemoteKeys, cx: &Context<'_>, kid: &str) -> bool {
+    matches!(keys.lookup(cx), Lookup::Keys(set) if set.candidates(Some(kid), Algorithm::ES256).count() == 1)
 }
 
 #[test]
 fn one_worker_fetches_for_all() {
-    let store = Memory::default();
+    let host = Simulated::default();
     let (first, second) = (remote(json!({})), remote(json!({})));
-    assert!(matches!(first.lookup(1), Lookup::Soon));
-    let fetch = first.begin(1000, &store).unwrap();
+    assert!(matches!(first.lookup(&host.at(1000)), Lookup::Soon));
+    let fetch = first.begin(&host.at(1000)).unwrap();
     assert_eq!(
         (fetch.cluster.as_str(), place(&fetch)),
         ("issuer", ("issuer.example", "/keys"))
     );
-    assert_eq!(second.begin(1000, &store), None, "somebody is fetching");
+    assert_eq!(second.begin(&host.at(1000)), None, "somebody is fetching");
     assert_eq!(
-        first.end(fetch.topic, 1200, &ok(&key_set("a")), &store),
+        first.end(fetch.topic, &ok(&key_set("a")), &host.at(1200)),
         Fetched::Published(vec![])
     );
-    assert!(has(&first, 2, "a"));
-    assert!(matches!(second.lookup(2), Lookup::Soon));
-    second.take_over(&store);
-    assert!(has(&second, 2, "a"));
-    assert_eq!(second.begin(2000, &store), None, "not due");
-    assert!(second.begin(1200 + 600_000, &store).is_some(), "due");
+    assert!(has(&first, &host.at(2 * 1000), "a"));
+    assert!(matches!(second.lookup(&host.at(2 * 1000)), Lookup::Soon));
+    second.take_over(&host.cx());
+    assert!(has(&second, &host.at(2 * 1000), "a"));
+    assert_eq!(second.begin(&host.at(2000)), None, "not due");
+    assert!(second.begin(&host.at(1200 + 600_000)).is_some(), "due");
 }
 
 #[test]
 fn workers_that_begin_at_once_do_not_all_fetch() {
-    /// Lets another worker in between a read and the write that follows it.
-    struct Raced<'a>(&'a Memory, &'a RemoteKeys, Cell<bool>);
+    /// A host that lets another worker in between a read and the write that follows it.
+    struct Raced<'a>(&'a Simulated, &'a RemoteKeys, Cell<bool>);
 
     impl Store for Raced<'_> {
         fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
-            self.0.read(key)
+            self.0.store.read(key)
         }
 
         fn write(&self, key: &str, value: &[u8], ticket: u32) -> bool {
             if !self.2.replace(true) {
-                assert!(self.1.begin(0, self.0).is_some());
+                assert!(self.1.begin(&self.0.cx()).is_some());
             }
-            self.0.write(key, value, ticket)
+            self.0.store.write(key, value, ticket)
         }
     }
 
-    let store = Memory::default();
+    impl Host for Raced<'_> {
+        fn now_millis(&self) -> u64 {
+            self.0.now_millis()
+        }
+
+        fn monotonic_millis(&self) -> u64 {
+            self.0.monotonic_millis()
+        }
+
+        fn client_address(&self) -> Option<std::net::IpAddr> {
+            self.0.client_address()
+        }
+
+        fn store(&self) -> &dyn Store {
+            self
+        }
+
+        fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {
+            self.0.verify_signature(check)
+        }
+    }
+
+    let host = Simulated::default();
     let (first, second) = (remote(json!({})), remote(json!({})));
-    first.prepare(&store);
-    second.prepare(&store);
-    let raced = Raced(&store, &second, Cell::new(false));
-    assert_eq!(first.begin(0, &raced), None, "the other was faster");
+    first.prepare(&host.cx());
+    second.prepare(&host.cx());
+    let raced = Raced(&host, &second, Cell::new(false));
+    let cx = Context {
+        host: &raced,
+        locals: &host.locals,
+    };
+    assert_eq!(first.begin(&cx), None, "the other was faster");
 }
 
 #[test]
 fn preparing_anew_changes_nothing() {
-    let store = Memory::default();
+    let host = Simulated::default();
     let keys = remote(json!({}));
-    keys.prepare(&store);
-    let fetch = keys.begin(0, &store).unwrap();
-    keys.end(fetch.topic, 0, &ok(&key_set("a")), &store);
+    keys.prepare(&host.cx());
+    let fetch = keys.begin(&host.at(0)).unwrap();
+    keys.end(fetch.topic, &ok(&key_set("a")), &host.at(0));
     let new = remote(json!({}));
-    new.prepare(&store);
-    assert!(has(&new, 1, "a") && new.begin(1000, &store).is_none());
+    new.prepare(&host.cx());
+    assert!(has(&new, &host.at(1000), "a") && new.begin(&host.at(1000)).is_none());
 }
 
 #[test]
 fn a_worker_that_dies_while_it_fetches_is_followed_by_another() {
-    let store = Memory::default();
+    let host = Simulated::default();
     let (first, second) = (remote(json!({})), remote(json!({})));
-    assert!(first.begin(0, &store).is_some());
-    assert_eq!(second.begin(5999, &store), None);
-    assert!(second.begin(6000, &store).is_some());
+    assert!(first.begin(&host.at(0)).is_some());
+    assert_eq!(second.begin(&host.at(5999)), None);
+    assert!(second.begin(&host.at(6000)).is_some());
 }
 
 #[test]
 fn a_new_configuration_finds_what_the_old_one_fetched() {
-    let store = Memory::default();
+    let host = Simulated::default();
     let old = remote(json!({}));
-    let fetch = old.begin(0, &store).unwrap();
-    old.end(fetch.topic, 0, &ok(&key_set("a")), &store);
+    let fetch = old.begin(&host.at(0)).unwrap();
+    old.end(fetch.topic, &ok(&key_set("a")), &host.at(0));
     let new = remote(json!({"refresh": "1h"}));
-    new.take_over(&store);
-    assert!(has(&new, 1, "a"));
+    new.take_over(&host.cx());
+    assert!(has(&new, &host.at(1000), "a"));
     let elsewhere = remote(json!({"url": "https://issuer.example/other"}));
-    elsewhere.take_over(&store);
+    elsewhere.take_over(&host.cx());
     assert!(
-        matches!(elsewhere.lookup(1), Lookup::Soon),
+        matches!(elsewhere.lookup(&host.at(1000)), Lookup::Soon),
         "other keys are fetched elsewhere"
     );
 }
 
 #[test]
 fn old_keys_stay_until_they_are_too_old() {
-    let store = Memory::default();
+    let host = Simulated::default();
     let keys = remote(json!({"max_stale": "1h"}));
-    let fetch = keys.begin(0, &store).unwrap();
-    keys.end(fetch.topic, 0, &ok(&key_set("a")), &store);
+    let fetch = keys.begin(&host.at(0)).unwrap();
+    keys.end(fetch.topic, &ok(&key_set("a")), &host.at(0));
     for (status, body, reason) in [
         ("503", &b""[..], "status"),
         ("504", b"", "timeout"),
@@ -145,77 +172,89 @@ fn old_keys_stay_until_they_are_too_old() {
         ("200", b"{\"keys\":[]}", "no_usable_key"),
         ("200", b"{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAA\"}]}", "no_usable_key"),
     ] {
-        let now = keys.known.borrow().schedule.refresh_at;
-        let fetch = keys.begin(now, &store).unwrap();
-        let ended = keys.end(fetch.topic, now, &Answer::new(status, body), &store);
+        let now = host.cx().local(&keys.own).known.borrow().schedule.refresh_at;
+        let fetch = keys.begin(&host.at(now)).unwrap();
+        let ended = keys.end(fetch.topic, &Answer::new(status, body), &host.at(now));
         assert!(
             matches!(ended, Fetched::Failed(found, _) if found == reason),
             "{ended:?}"
         );
-        assert!(has(&keys, now / 1000, "a"), "after {reason}");
+        assert!(has(&keys, &host.at((now / 1000) * 1000), "a"), "after {reason}");
     }
-    assert!(has(&keys, 3600, "a"));
-    assert!(matches!(keys.lookup(3601), Lookup::Unavailable(1..=60)));
+    assert!(has(&keys, &host.at(3600 * 1000), "a"));
+    assert!(matches!(
+        keys.lookup(&host.at(3601 * 1000)),
+        Lookup::Unavailable(1..=60)
+    ));
 }
 
 #[test]
 fn cold_and_failing_is_said_at_once() {
-    let store = Memory::default();
+    let host = Simulated::default();
     let keys = remote(json!({}));
-    let _ = keys.begin(0, &store).unwrap();
-    keys.fail(0, &store);
-    assert!(matches!(keys.lookup(0), Lookup::Unavailable(1)));
+    let _ = keys.begin(&host.at(0)).unwrap();
+    keys.fail(&host.at(0));
+    assert!(matches!(keys.lookup(&host.at(0)), Lookup::Unavailable(1)));
 }
 
 #[test]
-fn who_waits_looks_again_when_there_is_news() {
-    let store = Memory::default();
+fn who_waits_is_woken_up_when_there_is_news() {
+    let host = Simulated::default();
     let keys = remote(json!({}));
-    assert!(!keys.is_settled(0));
-    let fetch = keys.begin(0, &store).unwrap();
-    assert!(!keys.is_settled(0), "on its way");
-    keys.fail(0, &store);
-    assert!(keys.is_settled(0), "the first fetch has failed");
-    let _ = keys.begin(1000, &store).unwrap();
-    keys.end(fetch.topic, 1000, &ok(&key_set("a")), &store);
-    assert!(keys.is_settled(0) && !keys.is_settled(1));
-    let _ = keys.begin(601_000, &store).unwrap();
-    keys.fail(601_000, &store);
-    assert!(
-        !keys.is_settled(1),
+    let woken = || host.locals.wakes().take();
+    let tickets = || keys.awaited(&host.cx()).tickets;
+    let cold = tickets();
+    assert_eq!(tickets(), cold, "all wait for the same");
+    let fetch = keys.begin(&host.at(0)).unwrap();
+    assert_eq!(woken(), [], "on its way");
+    keys.fail(&host.at(0));
+    assert_eq!(woken(), cold, "the first fetch has failed");
+    let cold = tickets();
+    let _ = keys.begin(&host.at(1000)).unwrap();
+    keys.end(fetch.topic, &ok(&key_set("a")), &host.at(1000));
+    assert_eq!(woken(), cold);
+    let warm = tickets();
+    let _ = keys.begin(&host.at(601_000)).unwrap();
+    keys.fail(&host.at(601_000));
+    assert_eq!(
+        woken(),
+        [],
         "a later failure is no news: the next fetch may bring the key"
     );
+    let _ = keys.begin(&host.at(700_000)).unwrap();
+    keys.end(fetch.topic, &ok(&key_set("b")), &host.at(700_000));
+    assert_eq!(woken(), warm);
 }
 
 #[test]
 fn an_unknown_key_asks_for_a_fetch_and_a_flood_of_them_does_not() {
-    let store = Memory::default();
+    let host = Simulated::default();
     let keys = remote(json!({"cooldown": "30s"}));
-    let fetch = keys.begin(0, &store).unwrap();
-    keys.end(fetch.topic, 0, &ok(&key_set("a")), &store);
+    let fetch = keys.begin(&host.at(0)).unwrap();
+    keys.end(fetch.topic, &ok(&key_set("a")), &host.at(0));
     let mut fetches = 0;
     for now in 0..300_u64 {
         for _ in 0..100 {
-            keys.demand(now);
+            keys.demand(&host.at(now * 1000));
         }
-        if let Some(fetch) = keys.begin(now * 1000, &store) {
+        if let Some(fetch) = keys.begin(&host.at(now * 1000)) {
             fetches += 1;
-            keys.end(fetch.topic, now * 1000, &ok(&key_set("b")), &store);
+            keys.end(fetch.topic, &ok(&key_set("b")), &host.at(now * 1000));
         }
     }
     assert!(
         (11..=13).contains(&fetches),
         "three at once and one in each of ten cooldowns: {fetches}"
     );
-    assert!(has(&keys, 300, "b"));
-    assert!(!keys.demand(299), "no use in waiting");
+    assert!(has(&keys, &host.at(300 * 1000), "b"));
+    assert!(!keys.demand(&host.at(299 * 1000)), "no use in waiting");
 }
 
 #[test]
 fn discovery_leads_to_the_keys_of_the_same_issuer_and_host() {
-    let store = Memory::default();
+    let host = Simulated::default();
     let keys = remote(json!({"url": "https://issuer.example/.well-known/openid-configuration", "discovery": true}));
-    let fetch = keys.begin(0, &store).unwrap();
+    let fetch = keys.begin(&host.at(0)).unwrap();
     let document = |issuer: &str, uri: &str| json!({"issuer": issuer, "jwks_uri": uri}).to_string().into_bytes();
     for (issuer, uri, reason) in [
         (
@@ -227,20 +266,20 @@ fn discovery_leads_to_the_keys_of_the_same_issuer_and_host() {
         (ISSUER, "file:///keys", "discovery_jwks_uri"),
     ] {
         assert_eq!(
-            keys.end(fetch.topic, 0, &ok(&document(issuer, uri)), &store),
+            keys.end(fetch.topic, &ok(&document(issuer, uri)), &host.at(0)),
             Fetched::Failed(reason, Vec::new())
         );
     }
     let found = ok(&document(ISSUER, "https://issuer.example/k?v=1"));
-    let Fetched::Next(next) = keys.end(fetch.topic, 0, &found, &store) else {
+    let Fetched::Next(next) = keys.end(fetch.topic, &found, &host.at(0)) else {
         panic!("no next step");
     };
     assert_eq!(place(&next), ("issuer.example", "/k?v=1"));
     assert_eq!(
-        keys.end(next.topic, 0, &ok(&key_set("a")), &store),
+        keys.end(next.topic, &ok(&key_set("a")), &host.at(0)),
         Fetched::Published(vec![])
     );
-    assert!(has(&keys, 1, "a"));
+    assert!(has(&keys, &host.at(1000), "a"));
 }
 
 #[test]

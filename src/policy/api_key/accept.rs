@@ -1,7 +1,7 @@
 //! From a presented key to who holds it.
 
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::changes::Changes;
 use super::config::ApiKeysConfig;
@@ -14,14 +14,12 @@ use crate::api_key::{Format, KeyHash, KeyRecord, Secrets};
 use crate::config::values::is_realm;
 use crate::config::{Environment, Report};
 use crate::credential::Source;
-use crate::effect::Effect;
 use crate::identity::Subject;
 use crate::origin::Origin;
-use crate::policy::authenticate::{Failure, Verified};
-use crate::remote::Remote;
+use crate::policy::verdict::{Failure, Verified};
 use crate::request::Request;
+use crate::seam::{Caller, Context, Note};
 use crate::store::Store;
-use crate::world::World;
 
 /// All API keys of a configuration.
 #[derive(Debug)]
@@ -31,17 +29,20 @@ pub struct ApiKeys {
     format: Option<Format>,
     secrets: Secrets,
     inline: HashMap<Digest, Inline>,
-    lookups: Option<Rc<Lookups>>,
-    changes: Option<Rc<Changes>>,
+    lookups: Option<Arc<Lookups>>,
+    changes: Option<Arc<Changes>>,
     throttle: Throttle,
 }
+
+/// Kept of a request whose credential is charged as an attempt of its source: while it is looked up, nobody knows better.
+struct IsCharged;
 
 /// A key of the configuration.
 #[derive(Debug)]
 struct Inline {
     hash: KeyHash,
     validity: Validity,
-    subject: Rc<Subject>,
+    subject: Arc<Subject>,
 }
 
 impl ApiKeys {
@@ -69,14 +70,14 @@ impl ApiKeys {
         }
         let service = config.lookup.as_ref().map(|lookup| {
             let service = report.within("lookup", |report| Service::compile(lookup, environment, report));
-            (lookup, Rc::new(service))
+            (lookup, Arc::new(service))
         });
         let lookups = service
             .as_ref()
-            .map(|(lookup, service)| Rc::new(Lookups::new(lookup, service)));
+            .map(|(lookup, service)| Arc::new(Lookups::new(lookup, service)));
         let changes = service
             .as_ref()
-            .map(|(lookup, service)| Rc::new(Changes::new(lookup, service)));
+            .map(|(lookup, service)| Arc::new(Changes::new(lookup, service)));
         let trust = config
             .lookup
             .as_ref()
@@ -99,9 +100,15 @@ impl ApiKeys {
     }
 
     /// What calls the key service.
-    pub fn remotes(&self) -> impl Iterator<Item = Rc<dyn Remote>> {
-        let lookups = self.lookups.iter().map(|lookups| Rc::clone(lookups) as Rc<dyn Remote>);
-        let changes = self.changes.iter().map(|changes| Rc::clone(changes) as Rc<dyn Remote>);
+    pub fn callers(&self) -> impl Iterator<Item = Arc<dyn Caller>> {
+        let lookups = self
+            .lookups
+            .iter()
+            .map(|lookups| Arc::clone(lookups) as Arc<dyn Caller>);
+        let changes = self
+            .changes
+            .iter()
+            .map(|changes| Arc::clone(changes) as Arc<dyn Caller>);
         lookups.chain(changes)
     }
 
@@ -112,14 +119,14 @@ impl ApiKeys {
 
     /// Checks a key: its form, then how often its source has failed, and only then who holds it. A bad secret and an
     /// unknown id take the same way.
-    pub(crate) fn verify(&self, key: &[u8], request: &mut Request<'_>, world: &dyn World) -> Result<Verified, Failure> {
-        let (now, store) = (world.now_millis(), world.store());
-        let origin = Origin::from(request.client_address(world));
-        let known = self.identify(key, origin, request, now, store);
+    pub(crate) fn verify(&self, key: &[u8], request: &mut Request, cx: &Context<'_>) -> Result<Verified, Failure> {
+        let (now, store) = (cx.now_millis(), cx.store());
+        let origin = Origin::from(request.client_address(cx.host));
+        let known = self.identify(key, origin, request, cx);
         match known {
             Ok((digest, subject)) => {
                 self.give_back(origin, request, now, store);
-                self.throttle.trust(origin, &digest, now, store);
+                self.throttle.trust(origin, &digest, cx);
                 Ok(Verified {
                     subject,
                     forward: false,
@@ -129,9 +136,9 @@ impl ApiKeys {
             Err(failure) => {
                 // Whoever leaves while a key is looked up has tried it all the same; that the service is away is nobody's attempt.
                 let is_attempt = matches!(failure, Failure::Invalid(_) | Failure::Wait(_));
-                if is_attempt && !request.is_charged {
+                if is_attempt && request.memory.get::<IsCharged>().is_none() {
                     self.throttle.count(origin, now, store);
-                    request.is_charged = true;
+                    request.memory.put(IsCharged);
                 } else if matches!(failure, Failure::KeysUnavailable(_)) {
                     self.give_back(origin, request, now, store);
                 }
@@ -140,8 +147,8 @@ impl ApiKeys {
         }
     }
 
-    fn give_back(&self, origin: Origin, request: &mut Request<'_>, now: u64, store: &dyn Store) {
-        if std::mem::take(&mut request.is_charged) {
+    fn give_back(&self, origin: Origin, request: &mut Request, now: u64, store: &dyn Store) {
+        if request.memory.take::<IsCharged>().is_some() {
             self.throttle.give_back(origin, now, store);
         }
     }
@@ -150,10 +157,10 @@ impl ApiKeys {
         &self,
         key: &[u8],
         origin: Origin,
-        request: &mut Request<'_>,
-        now: u64,
-        store: &dyn Store,
-    ) -> Result<(Digest, Rc<Subject>), Failure> {
+        request: &mut Request,
+        cx: &Context<'_>,
+    ) -> Result<(Digest, Arc<Subject>), Failure> {
+        let now = cx.now_millis();
         let read = self
             .format
             .as_ref()
@@ -164,8 +171,8 @@ impl ApiKeys {
             let newest = self.secrets.iter().next();
             newest.map(|secret| secret.digest(presented.key)).unwrap_or_default()
         });
-        if !request.is_charged {
-            let checked = self.throttle.check(origin, &digest, now, store);
+        if request.memory.get::<IsCharged>().is_none() {
+            let checked = self.throttle.check(origin, &digest, cx);
             checked.map_err(Failure::TooManyAttempts)?;
         }
         let presented = read?;
@@ -182,22 +189,22 @@ impl ApiKeys {
             };
             if let Some(inline) = self.inline.get(&digest).filter(|inline| inline.hash == hash) {
                 inline.validity.check(now / 1000)?;
-                return Ok((digest, Rc::clone(&inline.subject)));
+                return Ok((digest, Arc::clone(&inline.subject)));
             }
             hashes.push(hash);
         }
         let Some(lookups) = &self.lookups else {
             return Err("unknown".into());
         };
-        match lookups.find(presented, &hashes, &self.throttle, request, now, store) {
+        match lookups.find(presented, &hashes, &self.throttle, request, cx) {
             Found::Known(record, outcome) => {
                 let count = format!("tollgate_key_cache_total;outcome={outcome};");
-                request.effects.push(Effect::Count(count.into()));
+                request.notes.push(Note::Count(count.into()));
                 record.validity().check(now / 1000)?;
-                Ok((digest, Rc::new(record.subject())))
+                Ok((digest, Arc::new(record.subject())))
             }
             Found::Unknown => Err("unknown".into()),
-            Found::Soon(awaited) => Err(Failure::Wait(awaited)),
+            Found::Soon(wait) => Err(Failure::Wait(wait)),
             Found::Unavailable(seconds) => Err(Failure::KeysUnavailable(seconds)),
             Found::TooMany(seconds) => Err(Failure::TooManyAttempts(seconds)),
         }
@@ -230,7 +237,7 @@ fn compile_keys(keys: &[KeyRecord], secrets: &Secrets, report: &mut Report) -> H
             let entry = Inline {
                 hash: key.hash.clone(),
                 validity,
-                subject: Rc::new(key.subject()),
+                subject: Arc::new(key.subject()),
             };
             if inline.insert(key.hash.digest, entry).is_some() {
                 report.error_at("hash", "is there twice: a key has one holder");

@@ -1,23 +1,22 @@
 //! What has changed at the key service: one worker waits for it, and makes all forget.
 
 use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::config::LookupConfig;
 use super::lookup::UNKNOWN;
 use super::service::Service;
 use crate::api_key::wire;
-use crate::effect::Effect;
-use crate::remote::{Answer, Call, Outcome, Remote, document};
+use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, document};
 use crate::store::{self, Store, update};
 
 /// The question for changes, which the service holds until there are some. Times are milliseconds since the epoch.
 #[derive(Debug)]
 pub(super) struct Changes {
-    service: Rc<Service>,
+    service: Arc<Service>,
     path: String,
     /// The term of the lease that this worker has taken last.
-    term: Cell<u64>,
+    term: Local<Cell<u64>>,
 }
 
 /// What all workers know of it.
@@ -74,11 +73,11 @@ fn key(service: &Service) -> String {
 }
 
 impl Changes {
-    pub(super) fn new(config: &LookupConfig, service: &Rc<Service>) -> Self {
+    pub(super) fn new(config: &LookupConfig, service: &Arc<Service>) -> Self {
         Self {
-            service: Rc::clone(service),
+            service: Arc::clone(service),
             path: config.changes.clone(),
-            term: Cell::default(),
+            term: Local::default(),
         }
     }
 
@@ -96,15 +95,16 @@ impl Changes {
     }
 
     /// Takes the lease, if `may` says so.
-    fn begin(&self, now: u64, store: &dyn Store, may: impl Fn(&Feed) -> bool) -> Option<Call> {
-        let feed = self.update(store, |feed| {
+    fn begin(&self, cx: &Context<'_>, may: impl Fn(&Feed) -> bool) -> Option<Call> {
+        let now = cx.now_millis();
+        let feed = self.update(cx.store(), |feed| {
             may(&feed).then(|| Feed {
                 lease_until: now.saturating_add(self.lease()),
                 term: feed.term.saturating_add(1),
                 ..feed
             })
         })?;
-        self.term.set(feed.term);
+        cx.local(&self.term).set(feed.term);
         let mark = if self.path.contains('?') { '&' } else { '?' };
         let mut path = format!("{}{mark}wait={}", self.path, WAIT / 1000);
         if let Some(version) = feed.next_version.checked_sub(1) {
@@ -117,8 +117,9 @@ impl Changes {
     }
 
     /// Makes every worker forget what has changed. The version comes first: see `Lookups::remember`.
-    fn apply(&self, changes: &wire::Changes, now: u64, store: &dyn Store) {
-        let own = self.term.get();
+    fn apply(&self, changes: &wire::Changes, cx: &Context<'_>) {
+        let (now, store) = (cx.now_millis(), cx.store());
+        let own = cx.local(&self.term).get();
         self.update(store, |feed| {
             (feed.term == own).then(|| Feed {
                 next_version: changes.version.saturating_add(1),
@@ -141,9 +142,10 @@ impl Changes {
         }
     }
 
-    fn fail(&self, now: u64, store: &dyn Store) {
-        let own = self.term.get();
-        self.update(store, |feed| {
+    fn fail(&self, cx: &Context<'_>) {
+        let now = cx.now_millis();
+        let own = cx.local(&self.term).get();
+        self.update(cx.store(), |feed| {
             let pause = FIRST_PAUSE.saturating_mul(1 << feed.failures.min(MAX_DOUBLINGS));
             (feed.term == own).then(|| Feed {
                 lease_until: 0,
@@ -155,9 +157,10 @@ impl Changes {
     }
 }
 
-impl Remote for Changes {
+impl Caller for Changes {
     /// A new configuration asks anew: whoever held the lease may be gone.
-    fn prepare(&self, store: &dyn Store) {
+    fn prepare(&self, cx: &Context<'_>) {
+        let store = cx.store();
         let feed = Feed::read(&self.service, store);
         let feed = Feed {
             lease_until: 0,
@@ -167,49 +170,48 @@ impl Remote for Changes {
         store.write(&key(&self.service), &feed.encode(), 0);
     }
 
-    fn synchronize(&self, _: &dyn Store) {}
-
-    fn call(&self, now: u64, store: &dyn Store) -> Option<Call> {
+    fn next_call(&self, cx: &Context<'_>) -> Option<Call> {
+        let now = cx.now_millis();
         let is_free = |feed: &Feed| {
             // What lasts longer than any was made by a clock that was set back since.
             let over =
                 |until: u64, longest: u64| until <= now || until.saturating_sub(now) > longest.saturating_add(SLACK);
             over(feed.lease_until, self.lease()) && over(feed.paused_until, LONGEST_PAUSE)
         };
-        self.begin(now, store, is_free)
+        self.begin(cx, is_free)
     }
 
-    fn answer(&self, call: &Call, answer: Option<&Answer>, now: u64, store: &dyn Store) -> Outcome {
+    fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome {
         let read = answer
             .ok_or("cluster")
             .and_then(|answer| document(answer, call.max_body))
             .and_then(|document| serde_json::from_value::<wire::Changes>(document).map_err(|_| "not_an_answer"));
-        let own = self.term.get();
+        let own = cx.local(&self.term).get();
         let count = |outcome, reason| {
-            Effect::Count(format!("tollgate_key_changes_total;outcome={outcome};reason={reason};").into())
+            Note::Count(format!("tollgate_key_changes_total;outcome={outcome};reason={reason};").into())
         };
         match read {
             Ok(changes) => {
-                self.apply(&changes, now, store);
-                let mut effects = Vec::new();
+                self.apply(&changes, cx);
+                let mut notes = Vec::new();
                 if changes.all || !changes.hashes.is_empty() {
-                    effects.push(count("ok", if changes.all { "all" } else { "some" }));
+                    notes.push(count("ok", if changes.all { "all" } else { "some" }));
                 }
-                let next = self.begin(now, store, |feed| feed.term == own);
-                Outcome { effects, next }
+                let next = self.begin(cx, |feed| feed.term == own);
+                Outcome { notes, next }
             }
             Err(reason) => {
-                self.fail(now, store);
+                self.fail(cx);
                 let message = format!(
                     "key service: changes cannot be read ({reason}); a revoked key is accepted until its cache time is over"
                 );
-                let effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];
-                Outcome { effects, next: None }
+                let notes = vec![count("failed", reason), Note::Log(log::Level::Warn, message)];
+                Outcome { notes, next: None }
             }
         }
     }
 
-    fn is_awaited(&self, _: u64) -> bool {
+    fn is_awaited(&self, _: &Context<'_>) -> bool {
         false
     }
 }

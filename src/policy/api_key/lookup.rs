@@ -1,8 +1,8 @@
 //! Lookups by the key service: one call for all who present the same key, remembered for all workers.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::changes;
 use super::config::LookupConfig;
@@ -11,33 +11,37 @@ use super::throttle::Throttle;
 use crate::api_key::secrets::Digest;
 use crate::api_key::wire::{LookupAnswer, LookupRequest};
 use crate::api_key::{KeyHash, KeyRecord, Presented};
-use crate::effect::Effect;
-use crate::remote::{Answer, Awaited, Call, Outcome, Remote, document};
+use crate::calls::Calls;
 use crate::request::Request;
+use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, Ticket, Wait, WaitKind, document};
 use crate::slots::Entry;
 use crate::store::Store;
 
 /// What this worker asks the key service. Times are milliseconds since the epoch.
 #[derive(Debug)]
 pub(super) struct Lookups {
-    service: Rc<Service>,
+    service: Arc<Service>,
     path: String,
     cache: u64,
     negative_cache: u64,
     max_stale: u64,
-    /// Not yet sent.
-    queue: RefCell<VecDeque<Question>>,
-    /// Sent, by the topic of the call.
-    asked: RefCell<BTreeMap<u64, Question>>,
-    topics: Cell<u64>,
+    own: Local<Own>,
+}
+
+/// The lookups of one worker.
+#[derive(Debug, Default)]
+struct Own {
+    calls: Calls<Question>,
+    /// What requests wait for: keys that this worker or another one looks up, by their newest hash.
+    awaited: RefCell<BTreeMap<Digest, Ticket>>,
 }
 
 /// One key, hashed with every secret, and the trace of the request that asks first.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Question {
     hashes: Vec<KeyHash>,
     trace: Vec<(&'static str, String)>,
-    tries: u32,
+    tries: Cell<u32>,
 }
 
 /// What is known of a key.
@@ -48,40 +52,32 @@ pub(super) enum Found {
     /// The service does not know it.
     Unknown,
     /// It is being looked up.
-    Soon(Box<dyn Awaited>),
+    Soon(Wait),
     /// It cannot be looked up, nor in this many seconds.
     Unavailable(u64),
     /// Too many different keys of this id were looked up; once more in this many seconds.
     TooMany(u64),
 }
 
-#[derive(Debug)]
-struct AwaitedKey {
-    service: Rc<Service>,
-    name: Digest,
-}
-
 impl Question {
-    fn new(hashes: &[KeyHash], request: &Request<'_>) -> Self {
+    fn new(hashes: &[KeyHash], request: &Request) -> Self {
         Self {
             hashes: hashes.to_vec(),
             trace: request.trace(),
-            tries: 0,
+            tries: Cell::new(0),
         }
     }
 }
 
 impl Lookups {
-    pub(super) fn new(config: &LookupConfig, service: &Rc<Service>) -> Self {
+    pub(super) fn new(config: &LookupConfig, service: &Arc<Service>) -> Self {
         Self {
-            service: Rc::clone(service),
+            service: Arc::clone(service),
             path: config.path.clone(),
             cache: config.cache.as_millis(),
             negative_cache: config.negative_cache.as_millis(),
             max_stale: config.max_stale.as_millis(),
-            queue: RefCell::default(),
-            asked: RefCell::default(),
-            topics: Cell::default(),
+            own: Local::default(),
         }
     }
 
@@ -91,10 +87,10 @@ impl Lookups {
         presented: Presented<'_>,
         hashes: &[KeyHash],
         throttle: &Throttle,
-        request: &Request<'_>,
-        now: u64,
-        store: &dyn Store,
+        request: &Request,
+        cx: &Context<'_>,
     ) -> Found {
+        let (now, store) = (cx.now_millis(), cx.store());
         let remembered = || hashes.iter().find_map(|hash| self.remembered(hash, now, store));
         let stale = match remembered() {
             Some((record, true)) => return Found::Known(record, "hit"),
@@ -110,7 +106,7 @@ impl Lookups {
         };
         let unsettled = |hash: &KeyHash| self.service.unsettled.find(&hash.digest, now, store);
         match hashes.first().and_then(unsettled) {
-            Some(entry) if entry.value == PENDING && request.may_wait => return self.soon(name),
+            Some(entry) if entry.value == PENDING && request.may_wait => return self.soon(name, cx),
             Some(entry) if entry.value == PENDING => return may_be_old(stale, 1),
             Some(_) if hashes.iter().skip(1).all(|hash| unsettled(hash).is_some()) => return Found::Unknown,
             _ => {}
@@ -132,12 +128,15 @@ impl Lookups {
             let question = Question::new(hashes, request);
             if let Some((record, true)) = remembered() {
                 // The answer to somebody else's question came between the two looks.
-                self.settle(&question, None, now, store);
+                self.settle(&question, None, cx);
                 return Found::Known(record, "hit");
             }
-            self.queue.borrow_mut().push_back(question);
+            if cx.local(&self.own).calls.ask(question, cx.wakes()).is_none() {
+                self.service.unsettled.remove(&name, now, store);
+                return may_be_old(stale, 1);
+            }
         }
-        self.soon(name)
+        self.soon(name, cx)
     }
 
     /// A known key, and whether it need not be asked for again.
@@ -167,29 +166,32 @@ impl Lookups {
         taken == Some(true)
     }
 
-    fn soon(&self, name: Digest) -> Found {
-        Found::Soon(Box::new(AwaitedKey {
-            service: Rc::clone(&self.service),
-            name,
-        }))
+    fn soon(&self, name: Digest, cx: &Context<'_>) -> Found {
+        let own = cx.local(&self.own);
+        let ticket = *own
+            .awaited
+            .borrow_mut()
+            .entry(name)
+            .or_insert_with(|| cx.wakes().ticket());
+        Found::Soon(Wait {
+            kind: WaitKind::Authentication,
+            tickets: vec![ticket],
+        })
     }
 
-    fn send(&self, question: Question) -> Option<Call> {
+    fn call(&self, topic: u64, question: &Question) -> Option<Call> {
         let body = serde_json::to_vec(&LookupRequest {
             hashes: question.hashes.clone(),
         });
-        let mut call = self
-            .service
-            .call("POST", self.path.clone(), &question.trace, body.ok()?, 0);
-        call.topic = self.topics.get();
-        self.topics.set(call.topic.wrapping_add(1));
-        self.asked.borrow_mut().insert(call.topic, question);
-        Some(call)
+        let path = self.path.clone();
+        let call = self.service.call("POST", path, &question.trace, body.ok()?, 0);
+        Some(Call { topic, ..call })
     }
 
     /// Takes a good answer: whether it was still true when it was written down. Whoever applies changes first writes their
     /// version and then removes entries, so that of the two at least one sees the other.
-    fn remember(&self, question: &Question, answer: &LookupAnswer, record: &[u8], now: u64, store: &dyn Store) -> bool {
+    fn remember(&self, question: &Question, answer: &LookupAnswer, record: &[u8], cx: &Context<'_>) -> bool {
+        let (now, store) = (cx.now_millis(), cx.store());
         let known = &self.service.known;
         match &answer.key {
             Some(key) => {
@@ -197,7 +199,7 @@ impl Lookups {
                 let value = [&now.to_le_bytes()[..], record].concat();
                 known.put(&key.hash.digest, &Entry { until, value }, now, store);
             }
-            None => self.remember_unknown(question, now, store),
+            None => self.remember_unknown(question, cx),
         }
         let is_true = changes::version(&self.service, store).is_none_or(|version| version <= answer.version);
         if !is_true {
@@ -209,9 +211,12 @@ impl Lookups {
     }
 
     /// Of the key hashed with every secret but the newest, which is [settled](Self::settle).
-    fn remember_unknown(&self, question: &Question, now: u64, store: &dyn Store) {
+    fn remember_unknown(&self, question: &Question, cx: &Context<'_>) {
+        let now = cx.now_millis();
         for hash in question.hashes.iter().skip(1) {
-            self.service.unsettled.put(&hash.digest, &self.unknown(now), now, store);
+            self.service
+                .unsettled
+                .put(&hash.digest, &self.unknown(now), now, cx.store());
         }
     }
 
@@ -223,7 +228,8 @@ impl Lookups {
     }
 
     /// The question is over: whoever waits looks again.
-    fn settle(&self, question: &Question, entry: Option<Entry>, now: u64, store: &dyn Store) {
+    fn settle(&self, question: &Question, entry: Option<Entry>, cx: &Context<'_>) {
+        let (now, store) = (cx.now_millis(), cx.store());
         let Some(name) = question.hashes.first().map(|hash| &hash.digest) else {
             return;
         };
@@ -231,6 +237,13 @@ impl Lookups {
             Some(entry) => self.service.unsettled.put(name, &entry, now, store),
             None => self.service.unsettled.remove(name, now, store),
         }
+        let awaited = cx.local(&self.own).awaited.borrow_mut().remove(name);
+        awaited.into_iter().for_each(|ticket| cx.wakes().wake(ticket));
+    }
+
+    fn is_pending(&self, name: &Digest, cx: &Context<'_>) -> bool {
+        let entry = self.service.unsettled.find(name, 0, cx.store());
+        entry.is_some_and(|entry| entry.value == PENDING)
     }
 }
 
@@ -259,78 +272,83 @@ fn read(
     Ok((answer, record))
 }
 
-impl Remote for Lookups {
-    fn prepare(&self, store: &dyn Store) {
-        self.service.known.prepare(store);
-        self.service.unsettled.prepare(store);
+impl Caller for Lookups {
+    fn prepare(&self, cx: &Context<'_>) {
+        self.service.known.prepare(cx.store());
+        self.service.unsettled.prepare(cx.store());
     }
 
-    fn synchronize(&self, _: &dyn Store) {}
-
-    fn call(&self, _: u64, _: &dyn Store) -> Option<Call> {
-        let question = self.queue.borrow_mut().pop_front()?;
-        self.send(question)
+    /// Wakes up who waits for what another worker has looked up meanwhile: one look for each key, however many wait for it.
+    fn synchronize(&self, cx: &Context<'_>) {
+        let own = cx.local(&self.own);
+        own.awaited.borrow_mut().retain(|name, ticket| {
+            let is_pending = self.is_pending(name, cx);
+            if !is_pending {
+                cx.wakes().wake(*ticket);
+            }
+            is_pending
+        });
     }
 
-    fn answer(&self, call: &Call, answer: Option<&Answer>, now: u64, store: &dyn Store) -> Outcome {
-        let Some(mut question) = self.asked.borrow_mut().remove(&call.topic) else {
+    fn next_call(&self, cx: &Context<'_>) -> Option<Call> {
+        let (topic, entry) = cx.local(&self.own).calls.send()?;
+        self.call(topic, &entry.about)
+    }
+
+    fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome {
+        let own = cx.local(&self.own);
+        let Some(entry) = own.calls.answered(call.topic) else {
             return Outcome::default();
         };
+        let (question, now, store) = (&entry.about, cx.now_millis(), cx.store());
         let count = |outcome, reason| {
-            Effect::Count(format!("tollgate_key_lookups_total;outcome={outcome};reason={reason};").into())
+            Note::Count(format!("tollgate_key_lookups_total;outcome={outcome};reason={reason};").into())
         };
         let mut outcome = Outcome::default();
-        match read(&question, answer, call.max_body) {
+        match read(question, answer, call.max_body) {
             Ok((answer, record)) => {
                 self.service.breaker.succeeded(store);
-                if !self.remember(&question, &answer, &record, now, store) {
+                if !self.remember(question, &answer, &record, cx) {
                     // It was overtaken by a change. Asking again ends that, unless changes come faster than answers.
-                    question.tries = question.tries.saturating_add(1);
-                    if question.tries < MAX_TRIES {
-                        outcome.next = self.send(question);
+                    question.tries.set(question.tries.get().saturating_add(1));
+                    if question.tries.get() < MAX_TRIES {
+                        outcome.next = self.call(own.calls.send_again(&entry), question);
                     } else {
-                        self.settle(&question, None, now, store);
+                        self.settle(question, None, cx);
                     }
-                    outcome.effects.push(count("outdated", "changed"));
+                    outcome.notes.push(count("outdated", "changed"));
                     return outcome;
                 }
                 let entry = answer.key.is_none().then(|| self.unknown(now));
-                self.settle(&question, entry, now, store);
+                self.settle(question, entry, cx);
                 outcome
-                    .effects
+                    .notes
                     .push(count(if answer.key.is_some() { "known" } else { "unknown" }, "ok"));
             }
             Err(reason) if OF_ONE_KEY.contains(&reason) => {
                 // The service does answer: what is wrong with one key keeps no other one out.
                 self.service.breaker.succeeded(store);
-                self.remember_unknown(&question, now, store);
-                self.settle(&question, Some(self.unknown(now)), now, store);
+                self.remember_unknown(question, cx);
+                self.settle(question, Some(self.unknown(now)), cx);
                 let message =
                     format!("key service: the record of an API key cannot be used ({reason}); that key is refused");
-                outcome.effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];
+                outcome.notes = vec![count("failed", reason), Note::Log(log::Level::Warn, message)];
             }
             Err(reason) => {
                 self.service.breaker.failed(now, store);
-                self.settle(&question, None, now, store);
+                self.settle(question, None, cx);
                 let message = format!(
                     "key service: a lookup failed ({reason}); cached keys are used for up to {} s, other keys are refused",
                     self.max_stale / 1000
                 );
-                outcome.effects = vec![count("failed", reason), Effect::Log(log::Level::Warn, message)];
+                outcome.notes = vec![count("failed", reason), Note::Log(log::Level::Warn, message)];
             }
         }
         outcome
     }
 
-    fn is_awaited(&self, _: u64) -> bool {
-        !self.queue.borrow().is_empty() || !self.asked.borrow().is_empty()
-    }
-}
-
-impl Awaited for AwaitedKey {
-    fn is_settled(&self, store: &dyn Store) -> bool {
-        let entry = self.service.unsettled.find(&self.name, 0, store);
-        entry.is_none_or(|entry| entry.value != PENDING)
+    fn is_awaited(&self, cx: &Context<'_>) -> bool {
+        !cx.local(&self.own).calls.is_empty()
     }
 }
 

@@ -7,7 +7,7 @@ use super::config::LookupConfig;
 use crate::api_key::record::MAX_RECORD;
 use crate::breaker::Breaker;
 use crate::config::{Environment, Report};
-use crate::remote::Call;
+use crate::seam::Call;
 use crate::slots::Slots;
 
 /// One key service. Times are milliseconds, moments since the epoch.

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api_key::{Format, Minted, SecretConfig, Secrets};
 use crate::config::{Environment, Report};
-use crate::effect::Effect;
 use crate::headers::Headers;
-use crate::policy::authenticate::{Failure, Verified};
-use crate::policy::identity_headers::ManagedNames;
+use crate::managed_names::ManagedNames;
+use crate::policy::verdict::{Failure, Verified};
 use crate::request::Request;
-use crate::world::simulated::Simulated;
+use crate::seam::Note;
+use crate::seam::simulated::Simulated;
 
 /// Milliseconds since the epoch.
 const NOW: u64 = 1_700_000_000_000;
@@ -83,18 +83,17 @@ fn ask(keys: &ApiKeys, key: &str, may_wait: bool, world: &Simulated) -> (String,
     ]
     .into_iter()
     .collect();
-    let managed = ManagedNames::default();
-    let mut request = Request::new(&headers, None, &managed).unwrap();
+    let mut request = Request::simulated(headers, ManagedNames::default());
     request.may_wait = may_wait;
-    let outcome = match keys.verify(key.as_bytes(), &mut request, world) {
+    let outcome = match keys.verify(key.as_bytes(), &mut request, &world.cx()) {
         Ok(Verified { subject, .. }) => format!("{} of {}", subject.key_id.as_deref().unwrap(), subject.user_id),
         Err(Failure::Invalid(invalid)) => invalid.reason.to_owned(),
         Err(Failure::Wait(_)) => "wait".into(),
         Err(Failure::KeysUnavailable(seconds)) => format!("unavailable for {seconds}"),
         Err(Failure::TooManyAttempts(seconds)) => format!("too many for {seconds}"),
     };
-    let counters = request.effects.iter().filter_map(|effect| match effect {
-        Effect::Count(name) => Some(name.to_string()),
+    let counters = request.notes.iter().filter_map(|note| match note {
+        Note::Count(name) => Some(name.to_string()),
         _ => None,
     });
     (outcome, counters.collect())

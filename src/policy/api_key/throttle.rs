@@ -8,6 +8,7 @@ use super::config::ThrottleConfig;
 use crate::api_key::Secrets;
 use crate::api_key::secrets::Digest;
 use crate::origin::Origin;
+use crate::seam::{Context, Local};
 use crate::slots::{Entry, Slots};
 use crate::store::Store;
 
@@ -24,7 +25,7 @@ pub(super) struct Throttle {
     /// Pairs of a source and a key that was good from there.
     trusted: Slots,
     /// The pairs that this worker need not tell the others about, and until when.
-    told: RefCell<HashMap<Pair, u64>>,
+    told: Local<RefCell<HashMap<Pair, u64>>>,
 }
 
 type Pair = (Origin, Digest);
@@ -38,7 +39,7 @@ impl Throttle {
             secrets: secrets.clone(),
             counts: Slots::new(format!("{prefix}.counts"), ENTRIES, WAYS, size_of::<u32>()),
             trusted: Slots::new(format!("{prefix}.trusted"), ENTRIES, WAYS, 0),
-            told: RefCell::default(),
+            told: Local::default(),
         }
     }
 
@@ -48,8 +49,9 @@ impl Throttle {
     }
 
     /// Whether a key may be looked at; `Err` holds the seconds until it may.
-    pub(super) fn check(&self, origin: Origin, key: &Digest, now: u64, store: &dyn Store) -> Result<(), u64> {
-        if self.is_told(origin, key, now) {
+    pub(super) fn check(&self, origin: Origin, key: &Digest, cx: &Context<'_>) -> Result<(), u64> {
+        let (now, store) = (cx.now_millis(), cx.store());
+        if self.is_told(origin, key, cx) {
             return Ok(());
         }
         match self.excess(&self.origin(origin), now, store) {
@@ -60,8 +62,9 @@ impl Throttle {
     }
 
     /// A key was good: it stays so from there, whoever else tries keys out there.
-    pub(super) fn trust(&self, origin: Origin, key: &Digest, now: u64, store: &dyn Store) {
-        if self.is_told(origin, key, now) {
+    pub(super) fn trust(&self, origin: Origin, key: &Digest, cx: &Context<'_>) {
+        let (now, store) = (cx.now_millis(), cx.store());
+        if self.is_told(origin, key, cx) {
             return;
         }
         let entry = Entry {
@@ -69,7 +72,8 @@ impl Throttle {
             value: Vec::new(),
         };
         self.trusted.put(&self.pair(origin, key), &entry, now, store);
-        let mut told = self.told.borrow_mut();
+        let told = cx.local(&self.told);
+        let mut told = told.borrow_mut();
         if told.len() >= MOST_TOLD {
             told.clear();
         }
@@ -111,11 +115,10 @@ impl Throttle {
         });
     }
 
-    fn is_told(&self, origin: Origin, key: &Digest, now: u64) -> bool {
-        self.told
-            .borrow()
-            .get(&(origin, *key))
-            .is_some_and(|&until| now < until)
+    fn is_told(&self, origin: Origin, key: &Digest, cx: &Context<'_>) -> bool {
+        let told = cx.local(&self.told);
+        let until = told.borrow().get(&(origin, *key)).copied();
+        until.is_some_and(|until| cx.now_millis() < until)
     }
 
     fn origin(&self, origin: Origin) -> Digest {
@@ -144,9 +147,9 @@ mod tests {
     use crate::api_key::SecretConfig;
     use crate::config::Report;
     use crate::config::values::Duration;
-    use crate::store::memory::Memory;
+    use crate::seam::simulated::Simulated;
 
-    fn throttle(store: &Memory) -> Throttle {
+    fn throttle(host: &Simulated) -> Throttle {
         let secret = SecretConfig {
             id: "v1".into(),
             env: "S".into(),
@@ -158,7 +161,7 @@ mod tests {
             window: Duration::from_secs(60),
         };
         let throttle = Throttle::new(config, 60_000, &secrets, "t");
-        throttle.prepare(store);
+        throttle.prepare(&host.store);
         throttle
     }
 
@@ -171,43 +174,43 @@ mod tests {
 
     #[test]
     fn a_source_is_stopped_at_its_limit_until_the_window_ends() {
-        let store = Memory::default();
-        let (first, second) = (throttle(&store), throttle(&store));
+        let host = Simulated::default();
+        let (first, second) = (throttle(&host), throttle(&host));
         let (here, there) = (origin("192.0.2.1"), origin("192.0.2.2"));
         for worker in [&first, &second, &first] {
-            assert_eq!(worker.check(here, &KEY, 1000, &store), Ok(()));
-            worker.count(here, 1000, &store);
+            assert_eq!(worker.check(here, &KEY, &host.at(1000)), Ok(()));
+            worker.count(here, 1000, &host.store);
         }
-        assert_eq!(second.check(here, &KEY, 1001, &store), Err(60));
-        assert_eq!(first.check(here, &OTHER, 60_500, &store), Err(1));
-        assert_eq!(first.check(there, &KEY, 1001, &store), Ok(()));
-        assert_eq!(first.check(here, &KEY, 61_000, &store), Ok(()));
+        assert_eq!(second.check(here, &KEY, &host.at(1001)), Err(60));
+        assert_eq!(first.check(here, &OTHER, &host.at(60_500)), Err(1));
+        assert_eq!(first.check(there, &KEY, &host.at(1001)), Ok(()));
+        assert_eq!(first.check(here, &KEY, &host.at(61_000)), Ok(()));
     }
 
     #[test]
     fn a_key_that_was_good_from_there_passes_on_every_worker() {
-        let store = Memory::default();
-        let (first, second) = (throttle(&store), throttle(&store));
+        let host = Simulated::default();
+        let (first, second) = (throttle(&host), throttle(&host));
         let here = origin("192.0.2.1");
-        first.trust(here, &KEY, 0, &store);
+        first.trust(here, &KEY, &host.at(0));
         for _ in 0..3 {
-            first.count(here, 1000, &store);
+            first.count(here, 1000, &host.store);
         }
         for worker in [&first, &second] {
-            assert_eq!(worker.check(here, &KEY, 2000, &store), Ok(()));
-            assert_eq!(worker.check(here, &OTHER, 2000, &store), Err(59));
+            assert_eq!(worker.check(here, &KEY, &host.at(2000)), Ok(()));
+            assert_eq!(worker.check(here, &OTHER, &host.at(2000)), Err(59));
         }
-        assert_eq!(second.check(here, &KEY, 60_000, &store), Err(1), "not for ever");
+        assert_eq!(second.check(here, &KEY, &host.at(60_000)), Err(1), "not for ever");
     }
 
     #[test]
     fn lookups_of_one_id_are_bounded() {
-        let (store, now) = (Memory::default(), 5000);
-        let throttle = throttle(&store);
+        let (host, now) = (Simulated::default(), 5000);
+        let throttle = throttle(&host);
         assert_eq!(
-            [(); 4].map(|()| throttle.lookup("a", now, &store)),
+            [(); 4].map(|()| throttle.lookup("a", now, &host.store)),
             [Ok(()), Ok(()), Ok(()), Err(60)]
         );
-        assert_eq!(throttle.lookup("b", now, &store), Ok(()));
+        assert_eq!(throttle.lookup("b", now, &host.store), Ok(()));
     }
 }

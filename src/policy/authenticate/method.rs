@@ -1,80 +1,33 @@
 //! A method of authentication, as the stage sees it: where its credentials are, and what becomes of one.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::MethodConfig;
 use crate::config::Report;
-use crate::config::values::HeaderName;
 use crate::credential::Source;
 use crate::denial::DenialKind;
-use crate::identity::Subject;
-use crate::policy::RouteContext;
 use crate::policy::api_key::ApiKeys;
-use crate::policy::jwt::Accept;
-use crate::remote::Awaited;
+use crate::policy::jwt::{Accept, Issuers};
+use crate::policy::verdict::{Failure, Verified};
 use crate::request::Request;
-use crate::world::World;
+use crate::seam::Context;
 
 #[derive(Debug)]
 pub(super) enum Method {
     Jwt(Accept),
-    ApiKey(Rc<ApiKeys>),
-}
-
-/// A credential that passed every check.
-#[derive(Debug)]
-pub struct Verified {
-    /// What it says of its holder.
-    pub subject: Rc<Subject>,
-    /// Whether upstreams may see it.
-    pub forward: bool,
-    /// A token's payload, for upstreams that want it, and the header that carries it.
-    pub payload: Option<(HeaderName, Rc<str>)>,
-}
-
-/// Why a credential does not pass.
-#[derive(Debug)]
-pub enum Failure {
-    /// It is not acceptable.
-    Invalid(Invalid),
-    /// It may be, once this is there.
-    Wait(Box<dyn Awaited>),
-    /// What would decide cannot be had; worth another try in this many seconds.
-    KeysUnavailable(u64),
-    /// Too many credentials from there were not acceptable; worth another try in this many seconds.
-    TooManyAttempts(u64),
-}
-
-/// Why a credential is not acceptable, for the operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
-    /// For the log and a metric.
-    pub reason: &'static str,
-    /// What the reason is about, for the log: `plan is an object`.
-    pub detail: Option<Rc<str>>,
-}
-
-impl From<&'static str> for Invalid {
-    fn from(reason: &'static str) -> Self {
-        Self { reason, detail: None }
-    }
-}
-
-impl<T: Into<Invalid>> From<T> for Failure {
-    fn from(invalid: T) -> Self {
-        Self::Invalid(invalid.into())
-    }
+    ApiKey(Arc<ApiKeys>),
 }
 
 impl Method {
     pub(super) fn compile(
         config: &MethodConfig,
         audiences: &[String],
-        route: &RouteContext<'_>,
+        jwt: Option<&Issuers>,
+        api_keys: Option<&Arc<ApiKeys>>,
         report: &mut Report,
     ) -> Option<Self> {
         match config {
-            MethodConfig::Jwt(names) => match &route.definitions.jwt {
+            MethodConfig::Jwt(names) => match jwt {
                 Some(issuers) => issuers.accept(names.as_deref(), audiences, report).map(Self::Jwt),
                 None => {
                     report.error("needs a `jwt` section with at least one issuer");
@@ -82,10 +35,10 @@ impl Method {
                 }
             },
             MethodConfig::ApiKey => {
-                if route.definitions.api_keys.is_none() {
+                if api_keys.is_none() {
                     report.error("needs an `api_keys` section");
                 }
-                route.definitions.api_keys.clone().map(Self::ApiKey)
+                api_keys.cloned().map(Self::ApiKey)
             }
         }
     }
@@ -109,12 +62,12 @@ impl Method {
         &self,
         credential: &[u8],
         source: &Source,
-        request: &mut Request<'_>,
-        world: &dyn World,
+        request: &mut Request,
+        cx: &Context<'_>,
     ) -> Result<Verified, Failure> {
         match self {
-            Self::Jwt(accept) => accept.verify(credential, source, request.may_wait, world),
-            Self::ApiKey(keys) => keys.verify(credential, request, world),
+            Self::Jwt(accept) => accept.verify(credential, source, request.may_wait, cx),
+            Self::ApiKey(keys) => keys.verify(credential, request, cx),
         }
     }
 

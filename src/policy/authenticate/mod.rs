@@ -3,28 +3,22 @@
 mod config;
 mod method;
 
-use super::{Policy, Registration, RouteContext, Stage, Stop};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::api_key::ApiKeys;
+use super::jwt::Issuers;
+use super::verdict::{Failure, Invalid, Verified};
+use super::{Policy, Stop};
 use crate::config::Report;
 use crate::credential::{self, Found, Source};
 use crate::denial::{Denial, DenialKind};
-use crate::effect::Effect;
-use crate::identity::Identity;
+use crate::identity::{Authenticated, Identity};
 use crate::request::Request;
-use crate::world::World;
+use crate::seam::{Context, Note};
 
 pub use config::{AuthConfig, MethodConfig};
 use method::Method;
-pub use method::{Failure, Invalid, Verified};
-
-/// Proof that a value was made by the authenticate stage.
-#[derive(Debug)]
-pub struct Authenticated(());
-
-/// The policy's line in the registry.
-pub const REGISTRATION: Registration = Registration {
-    stage: Stage::Authenticate,
-    compile,
-};
 
 #[derive(Debug)]
 struct Authenticate {
@@ -32,8 +26,16 @@ struct Authenticate {
     optional: bool,
 }
 
-fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
-    let auth = route.auth?;
+/// Kept of a request that has waited: it does not wait again for the same credential.
+struct HasWaited;
+
+/// The policy of a rule with `auth`.
+pub fn compile(
+    auth: &AuthConfig,
+    jwt: Option<&Issuers>,
+    api_keys: Option<&Arc<ApiKeys>>,
+    report: &mut Report,
+) -> Option<Box<dyn Policy>> {
     report.within("auth", |report| {
         if auth.any.is_empty() {
             report.error_at(
@@ -55,7 +57,7 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
                             method.name()
                         ));
                     }
-                    Method::compile(method, &auth.audiences, route, report)
+                    Method::compile(method, &auth.audiences, jwt, api_keys, report)
                 })
             });
             methods.collect()
@@ -89,9 +91,10 @@ fn check_sources(methods: &[Method], report: &mut Report) {
 }
 
 impl Policy for Authenticate {
-    fn on_request(&self, request: &mut Request<'_>, world: &dyn World) -> Result<(), Stop> {
+    fn on_request(&self, request: &mut Request, cx: &Context<'_>) -> Result<(), Stop> {
         let mut found = Vec::new();
-        let outcome = self.authenticate(request, world, &mut found);
+        request.may_wait &= request.memory.get::<HasWaited>().is_none();
+        let outcome = self.authenticate(request, cx, &mut found);
         if matches!(outcome, Err(Stop::Deny(_))) {
             // Whoever logs the request does not see them either.
             credential::remove(&found, request);
@@ -104,10 +107,11 @@ impl Authenticate {
     /// `found` is where credentials were.
     fn authenticate<'a>(
         &'a self,
-        request: &mut Request<'_>,
-        world: &dyn World,
+        request: &mut Request,
+        cx: &Context<'_>,
         found: &mut Vec<&'a Source>,
     ) -> Result<(), Stop> {
+        let received = Rc::clone(request.received());
         let mut presented = None;
         let mut several = false;
         for (method, source) in self
@@ -115,7 +119,7 @@ impl Authenticate {
             .iter()
             .flat_map(|method| method.sources().iter().map(move |source| (method, source)))
         {
-            let credential = match source.find(request) {
+            let credential = match source.find(&received) {
                 Found::None => continue,
                 Found::One(credential) => Some(credential),
                 Found::Several => None,
@@ -134,7 +138,7 @@ impl Authenticate {
             let denial = Denial::new(DenialKind::MissingCredentials, "missing");
             return Err(self.challenged(denial, None).into());
         };
-        match method.verify(&credential, source, request, world) {
+        match method.verify(&credential, source, request, cx) {
             Ok(Verified {
                 subject,
                 forward,
@@ -144,13 +148,15 @@ impl Authenticate {
                     credential::remove(&[source], request);
                 }
                 if let Some((name, payload)) = payload {
-                    let value = payload.as_bytes().into();
-                    request.effects.push(Effect::SetHeader(name.as_str().into(), value));
+                    request.changes.set_one(name.shared(), payload.as_bytes());
                 }
-                request.identity = Some(Identity::new(subject, Authenticated(())));
+                request.identity = Some(Identity::new(subject, Authenticated::by_a_verified_credential()));
                 Ok(())
             }
-            Err(Failure::Wait(awaited)) => Err(Stop::Wait(awaited)),
+            Err(Failure::Wait(wait)) => {
+                request.memory.put(HasWaited);
+                Err(Stop::Wait(wait))
+            }
             Err(Failure::Invalid(Invalid { reason, detail })) => {
                 count_failure(request, method, reason);
                 let mut denial = Denial::new(method.denial(), reason);
@@ -186,15 +192,15 @@ impl Authenticate {
 }
 
 /// A refusal that says when to try again.
-fn later(request: &mut Request<'_>, method: &Method, kind: DenialKind, reason: &'static str, seconds: u64) -> Denial {
+fn later(request: &mut Request, method: &Method, kind: DenialKind, reason: &'static str, seconds: u64) -> Denial {
     count_failure(request, method, reason);
     Denial::new(kind, reason).with_header("retry-after", seconds.to_string())
 }
 
 /// Successes are counted with the request itself: one host call less on the way that most requests take.
-fn count_failure(request: &mut Request<'_>, method: &Method, reason: &str) {
+fn count_failure(request: &mut Request, method: &Method, reason: &str) {
     let name = method.name();
-    request.effects.push(Effect::Count(
+    request.notes.push(Note::Count(
         format!("tollgate_auth_failures_total;method={name};reason={reason};").into(),
     ));
 }

@@ -1,12 +1,12 @@
 //! An answer of the gateway's own.
 
 use super::config::AnswerConfig;
-use super::response::Response;
 use crate::config::Report;
+use crate::response::Whole;
 
 /// An answer, made once.
 #[derive(Debug)]
-pub(super) struct Answer(Response);
+pub(super) struct Answer(Whole);
 
 impl Answer {
     pub(super) fn compile(config: &AnswerConfig, report: &mut Report) -> Self {
@@ -34,13 +34,13 @@ impl Answer {
         let status = config.status.to_string();
         let fields = [(":status", status.as_str())].into_iter().chain(named);
         let fields = fields.chain(content_type.map(|content_type| ("content-type", content_type)));
-        Self(Response {
+        Self(Whole {
             headers: fields.collect(),
             body: body.into_bytes(),
         })
     }
 
-    pub(super) fn response(&self) -> &Response {
+    pub(super) fn response(&self) -> &Whole {
         &self.0
     }
 }

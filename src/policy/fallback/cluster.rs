@@ -6,27 +6,27 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::config::ClusterConfig;
-use super::response::{Response, is_of_hop};
+use super::response::{is_of_hop, passed_on};
 use crate::body::DEFAULT_MAX_BYTES;
+use crate::calls::{Calls, InFlight};
 use crate::config::Report;
 use crate::headers::Headers;
-use crate::questions::Questions;
-use crate::remote::{Answer, Call, Outcome, Remote};
-use crate::store::Store;
+use crate::response::Whole;
+use crate::seam::{Answer, Call, Caller, Context, Local, Outcome};
 
 /// One rule's other cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
     name: String,
     timeout: Duration,
-    questions: Questions<Question>,
+    calls: Local<Calls<Question>>,
 }
 
 /// A request that is sent again, and what came of it.
 #[derive(Debug)]
 pub(super) struct Question {
     headers: Vec<(Cow<'static, str>, String)>,
-    answer: OnceCell<Option<Response>>,
+    answer: OnceCell<Option<Whole>>,
 }
 
 impl Cluster {
@@ -40,12 +40,12 @@ impl Cluster {
         Self {
             name: config.name.clone(),
             timeout: config.timeout.0,
-            questions: Questions::default(),
+            calls: Local::default(),
         }
     }
 
     /// Sends a request again, as the upstream got it. `None` where there is too much to do already.
-    pub(super) fn ask(&self, request: &Headers) -> Option<Rc<Question>> {
+    pub(super) fn ask(&self, request: &Headers, cx: &Context<'_>) -> Option<Rc<InFlight<Question>>> {
         let headers = request.iter().filter_map(|(name, value)| {
             let is_passed = match name {
                 b":method" | b":path" | b":authority" => true,
@@ -54,34 +54,27 @@ impl Cluster {
             let name = std::str::from_utf8(name).ok().filter(|_| is_passed)?;
             Some((name.to_owned().into(), std::str::from_utf8(value).ok()?.to_owned()))
         });
-        self.questions.push(Question {
+        let question = Question {
             headers: headers.collect(),
             answer: OnceCell::new(),
-        })
+        };
+        cx.local(&self.calls).ask(question, cx.wakes())
     }
 }
 
 impl Question {
     /// What the other cluster says; `None` where it says nothing of use, or not yet.
-    pub(super) fn answer(&self) -> Option<&Response> {
+    pub(super) fn answer(&self) -> Option<&Whole> {
         self.answer.get()?.as_ref()
-    }
-
-    pub(super) fn is_settled(&self) -> bool {
-        self.answer.get().is_some()
     }
 }
 
-impl Remote for Cluster {
-    fn prepare(&self, _: &dyn Store) {}
-
-    fn synchronize(&self, _: &dyn Store) {}
-
-    fn call(&self, _: u64, _: &dyn Store) -> Option<Call> {
-        let (topic, question) = self.questions.send()?;
+impl Caller for Cluster {
+    fn next_call(&self, cx: &Context<'_>) -> Option<Call> {
+        let (topic, entry) = cx.local(&self.calls).send()?;
         Some(Call {
             cluster: self.name.clone(),
-            headers: question.headers.clone(),
+            headers: entry.about.headers.clone(),
             body: Vec::new(),
             timeout: self.timeout,
             max_body: MAX_BODY,
@@ -89,24 +82,25 @@ impl Remote for Cluster {
         })
     }
 
-    fn answer(&self, call: &Call, answer: Option<&Answer>, _: u64, _: &dyn Store) -> Outcome {
-        if let Some(question) = self.questions.answered(call.topic) {
+    fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome {
+        if let Some(entry) = cx.local(&self.calls).answered(call.topic) {
             // A question has one call, and a call one answer.
-            let _ = question.answer.set(answer.and_then(usable));
+            let _ = entry.about.answer.set(answer.and_then(usable));
+            cx.wakes().wake(entry.ticket);
         }
         Outcome::default()
     }
 
-    fn is_awaited(&self, _: u64) -> bool {
-        !self.questions.is_empty()
+    fn is_awaited(&self, cx: &Context<'_>) -> bool {
+        !cx.local(&self.calls).is_empty()
     }
 }
 
 /// An answer that is none of a failure, whole.
-fn usable(answer: &Answer) -> Option<Response> {
+fn usable(answer: &Answer) -> Option<Whole> {
     let status: u16 = answer.headers.first(":status")?.parse().ok()?;
     let is_usable = status < 500 && answer.body.len() <= MAX_BODY;
-    is_usable.then(|| Response::of(&answer.headers, answer.body.clone()))
+    is_usable.then(|| passed_on(&answer.headers, answer.body.clone()))
 }
 
 /// Milliseconds: as long as the host holds anything.

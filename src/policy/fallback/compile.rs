@@ -1,6 +1,6 @@
 //! From what operators write to the policy of a route, with every mistake.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::answer::Answer;
 use super::cluster::Cluster;
@@ -8,15 +8,21 @@ use super::config::{Cause, FallbackConfig};
 use super::last_good::LastGood;
 use super::{Fallback, Rules};
 use crate::config::Report;
-use crate::policy::{Policy, RouteContext};
+use crate::credential::Source;
+use crate::policy::{Access, Policy, Rule};
 
-pub(super) fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
-    let config = route.fallback?;
+/// The policy of a rule with `fallback`. `sources` are the places of credentials anywhere in the configuration.
+pub fn compile(
+    config: &FallbackConfig,
+    sources: &Arc<[Source]>,
+    route: &Rule<'_>,
+    report: &mut Report,
+) -> Option<Box<dyn Policy>> {
     let has_any = config.cluster.is_some() || config.last_good.is_some() || config.answer.is_some();
     report.within("fallback", |report| {
         check(config, has_any, report);
         let is_unsaid = config.last_good.as_ref().is_some_and(|kept| kept.anonymous.is_none());
-        if is_unsaid && route.auth.is_none_or(|auth| auth.optional) {
+        if is_unsaid && route.access != Access::Authenticated {
             report.warn_at("last_good", ANONYMOUS);
         }
         let cluster = config.cluster.as_ref();
@@ -25,14 +31,14 @@ pub(super) fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<B
         let answer = answer.map(|answer| report.within("answer", |report| Answer::compile(answer, report)));
         let methods = config.methods.clone();
         has_any.then(|| {
-            Box::new(Fallback(Rc::new(Rules {
+            Box::new(Fallback(Arc::new(Rules {
                 route: route.name.to_owned(),
                 when: config.when.clone().unwrap_or(Cause::ALL.into()),
                 statuses: config.statuses.clone(),
                 methods: methods.unwrap_or(READING.map(Into::into).into()),
-                cluster: cluster.map(Rc::new),
+                cluster: cluster.map(Arc::new),
                 last_good: config.last_good.as_ref().map(|kept| LastGood::new(route.name, kept)),
-                sources: route.definitions.sources(),
+                sources: Arc::clone(sources),
                 answer,
             }))) as Box<dyn Policy>
         })

@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 
 use super::config::{Anonymous, LastGoodConfig};
-use super::response::Response;
 use crate::credential::Source;
 use crate::headers::Headers;
 use crate::identity::Identity;
 use crate::request::Request;
+use crate::response::Whole;
+use crate::seam::{Context, Local};
 use crate::store::{self, Store};
 
 /// The responses that are kept for one rule.
@@ -25,7 +26,7 @@ pub(super) struct LastGood {
     max_bytes: usize,
     takes_anonymous: bool,
     /// When this worker last kept a response, by its owner.
-    kept: RefCell<HashMap<Owner, u64>>,
+    kept: Local<RefCell<HashMap<Owner, u64>>>,
 }
 
 /// Whose response: host and port, path, query, `Accept`, and everything that the upstream learns of the caller, as a hash.
@@ -34,13 +35,13 @@ pub(super) type Owner = [u8; OWNER];
 /// A response that was found, and its age in milliseconds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found {
-    pub(super) response: Response,
+    pub(super) response: Whole,
     pub(super) age: u64,
 }
 
 /// Whose response a request would get; `None` where it cannot be told whose it is: an anonymous request that carries a credential, or what
 /// may be one. `sources` are the places of credentials anywhere in the configuration.
-pub(super) fn owner(request: &Request<'_>, sources: &[Source]) -> Option<Owner> {
+pub(super) fn owner(request: &Request, sources: &[Source]) -> Option<Owner> {
     let identity = request.identity.as_ref();
     let has = |name: &str| request.header(name).next().is_some();
     let may_have_credential =
@@ -58,8 +59,8 @@ pub(super) fn owner(request: &Request<'_>, sources: &[Source]) -> Option<Owner> 
     // With its port: another port may be another service.
     let authority = request.headers().first(":authority").unwrap_or_default();
     part(Some(authority.to_ascii_lowercase().as_bytes()));
-    part(Some(request.path.as_bytes()));
-    part(request.query.map(str::as_bytes));
+    part(Some(request.path().as_bytes()));
+    part(request.query().map(str::as_bytes));
     request.now("accept").into_iter().for_each(|value| part(Some(value)));
     part(None);
     if let Some(identity) = identity {
@@ -94,7 +95,7 @@ impl LastGood {
             max_age: config.max_age.as_millis(),
             max_bytes: usize::try_from(config.max_bytes).unwrap_or(usize::MAX),
             takes_anonymous: config.anonymous != Some(Anonymous::None),
-            kept: RefCell::default(),
+            kept: Local::default(),
         }
     }
 
@@ -108,15 +109,18 @@ impl LastGood {
         self.max_bytes
     }
 
-    /// Whether this worker has not kept one for a while. `now` is of the monotonic clock.
-    pub(super) fn is_due(&self, owner: &Owner, now: u64) -> bool {
-        let kept = self.kept.borrow();
+    /// Whether this worker has not kept one for a while.
+    pub(super) fn is_due(&self, owner: &Owner, cx: &Context<'_>) -> bool {
+        let now = cx.host.monotonic_millis();
+        let kept = cx.local(&self.kept);
+        let kept = kept.borrow();
         kept.get(owner).is_none_or(|kept| now.saturating_sub(*kept) >= RENEWED)
     }
 
     /// Keeps a response in place of the one that is there, or of the oldest. `varies` are the request's values of what the
     /// response varies by.
-    pub(super) fn keep(&self, owner: Owner, varies: &Varies, response: &Response, now: u64, store: &dyn Store) {
+    pub(super) fn keep(&self, owner: Owner, varies: &Varies, response: &Whole, cx: &Context<'_>) {
+        let (now, store) = (cx.host.monotonic_millis(), cx.store());
         let Some(entry) = encode(&owner, now, varies, response).filter(|entry| entry.len() <= self.max_bytes) else {
             return;
         };
@@ -131,7 +135,8 @@ impl LastGood {
         });
         let Some(way) = way else { return };
         store.write(&format!("{set}.{way}"), &entry, 0);
-        let mut kept = self.kept.borrow_mut();
+        let kept = cx.local(&self.kept);
+        let mut kept = kept.borrow_mut();
         if kept.len() >= MOST_REMEMBERED {
             kept.clear();
         }
@@ -139,7 +144,8 @@ impl LastGood {
     }
 
     /// What was kept, if it is young enough and of the same variant. `request` is what the upstream would get.
-    pub(super) fn find(&self, owner: &Owner, request: &Headers, now: u64, store: &dyn Store) -> Option<Found> {
+    pub(super) fn find(&self, owner: &Owner, request: &Headers, cx: &Context<'_>) -> Option<Found> {
+        let (now, store) = (cx.host.monotonic_millis(), cx.store());
         let set = self.set(owner);
         let way = self.way(&set, owner, store)?;
         let (entry, _) = store.read(&format!("{set}.{way}"))?;
@@ -150,12 +156,13 @@ impl LastGood {
     }
 
     /// The upstream has said something else since.
-    pub(super) fn forget(&self, owner: &Owner, store: &dyn Store) {
+    pub(super) fn forget(&self, owner: &Owner, cx: &Context<'_>) {
+        let store = cx.store();
         let set = self.set(owner);
         if self.way(&set, owner, store).is_none() {
             return;
         }
-        self.kept.borrow_mut().remove(owner);
+        cx.local(&self.kept).borrow_mut().remove(owner);
         store::update(store, &set, |index| {
             let mut index = decode_index(index?);
             let place = index.iter_mut().find(|(theirs, _)| theirs == owner)?;
@@ -231,7 +238,7 @@ fn encode_index(index: &Index) -> Vec<u8> {
 }
 
 /// Owner, moment, then both lists of fields and the body, each with its length.
-fn encode(owner: &Owner, now: u64, varies: &Varies, response: &Response) -> Option<Vec<u8>> {
+fn encode(owner: &Owner, now: u64, varies: &Varies, response: &Whole) -> Option<Vec<u8>> {
     let mut bytes = owner.to_vec();
     bytes.extend(now.to_le_bytes());
     let mut put = |part: &[u8]| {
@@ -254,7 +261,7 @@ fn encode(owner: &Owner, now: u64, varies: &Varies, response: &Response) -> Opti
     Some(bytes)
 }
 
-fn decode(bytes: &[u8], owner: &Owner) -> Option<(u64, Varies, Response)> {
+fn decode(bytes: &[u8], owner: &Owner) -> Option<(u64, Varies, Whole)> {
     let (theirs, rest) = bytes.split_first_chunk()?;
     let (since, mut rest) = rest.split_first_chunk()?;
     if theirs != owner {
@@ -277,7 +284,7 @@ fn decode(bytes: &[u8], owner: &Owner) -> Option<(u64, Varies, Response)> {
     }
     let body = take()?.to_vec();
     let headers = headers.into_iter().collect();
-    Some((u64::from_le_bytes(*since), varies, Response { headers, body }))
+    Some((u64::from_le_bytes(*since), varies, Whole { headers, body }))
 }
 
 /// Bytes of a hash: no two owners have the same one.

@@ -1,17 +1,18 @@
 //! A good response on its way to the client, kept when it is whole.
 
 use super::last_good::{LastGood, Owner, Varies, varies};
-use super::response::Response;
+use super::response::passed_on;
 use crate::body::Chunk;
 use crate::headers::Headers;
-use crate::world::World;
+use crate::response::Whole;
+use crate::seam::Context;
 
 /// A response of which not all is there.
 #[derive(Debug)]
-pub struct Recording {
+pub(super) struct Recording {
     owner: Owner,
     varies: Varies,
-    response: Response,
+    response: Whole,
     max_bytes: usize,
 }
 
@@ -33,13 +34,13 @@ impl Recording {
         Some(Self {
             owner,
             varies: varies(response, request)?,
-            response: Response::of(&headers, Vec::new()),
+            response: passed_on(&headers, Vec::new()),
             max_bytes,
         })
     }
 
     /// Takes the next piece; `None` where it has become too large, or a piece cannot be read.
-    pub fn take(mut self, chunk: &Chunk<'_>) -> Option<Self> {
+    pub(super) fn take(mut self, chunk: &Chunk<'_>) -> Option<Self> {
         let body = &mut self.response.body;
         if body.len().saturating_add(chunk.size) > self.max_bytes {
             return None;
@@ -50,9 +51,8 @@ impl Recording {
         Some(self)
     }
 
-    pub(super) fn keep(self, kept: &LastGood, world: &dyn World) {
-        let now = world.monotonic_millis();
-        kept.keep(self.owner, &self.varies, &self.response, now, world.store());
+    pub(super) fn keep(&self, kept: &LastGood, cx: &Context<'_>) {
+        kept.keep(self.owner, &self.varies, &self.response, cx);
     }
 }
 

@@ -1,30 +1,31 @@
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::config::{Environment, decode};
-use crate::effect::{Effect, applied};
-use crate::event::Event;
+use crate::config::Environment;
 use crate::exchange::Exchange;
+use crate::gateway::decode;
 use crate::headers::Headers;
 use crate::plan::Plan;
-use crate::remote::Answer;
-use crate::world::simulated::Simulated;
+use crate::seam::simulated::Simulated;
+use crate::seam::{Answer, Event, Note, Step, StreamId, Then, Wakeup};
+use crate::worker::Worker;
 
-fn compile(fallback: &Value) -> Result<Rc<Plan>, String> {
+fn compile(fallback: &Value) -> Result<Arc<Plan>, String> {
     let rule = json!({"name": "r", "match": {"path_prefix": "/"}, "public": true, "fallback": fallback});
     let config = json!({"version": 1, "routes": [rule]});
     let plan = decode(config.to_string().as_bytes())
         .map_err(|error| vec![error])
         .and_then(|config| Plan::compile(&config, &Environment::default()));
-    plan.map(Rc::new).map_err(|errors| {
+    plan.map(Arc::new).map_err(|errors| {
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         errors.join("\n")
     })
 }
 
-/// A request that has passed.
-fn begin(plan: &Rc<Plan>, world: &Simulated, method: &str) -> Exchange {
+/// A request that has passed. It is held by a worker of its own.
+fn begin(plan: &Arc<Plan>, world: &Simulated, method: &str) -> (Exchange, Rc<Worker>) {
     let target = [
         (":method", method),
         (":authority", "h"),
@@ -32,34 +33,34 @@ fn begin(plan: &Rc<Plan>, world: &Simulated, method: &str) -> Exchange {
         ("te", "trailers"),
         ("x-a", "1"),
     ];
-    let headers: Headers = target.into_iter().collect();
-    let mut exchange = Exchange::new(Rc::clone(plan));
-    let event = Event::RequestHeaders {
-        headers: &headers,
+    let worker = Rc::new(Worker::new(Arc::clone(plan)));
+    let mut exchange = Exchange::new(Rc::clone(&worker), StreamId(0));
+    exchange.on(request(target.into_iter().collect()), world);
+    (exchange, worker)
+}
+
+fn request(headers: Headers) -> Event<'static> {
+    Event::RequestHeaders {
+        headers: Rc::new(headers),
         route_name: None,
-        may_wait: true,
         has_body: false,
-    };
-    exchange.on(event, world);
-    exchange
+    }
 }
 
 /// Tells a response with a body.
-fn respond(exchange: &mut Exchange, world: &Simulated, status: &str, may_wait: bool) -> Vec<Effect> {
+fn respond(exchange: &mut Exchange, world: &Simulated, status: &str) -> Step {
     let headers: Headers = [(":status", status), ("x-theirs", "1")].into_iter().collect();
     let event = Event::ResponseHeaders {
-        headers: &headers,
-        may_wait,
+        headers: Rc::new(headers),
         has_body: true,
     };
     exchange.on(event, world)
 }
 
 /// What stands in, by its own word.
-fn stands_in(effects: &[Effect]) -> Option<String> {
-    applied(&Headers::default(), effects)
-        .first("x-tollgate-fallback")
-        .map(str::to_owned)
+fn stands_in(step: &Step) -> Option<String> {
+    let marker = step.headers.get(b"x-tollgate-fallback")?;
+    Some(String::from_utf8(marker[0].clone()).unwrap())
 }
 
 fn has_failed(world: &Simulated, flag: u64) {
@@ -80,15 +81,15 @@ fn each_failure_is_known_by_envoys_flag() {
         let answer = json!({"status": 200});
         let plan = compile(&json!({"when": [name], "answer": answer})).unwrap();
         has_failed(&world, flag);
-        let effects = respond(&mut begin(&plan, &world, "GET"), &world, "503", true);
-        assert_eq!(stands_in(&effects).as_deref(), Some("answer"), "{name}");
+        let step = respond(&mut begin(&plan, &world, "GET").0, &world, "503");
+        assert_eq!(stands_in(&step).as_deref(), Some("answer"), "{name}");
         let count = format!("tollgate_fallbacks_total;route=r;failure={name};served=answer;");
-        assert!(effects.contains(&Effect::Count(count.as_str().into())), "{effects:?}");
+        assert!(step.notes.contains(&Note::Count(count.as_str().into())), "{step:?}");
         // Any other flag, none at all, and a response of the upstream's own.
         for flags in [Some(!flag & !0xf6 | (0xf6 & !flag)), Some(0), None] {
             world.flags.set(flags);
             assert_eq!(
-                stands_in(&respond(&mut begin(&plan, &world, "GET"), &world, "503", true)),
+                stands_in(&respond(&mut begin(&plan, &world, "GET").0, &world, "503")),
                 None,
                 "{name}"
             );
@@ -101,13 +102,12 @@ fn nothing_of_the_failures_own_answer_is_left() {
     let world = Simulated::default();
     let plan = compile(&json!({"answer": {"status": 299, "headers": {"X-B": "2"}, "body": "text"}})).unwrap();
     has_failed(&world, 0x20);
-    let effects = respond(&mut begin(&plan, &world, "GET"), &world, "503", true);
+    let step = respond(&mut begin(&plan, &world, "GET").0, &world, "503");
     let actual: Headers = [(":status", "503"), ("x-theirs", "1"), ("content-length", "99")]
         .into_iter()
         .collect();
-    let fields = applied(&actual, &effects);
+    let fields = step.headers.applied_to(&actual);
     let mut fields: Vec<_> = fields
-        .iter()
         .map(|(name, value)| {
             [name, value]
                 .map(|part| String::from_utf8_lossy(part).into_owned())
@@ -133,17 +133,14 @@ fn a_head_request_gets_headers_in_place() {
     let plan = compile(&json!({"answer": {"status": 200, "body": "text"}})).unwrap();
     has_failed(&world, 0x20);
     let headers: Headers = [(":status", "503"), ("content-length", "99")].into_iter().collect();
+    let headers = Rc::new(headers);
     let event = Event::ResponseHeaders {
-        headers: &headers,
-        may_wait: true,
+        headers: Rc::clone(&headers),
         has_body: false,
     };
-    let effects = begin(&plan, &world, "HEAD").on(event, &world);
-    assert!(
-        !effects.iter().any(|effect| matches!(effect, Effect::Respond(_))),
-        "{effects:?}"
-    );
-    let fields = applied(&headers, &effects);
+    let step = begin(&plan, &world, "HEAD").0.on(event, &world);
+    assert_eq!(step.then, Then::Continue);
+    let fields: Headers = step.headers.applied_to(&headers).collect();
     assert_eq!(
         (fields.first(":status"), fields.first("content-length")),
         (Some("200"), Some("4"))
@@ -153,24 +150,26 @@ fn a_head_request_gets_headers_in_place() {
 #[test]
 fn another_cluster_is_asked_once_then_the_answer_is_given() {
     let plan = compile(&json!({"cluster": {"name": "c"}, "answer": {"status": 200}})).unwrap();
-    let cluster = Rc::clone(&plan.remotes[0]);
     let ask = |answer: Option<Answer>| {
         let world = Simulated::default();
         has_failed(&world, 0x2);
-        let mut exchange = begin(&plan, &world, "GET");
-        assert_eq!(respond(&mut exchange, &world, "503", true), [Effect::Wait]);
-        assert!(!exchange.is_ready(&world.store));
-        let call = cluster.call(0, &world.store).unwrap();
+        let (mut exchange, worker) = begin(&plan, &world, "GET");
+        assert_eq!(respond(&mut exchange, &world, "503"), Step::wait());
+        let agenda = worker.attend(&world);
+        assert!(agenda.wakeups.is_empty() && agenda.is_awaited);
+        let [(id, call)] = agenda.calls.as_slice() else {
+            panic!("{agenda:?}");
+        };
         let headers: Vec<_> = call
             .headers
             .iter()
             .map(|(name, value)| format!("{name}: {value}"))
             .collect();
         assert_eq!(headers, [":method: GET", ":authority: h", ":path: /a?b", "x-a: 1"]);
-        assert!(cluster.is_awaited(0));
-        cluster.answer(&call, answer.as_ref(), 0, &world.store);
-        assert!(exchange.is_ready(&world.store) && !cluster.is_awaited(0));
-        stands_in(&respond(&mut exchange, &world, "503", true))
+        let agenda = worker.answered(*id, answer.as_ref(), &world);
+        assert_eq!(agenda.wakeups, [(StreamId(0), Wakeup::Due)]);
+        assert!(!worker.attend(&world).is_awaited);
+        stands_in(&exchange.wake(Wakeup::Due, &world).unwrap().step)
     };
     assert_eq!(ask(Some(Answer::new("200", "x"))).as_deref(), Some("cluster"));
     assert_eq!(ask(Some(Answer::new("404", "x"))).as_deref(), Some("cluster"));
@@ -185,16 +184,29 @@ fn another_cluster_is_asked_once_then_the_answer_is_given() {
     // Nobody answers in time; nothing can be held; a method that changes things.
     let world = Simulated::default();
     has_failed(&world, 0x2);
-    let mut exchange = begin(&plan, &world, "GET");
-    assert_eq!(respond(&mut exchange, &world, "503", true), [Effect::Wait]);
-    assert_eq!(
-        stands_in(&respond(&mut exchange, &world, "503", true)).as_deref(),
-        Some("answer")
+    let (mut exchange, worker) = begin(&plan, &world, "GET");
+    assert_eq!(respond(&mut exchange, &world, "503"), Step::wait());
+    world.now.set(1999);
+    assert_eq!(worker.attend(&world).wakeups, []);
+    world.now.set(2000);
+    assert_eq!(worker.attend(&world).wakeups, [(StreamId(0), Wakeup::TimeOver)]);
+    let woken = exchange.wake(Wakeup::TimeOver, &world).unwrap();
+    assert_eq!(stands_in(&woken.step).as_deref(), Some("answer"));
+    assert!(
+        exchange.wake(Wakeup::Due, &world).is_none(),
+        "it waits for nothing any more"
     );
-    assert!(exchange.is_ready(&world.store), "it waits for nothing any more");
-    let held = respond(&mut begin(&plan, &world, "GET"), &world, "503", false);
-    assert_eq!(stands_in(&held).as_deref(), Some("answer"));
-    let posted = respond(&mut begin(&plan, &world, "POST"), &world, "503", true);
+    let mut held = Exchange::impatient(Rc::clone(&worker), StreamId(1));
+    held.on(
+        request(
+            [(":method", "GET"), (":authority", "h"), (":path", "/")]
+                .into_iter()
+                .collect(),
+        ),
+        &world,
+    );
+    assert_eq!(stands_in(&respond(&mut held, &world, "503")).as_deref(), Some("answer"));
+    let posted = respond(&mut begin(&plan, &world, "POST").0, &world, "503");
     assert_eq!(stands_in(&posted), None);
 }
 
@@ -211,16 +223,11 @@ fn a_grpc_client_gets_no_answer_that_it_cannot_read() {
         ]
         .into_iter()
         .collect();
-        let mut exchange = Exchange::new(Rc::clone(&plan));
-        let event = Event::RequestHeaders {
-            headers: &headers,
-            route_name: None,
-            may_wait: false,
-            has_body: false,
-        };
-        exchange.on(event, &world);
-        let effects = respond(&mut exchange, &world, "503", true);
-        assert_eq!(stands_in(&effects).as_deref(), expected, "{content_type}");
+        let worker = Rc::new(Worker::new(Arc::clone(&plan)));
+        let mut exchange = Exchange::new(worker, StreamId(0));
+        exchange.on(request(headers), &world);
+        let step = respond(&mut exchange, &world, "503");
+        assert_eq!(stands_in(&step).as_deref(), expected, "{content_type}");
     }
 }
 
@@ -304,4 +311,19 @@ fn mistakes_are_named() {
     ] {
         compile(&good).unwrap();
     }
+}
+
+#[test]
+fn of_a_crowd_only_those_ask_who_can_wait_for_the_answer() {
+    let plan = compile(&json!({"cluster": {"name": "c"}, "answer": {"status": 200}})).unwrap();
+    let world = Simulated::default();
+    has_failed(&world, 0x2);
+    let worker = Rc::new(Worker::new(plan));
+    let answered = (0..300).filter(|number| {
+        let mut exchange = Exchange::new(Rc::clone(&worker), StreamId(*number));
+        let headers = [(":method", "GET"), (":authority", "h"), (":path", "/")];
+        exchange.on(request(headers.into_iter().collect()), &world);
+        stands_in(&respond(&mut exchange, &world, "503")).as_deref() == Some("answer")
+    });
+    assert_eq!((answered.count(), worker.attend(&world).calls.len()), (236, 64));
 }

@@ -1,35 +1,36 @@
 //! The tokens that one route accepts.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::cache::{Hashed, Known, TokenCache, Verdict};
 use super::issuer::Issuer;
 use crate::credential::Source;
 use crate::jose::Jws;
 use crate::json;
-use crate::policy::authenticate::{Failure, Verified};
-use crate::world::World;
+use crate::policy::verdict::{Failure, Verified};
+use crate::seam::{Context, Local};
 
 /// The issuers that one route accepts.
 #[derive(Debug)]
 pub struct Accept {
-    realm: Rc<str>,
+    realm: Arc<str>,
     /// Bytes.
     max_token: usize,
-    issuers: Vec<Rc<Issuer>>,
+    issuers: Vec<Arc<Issuer>>,
     /// Further audiences of which the token must name one; empty: its issuer's are enough.
     audiences: Vec<String>,
     sources: Vec<Source>,
-    cache: Rc<TokenCache>,
+    cache: Arc<Local<TokenCache>>,
 }
 
 impl Accept {
     pub(super) fn new(
-        realm: Rc<str>,
+        realm: Arc<str>,
         max_token: usize,
-        issuers: Vec<Rc<Issuer>>,
+        issuers: Vec<Arc<Issuer>>,
         audiences: Vec<String>,
-        cache: Rc<TokenCache>,
+        cache: Arc<Local<TokenCache>>,
     ) -> Self {
         let mut sources = Vec::new();
         for source in issuers.iter().flat_map(|issuer| &issuer.from) {
@@ -54,19 +55,14 @@ impl Accept {
 
     /// Checks a token. The issuer that it names, among those accepted here and looked for in this place, says how.
     /// A token that is known costs no signature; everything that can change is checked each time.
-    pub fn verify(
-        &self,
-        token: &[u8],
-        source: &Source,
-        may_wait: bool,
-        world: &dyn World,
-    ) -> Result<Verified, Failure> {
-        let now = world.now();
-        let hashed = self.cache.hashed(token);
-        let known = match self.cache.find(hashed, now) {
+    pub fn verify(&self, token: &[u8], source: &Source, may_wait: bool, cx: &Context<'_>) -> Result<Verified, Failure> {
+        let now = cx.host.now();
+        let cache = cx.local(&self.cache);
+        let hashed = cache.hashed(token);
+        let known = match cache.find(hashed, now) {
             Some(Verdict::Known(known)) => {
-                self.accepted(|issuer| Rc::ptr_eq(issuer, &known.issuer), source)?;
-                let keys = known.issuer.keys.current(now, may_wait)?;
+                self.accepted(|issuer| Arc::ptr_eq(issuer, &known.issuer), source)?;
+                let keys = known.issuer.keys.current(may_wait, cx)?;
                 keys.contains(&known.key).then_some(known)
             }
             Some(Verdict::Refused(invalid)) => return Err(invalid.into()),
@@ -75,8 +71,8 @@ impl Accept {
         let known = match known {
             Some(known) => known,
             None => {
-                let known = Rc::new(self.learn(hashed, source, may_wait, now, world)?);
-                self.cache.know(hashed, &known);
+                let known = Rc::new(self.learn(&cache, hashed, source, may_wait, cx)?);
+                cache.know(hashed, &known);
                 known
             }
         };
@@ -85,7 +81,7 @@ impl Accept {
             return Err("audience_not_of_route".into());
         }
         Ok(Verified {
-            subject: Rc::clone(&known.subject),
+            subject: Arc::clone(&known.subject),
             forward: known.issuer.forward_token,
             payload: known.issuer.payload_header.clone().zip(known.payload.clone()),
         })
@@ -94,11 +90,11 @@ impl Accept {
     /// What does not change about a token: who signed it, and what it says.
     fn learn(
         &self,
+        cache: &TokenCache,
         hashed: Hashed<'_>,
         source: &Source,
         may_wait: bool,
-        now: u64,
-        world: &dyn World,
+        cx: &Context<'_>,
     ) -> Result<Known, Failure> {
         if hashed.token.len() > self.max_token {
             return Err("too_long".into());
@@ -112,18 +108,18 @@ impl Accept {
             .and_then(serde_json::Value::as_str)
             .ok_or("issuer_missing")?;
         let issuer = self.accepted(|issuer| issuer.issuer == name, source)?;
-        let key = issuer.verify_signature(&jws, may_wait, now, world)?;
+        let key = issuer.verify_signature(&jws, may_wait, cx)?;
         let Some(key) = key else {
-            self.cache.refuse(hashed, SIGNATURE_MISMATCH.into(), now);
+            cache.refuse(hashed, SIGNATURE_MISMATCH.into(), cx.host.now());
             return Err(SIGNATURE_MISMATCH.into());
         };
         issuer.read(&claims, &jws, key).map_err(|invalid| {
-            self.cache.refuse(hashed, invalid.clone(), now);
+            cache.refuse(hashed, invalid.clone(), cx.host.now());
             invalid.into()
         })
     }
 
-    fn accepted(&self, is_meant: impl Fn(&Rc<Issuer>) -> bool, source: &Source) -> Result<&Rc<Issuer>, &'static str> {
+    fn accepted(&self, is_meant: impl Fn(&Arc<Issuer>) -> bool, source: &Source) -> Result<&Arc<Issuer>, &'static str> {
         let mut issuers = self.issuers.iter();
         issuers
             .find(|issuer| is_meant(issuer) && issuer.from.contains(source))

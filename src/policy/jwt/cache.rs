@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::issuer::Issuer;
 use crate::identity::Subject;
 use crate::jose::claims::Registered;
 use crate::jose::jwk::KeyId;
-use crate::policy::authenticate::Invalid;
+use crate::policy::verdict::Invalid;
 
 /// Tokens, whole: good ones, and for a short time bad ones.
 ///
@@ -34,11 +35,11 @@ pub(super) struct Hashed<'a> {
 /// A token whose signature is good. Whether it is still valid, and valid here, is another question.
 #[derive(Debug)]
 pub(super) struct Known {
-    pub(super) issuer: Rc<Issuer>,
+    pub(super) issuer: Arc<Issuer>,
     pub(super) key: KeyId,
     pub(super) claims: Registered,
-    pub(super) subject: Rc<Subject>,
-    pub(super) payload: Option<Rc<str>>,
+    pub(super) subject: Arc<Subject>,
+    pub(super) payload: Option<Arc<str>>,
 }
 
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! One issuer: its keys, its rules and its names.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,8 +18,8 @@ use crate::jose::jws::is_media_type;
 use crate::jose::verify::verify;
 use crate::jose::{Algorithm, Jws, Key};
 use crate::keys::RemoteKeys;
-use crate::policy::authenticate::{Failure, Invalid};
-use crate::world::World;
+use crate::policy::verdict::{Failure, Invalid};
+use crate::seam::Context;
 
 #[derive(Debug)]
 pub(super) struct Issuer {
@@ -115,7 +115,7 @@ impl Issuer {
             forward_token: config.forward_token,
             algorithms: config.algorithms.clone(),
             typ: config.typ.clone(),
-            keys: keys.unwrap_or_else(|| Keys::Fixed(Rc::default())),
+            keys: keys.unwrap_or_else(|| Keys::Fixed(Arc::default())),
             payload_header: config.payload_header.clone(),
             claims: ClaimRules {
                 audiences: config.audiences.clone(),
@@ -132,8 +132,7 @@ impl Issuer {
         &self,
         jws: &Jws<'_>,
         may_wait: bool,
-        now: u64,
-        world: &dyn World,
+        cx: &Context<'_>,
     ) -> Result<Option<KeyId>, Failure> {
         if !self.algorithms.contains(&jws.algorithm) {
             return Err("algorithm_not_allowed".into());
@@ -143,37 +142,33 @@ impl Issuer {
         {
             return Err("type_not_allowed".into());
         }
-        let keys = self.keys.current(now, may_wait)?;
+        let keys = self.keys.current(may_wait, cx)?;
         let mut candidates = keys.candidates(jws.kid.as_deref(), jws.algorithm).peekable();
         if candidates.peek().is_none() {
             // A key that nobody has heard of may be a new one. A token that names no key says nothing new.
-            let awaited = jws
-                .kid
-                .as_ref()
-                .and_then(|_| self.keys.demand(now))
-                .filter(|_| may_wait);
+            let awaited = jws.kid.as_ref().and_then(|_| self.keys.demand(cx)).filter(|_| may_wait);
             return Err(awaited.map_or("key_unknown".into(), Failure::Wait));
         }
-        let signer = candidates.find(|key| verify(world, key, jws.algorithm, jws.signed, &jws.signature));
+        let signer = candidates.find(|key| verify(cx.host, key, jws.algorithm, jws.signed, &jws.signature));
         Ok(signer.map(Key::id))
     }
 
     /// What a token with a good signature says.
-    pub(super) fn read(self: &Rc<Self>, claims: &Claims, jws: &Jws<'_>, key: KeyId) -> Result<Known, Invalid> {
+    pub(super) fn read(self: &Arc<Self>, claims: &Claims, jws: &Jws<'_>, key: KeyId) -> Result<Known, Invalid> {
         let payload = self
             .payload_header
             .as_ref()
             .map(|_| URL_SAFE_NO_PAD.encode(&jws.payload).into());
         Ok(Known {
-            issuer: Rc::clone(self),
+            issuer: Arc::clone(self),
             key,
             claims: self.claims.read(claims)?,
-            subject: Rc::new(self.subject.read(claims, &self.issuer)?),
+            subject: Arc::new(self.subject.read(claims, &self.issuer)?),
             payload,
         })
     }
 
-    pub(super) fn remote_keys(&self) -> Option<&Rc<RemoteKeys>> {
+    pub(super) fn remote_keys(&self) -> Option<&Arc<RemoteKeys>> {
         match &self.keys {
             Keys::Fixed(_) => None,
             Keys::Remote(remote) => Some(remote),

@@ -1,6 +1,6 @@
 //! All issuers of a configuration, by the names that routes call them.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::JwtConfig;
 use super::accept::Accept;
@@ -10,15 +10,16 @@ use crate::config::values::{HeaderName, is_realm};
 use crate::config::{Environment, Report};
 use crate::credential::Source;
 use crate::keys::RemoteKeys;
+use crate::seam::Local;
 
 /// All issuers of a configuration.
 #[derive(Debug)]
 pub struct Issuers {
-    realm: Rc<str>,
+    realm: Arc<str>,
     max_token: usize,
-    all: Vec<Rc<Issuer>>,
+    all: Vec<Arc<Issuer>>,
     /// Of the whole worker: a token is verified once, whatever routes it takes.
-    cache: Rc<TokenCache>,
+    cache: Arc<Local<TokenCache>>,
 }
 
 impl Issuers {
@@ -39,7 +40,7 @@ impl Issuers {
         if config.issuers.is_empty() {
             report.error_at("issuers", "is empty; name at least one issuer, or leave `jwt` out");
         }
-        let mut all: Vec<Rc<Issuer>> = Vec::new();
+        let mut all: Vec<Arc<Issuer>> = Vec::new();
         for (index, issuer) in config.issuers.iter().enumerate() {
             let issuer = report.within(format!("issuers[{index}]"), |report| {
                 if all.iter().any(|other| other.name == issuer.name) {
@@ -53,9 +54,10 @@ impl Issuers {
                 }
                 Issuer::compile(issuer, size(config.max_claim), environment, report)
             });
-            all.push(Rc::new(issuer));
+            all.push(Arc::new(issuer));
         }
-        let cache = Rc::new(TokenCache::new(size(config.cache_bytes)));
+        let bytes = size(config.cache_bytes);
+        let cache = Arc::new(Local::new(move || TokenCache::new(bytes)));
         Self {
             max_token: size(config.max_token),
             realm: config.realm.as_str().into(),
@@ -94,16 +96,16 @@ impl Issuers {
             }
         };
         Some(Accept::new(
-            Rc::clone(&self.realm),
+            Arc::clone(&self.realm),
             self.max_token,
             issuers,
             audiences.to_vec(),
-            Rc::clone(&self.cache),
+            Arc::clone(&self.cache),
         ))
     }
 
     /// The keys that are to be fetched.
-    pub fn remote_keys(&self) -> impl Iterator<Item = &Rc<RemoteKeys>> {
+    pub fn remote_keys(&self) -> impl Iterator<Item = &Arc<RemoteKeys>> {
         self.all.iter().filter_map(|issuer| issuer.remote_keys())
     }
 

@@ -1,25 +1,25 @@
 //! Where an issuer's keys come from, as its tokens see it.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::config::{IssuerConfig, JwksConfig};
 use crate::config::{Environment, Report};
 use crate::jose::{Key, KeySet};
 use crate::keys::{Lookup, RemoteKeys};
-use crate::policy::authenticate::Failure;
-use crate::remote::Awaited;
+use crate::policy::verdict::Failure;
+use crate::seam::{Context, Wait};
 
 #[derive(Debug)]
 pub(super) enum Keys {
-    Fixed(Rc<KeySet>),
-    Remote(Rc<RemoteKeys>),
+    Fixed(Arc<KeySet>),
+    Remote(Arc<RemoteKeys>),
 }
 
 impl Keys {
     /// `None` where something is wrong with it, so that no further error follows from the same mistake.
     pub(super) fn load(config: &IssuerConfig, environment: &Environment, report: &mut Report) -> Option<Self> {
         match &config.jwks {
-            JwksConfig::Remote(remote) => Some(Self::Remote(Rc::new(report.within("remote", |report| {
+            JwksConfig::Remote(remote) => Some(Self::Remote(Arc::new(report.within("remote", |report| {
                 RemoteKeys::compile(remote, &config.name, &config.issuer, report)
             })))),
             JwksConfig::Inline(document) => report.within("inline", |report| inline(document, report)),
@@ -46,18 +46,18 @@ impl Keys {
                         }
                     }
                 }
-                sound.then_some(Self::Fixed(Rc::new(keys)))
+                sound.then_some(Self::Fixed(Arc::new(keys)))
             }
         }
     }
 
     /// The keys as they are now.
-    pub(super) fn current(&self, now: u64, may_wait: bool) -> Result<Rc<KeySet>, Failure> {
+    pub(super) fn current(&self, may_wait: bool, cx: &Context<'_>) -> Result<Arc<KeySet>, Failure> {
         match self {
-            Self::Fixed(keys) => Ok(Rc::clone(keys)),
-            Self::Remote(remote) => match remote.lookup(now) {
+            Self::Fixed(keys) => Ok(Arc::clone(keys)),
+            Self::Remote(remote) => match remote.lookup(cx) {
                 Lookup::Keys(keys) => Ok(keys),
-                Lookup::Soon if may_wait => Err(Failure::Wait(remote.awaited())),
+                Lookup::Soon if may_wait => Err(Failure::Wait(remote.awaited(cx))),
                 Lookup::Soon => Err(Failure::KeysUnavailable(1)),
                 Lookup::Unavailable(seconds) => Err(Failure::KeysUnavailable(seconds)),
             },
@@ -65,10 +65,10 @@ impl Keys {
     }
 
     /// A token names a key that is not there: new keys to wait for, if that is worthwhile.
-    pub(super) fn demand(&self, now: u64) -> Option<Box<dyn Awaited>> {
+    pub(super) fn demand(&self, cx: &Context<'_>) -> Option<Wait> {
         match self {
             Self::Fixed(_) => None,
-            Self::Remote(remote) => remote.demand(now).then(|| remote.awaited()),
+            Self::Remote(remote) => remote.demand(cx).then(|| remote.awaited(cx)),
         }
     }
 }
@@ -89,5 +89,5 @@ fn inline(document: &serde_json::Value, report: &mut Report) -> Option<Keys> {
         report.error_at("keys", "has no key to verify signatures with");
     }
     let is_sound = unused.iter().all(|error| error.is_foreign) && !keys.is_empty();
-    is_sound.then(|| Keys::Fixed(Rc::new(keys)))
+    is_sound.then(|| Keys::Fixed(Arc::new(keys)))
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::identity::{Subject, Unfit, check_list, check_value};
 use crate::jose::claims::Claims;
-use crate::policy::authenticate::Invalid;
+use crate::policy::verdict::Invalid;
 
 /// Which claims say who the caller is.
 #[derive(Debug, Clone, serde::Deserialize)]

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
+use crate::config::network::Network;
 use crate::config::values::{self, Duration, HeaderName};
 use crate::limit::Algorithm;
 
@@ -196,10 +196,6 @@ pub struct LimitRef {
     pub cost: u64,
 }
 
-/// A network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network(pub IpNet);
-
 impl<'de> Deserialize<'de> for LimitRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -263,19 +259,6 @@ impl<'de> Deserialize<'de> for KeyPart {
                  `claim:ATTRIBUTE`"
             ))
         })
-    }
-}
-
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error as _;
-        let text = String::deserialize(deserializer)?;
-        let network = text
-            .parse::<IpNet>()
-            .or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()));
-        let network =
-            network.map_err(|_| D::Error::custom(format_args!("\"{text}\" is not a network such as `10.0.0.0/8`")))?;
-        Ok(Self(network))
     }
 }
 
@@ -357,20 +340,6 @@ mod schema {
                     }
                 ]
             })
-        }
-    }
-
-    impl JsonSchema for super::Network {
-        fn inline_schema() -> bool {
-            true
-        }
-
-        fn schema_name() -> std::borrow::Cow<'static, str> {
-            "Network".into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            json_schema!({"type": "string"})
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Limits that a Rate Limit Service counts, so that many gateways share them.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::config::OnFault;
 use super::protocol::Told;
@@ -12,11 +12,11 @@ use crate::store::{self, Store};
 /// How a limit is counted elsewhere.
 #[derive(Debug)]
 pub(super) struct Global {
-    pub(super) service: Rc<RateLimitService>,
+    pub(super) service: Arc<RateLimitService>,
     /// What a request gets that the service says nothing about.
     pub(super) on_fault: OnFault,
     /// The counter of such requests, made once.
-    pub(super) faults: Rc<str>,
+    pub(super) faults: Arc<str>,
     /// Keys that the service has refused, so that they cost no call until it said that something is left again.
     pub(super) exhausted: Slots,
 }

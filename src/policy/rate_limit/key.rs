@@ -9,8 +9,8 @@ use super::descriptor::{self, Descriptor};
 use crate::denial::{Denial, DenialKind};
 use crate::origin::Origin;
 use crate::request::Request;
+use crate::seam::Context;
 use crate::slots::Name;
-use crate::world::World;
 
 /// The parts that are counted apart.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ impl Key {
     pub(super) fn values<'a>(
         &'a self,
         route: &'a str,
-        request: &'a Request<'_>,
-        world: &dyn World,
+        request: &'a Request,
+        cx: &Context<'_>,
     ) -> Result<Option<Values<'a>>, Denial> {
         let issuer = request
             .identity
@@ -61,7 +61,7 @@ impl Key {
                 OnMissing::Deny => return Err(Denial::new(DenialKind::Forbidden, "limit_key_missing")),
             };
             if *part == KeyPart::Ip {
-                values.origin = Some(request.client_address(world).into());
+                values.origin = Some(request.client_address(cx.host).into());
             }
             values.parts.push((part, found));
         }
@@ -141,7 +141,7 @@ impl KeyPart {
     }
 
     /// What a request has for it; nothing for the address, which is not read where nobody asks.
-    fn values<'a>(&self, route: &'a str, request: &'a Request<'_>) -> Vec<&'a [u8]> {
+    fn values<'a>(&self, route: &'a str, request: &'a Request) -> Vec<&'a [u8]> {
         let one = |value: Option<&'a str>| value.map(str::as_bytes).into_iter().collect();
         let identity = request.identity.as_ref();
         match self {

@@ -2,6 +2,7 @@
 
 use std::hash::Hasher as _;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use siphasher::sip128::SipHasher13;
 
@@ -9,16 +10,16 @@ use super::config::OnFault;
 use super::descriptor::Descriptor;
 use super::global::Global;
 use super::key;
-use super::limits::{Limit, OTHER_PLAN};
+use super::limits::{Limit, Limits, OTHER_PLAN};
 use super::protocol::Told;
 use super::quota::Quota;
 use super::service::Question;
+use crate::calls::InFlight;
 use crate::denial::{Denial, DenialKind};
-use crate::effect::Effect;
 use crate::limit::{Algorithm, Rate, Verdict};
 use crate::request::Request;
+use crate::seam::{Context, Note};
 use crate::slots::{Entry, Name, Uses};
-use crate::world::World;
 
 /// What entries of a limit have used, seen when a request is charged.
 struct Counted<'a> {
@@ -38,7 +39,8 @@ impl Uses for Counted<'_> {
 
 #[derive(Debug)]
 pub(super) struct Layer {
-    limit: Rc<Limit>,
+    limit: Arc<Limit>,
+    limits: Arc<Limits>,
     /// By what the cost of a request is multiplied here.
     factor: u64,
     route: String,
@@ -59,13 +61,14 @@ pub(super) struct Charge {
 pub(super) struct Asked {
     charge: Charge,
     /// `Err` is the reason why it could not be asked.
-    pub(super) question: Result<Rc<Question>, &'static str>,
+    pub(super) question: Result<Rc<InFlight<Question>>, &'static str>,
 }
 
 impl Layer {
-    pub(super) fn new(limit: &Rc<Limit>, factor: u64, route: &str) -> Self {
+    pub(super) fn new(limit: &Arc<Limit>, limits: &Arc<Limits>, factor: u64, route: &str) -> Self {
         Self {
-            limit: Rc::clone(limit),
+            limit: Arc::clone(limit),
+            limits: Arc::clone(limits),
             factor,
             route: route.to_owned(),
         }
@@ -77,20 +80,20 @@ impl Layer {
     }
 
     /// Counts a request here, or refuses it. `None` where nothing is to be given back.
-    pub(super) fn take(&self, request: &mut Request<'_>, world: &dyn World) -> Result<Option<Charge>, Denial> {
-        let Some((rate, cost, _)) = self.price(request, world) else {
+    pub(super) fn take(&self, request: &mut Request, cx: &Context<'_>) -> Result<Option<Charge>, Denial> {
+        let Some((rate, cost, _)) = self.price(request, cx) else {
             return Ok(None);
         };
-        let Some(values) = self.limit.key.values(&self.route, request, world)? else {
+        let Some(values) = self.limit.key.values(&self.route, request, cx)? else {
             return Ok(None);
         };
         let charge = Charge {
-            name: values.name(&self.limit.secret.get()),
+            name: values.name(&self.limits.secret(cx)),
             rate,
             cost,
-            at: world.monotonic_millis(),
+            at: cx.host.monotonic_millis(),
         };
-        self.count(charge, request, world)
+        self.count(charge, request, cx)
     }
 
     /// What to ask the Rate Limit Service, unless it is known already that a request is refused. `None` where it is not
@@ -98,13 +101,13 @@ impl Layer {
     pub(super) fn prepare(
         &self,
         global: &Global,
-        request: &mut Request<'_>,
-        world: &dyn World,
+        request: &mut Request,
+        cx: &Context<'_>,
     ) -> Result<Option<(Charge, Descriptor)>, Denial> {
-        let Some((rate, cost, plan)) = self.price(request, world) else {
+        let Some((rate, cost, plan)) = self.price(request, cx) else {
             return Ok(None);
         };
-        let Some(values) = self.limit.key.values(&self.route, request, world)? else {
+        let Some(values) = self.limit.key.values(&self.route, request, cx)? else {
             return Ok(None);
         };
         // To the protocol, a cost of 0 is one of 1.
@@ -113,16 +116,16 @@ impl Layer {
         }
         let descriptor = values.descriptor(&self.limit.name, plan);
         let charge = Charge {
-            name: key::name(&descriptor, &self.limit.secret.get()),
+            name: key::name(&descriptor, &self.limits.secret(cx)),
             rate,
             cost,
-            at: world.monotonic_millis(),
+            at: cx.host.monotonic_millis(),
         };
         // A shadow refuses nobody, so it asks each time: the service is to count what it would.
         if !self.limit.is_shadow
-            && let Some(told) = global.refusal(&charge.name, cost, charge.at, world.store())
+            && let Some(told) = global.refusal(&charge.name, cost, charge.at, cx.store())
         {
-            self.judge(&charge, told.rate.as_ref(), Some(told.verdict), request)?;
+            self.judge(&charge, told.rate.as_ref(), Some(told.verdict), request, cx)?;
         }
         Ok(Some((charge, descriptor)))
     }
@@ -131,13 +134,11 @@ impl Layer {
         global: &Global,
         charge: Charge,
         descriptor: &Descriptor,
-        request: &Request<'_>,
-        world: &dyn World,
+        request: &Request,
+        cx: &Context<'_>,
     ) -> Asked {
         let (rate, cost) = (&charge.rate, charge.cost);
-        let question = global
-            .service
-            .ask(descriptor, rate, cost, request, world.now_millis(), world.store());
+        let question = global.service.ask(descriptor, rate, cost, request, cx);
         Asked { charge, question }
     }
 
@@ -147,29 +148,29 @@ impl Layer {
         &self,
         global: &Global,
         asked: Asked,
-        request: &mut Request<'_>,
-        world: &dyn World,
+        request: &mut Request,
+        cx: &Context<'_>,
     ) -> Result<Option<Charge>, Denial> {
         let Asked { mut charge, question } = asked;
-        charge.at = world.monotonic_millis();
-        if let Ok(Told { verdict, rate }) = question.and_then(|question| question.told()) {
+        charge.at = cx.host.monotonic_millis();
+        if let Ok(Told { verdict, rate }) = question.and_then(|question| question.about.told()) {
             if !verdict.allowed {
                 global.remember(
                     &charge.name,
                     charge.cost,
                     &Told { verdict, rate },
                     charge.at,
-                    world.store(),
+                    cx.store(),
                 );
             }
-            self.judge(&charge, rate.as_ref(), Some(verdict), request)?;
+            self.judge(&charge, rate.as_ref(), Some(verdict), request, cx)?;
             return Ok(None);
         }
-        request.effects.push(Effect::Count(Rc::clone(&global.faults)));
+        request.notes.push(Note::Count(Arc::clone(&global.faults)));
         match global.on_fault {
-            OnFault::Local => self.count(charge, request, world),
+            OnFault::Local => self.count(charge, request, cx),
             OnFault::Deny if !self.limit.is_shadow => {
-                let seconds = global.service.pause(world.now_millis(), world.store());
+                let seconds = global.service.pause(cx);
                 let denial = Denial::new(DenialKind::LimitsUnavailable, "limits_unavailable");
                 Err(denial.with_header("retry-after", seconds.to_string()))
             }
@@ -178,30 +179,23 @@ impl Layer {
     }
 
     /// As if the request had not come.
-    pub(super) fn give_back(&self, charge: &Charge, world: &dyn World) {
+    pub(super) fn give_back(&self, charge: &Charge, cx: &Context<'_>) {
         let algorithm = self.limit.algorithm;
-        self.limit.table.share(
-            &charge.name,
-            charge.at,
-            world.store(),
-            &self.uses(charge),
-            |state, _| {
+        self.limit
+            .table
+            .share(&charge.name, charge.at, cx.store(), &self.uses(charge), |state, _| {
                 let state = state.and_then(|state| algorithm.give_back(&charge.rate, state, charge.cost, charge.at));
                 (state, ())
-            },
-        );
+            });
     }
 
     /// The rate, the cost, and the plan that the rate is of, where there are plans. `None` where the request is exempt.
-    fn price(&self, request: &Request<'_>, world: &dyn World) -> Option<(Rate, u64, Option<&str>)> {
+    fn price(&self, request: &Request, cx: &Context<'_>) -> Option<(Rate, u64, Option<&str>)> {
         let limit = &*self.limit;
         let is_exempt = !limit.exempt.is_empty()
-            && request.client_address(world).is_some_and(|address| {
-                limit
-                    .exempt
-                    .iter()
-                    .any(|network| network.0.contains(&address.to_canonical()))
-            });
+            && request
+                .client_address(cx.host)
+                .is_some_and(|address| limit.exempt.iter().any(|network| network.contains(address)));
         if is_exempt {
             return None;
         }
@@ -210,7 +204,7 @@ impl Layer {
         let rate = plan.map_or(&limit.rate, |(_, rate)| rate);
         let cost = limit
             .costs
-            .get(request.method)
+            .get(request.method())
             .copied()
             .unwrap_or(1)
             .saturating_mul(self.factor);
@@ -218,12 +212,12 @@ impl Layer {
         Some((*rate, cost, name))
     }
 
-    fn count(&self, charge: Charge, request: &mut Request<'_>, world: &dyn World) -> Result<Option<Charge>, Denial> {
+    fn count(&self, charge: Charge, request: &mut Request, cx: &Context<'_>) -> Result<Option<Charge>, Denial> {
         let limit = &*self.limit;
         let verdict = limit.table.share(
             &charge.name,
             charge.at,
-            world.store(),
+            cx.store(),
             &self.uses(&charge),
             |state, is_shared| {
                 let (verdict, state) = limit.algorithm.take(&charge.rate, state, charge.cost, charge.at);
@@ -231,10 +225,10 @@ impl Layer {
             },
         );
         if verdict.is_some_and(|(verdict, is_shared)| is_shared && !verdict.allowed) {
-            request.effects.push(Effect::Count(Rc::clone(&limit.counters.shared)));
+            request.notes.push(Note::Count(Arc::clone(&limit.counters.shared)));
         }
         let verdict = verdict.map(|(verdict, _)| verdict);
-        self.judge(&charge, Some(&charge.rate), verdict, request)?;
+        self.judge(&charge, Some(&charge.rate), verdict, request, cx)?;
         Ok((!limit.is_shadow).then_some(charge))
     }
 
@@ -252,7 +246,8 @@ impl Layer {
         charge: &Charge,
         rate: Option<&Rate>,
         verdict: Option<Verdict>,
-        request: &mut Request<'_>,
+        request: &mut Request,
+        cx: &Context<'_>,
     ) -> Result<(), Denial> {
         let limit = &*self.limit;
         let is_refused = verdict.is_none_or(|verdict| !verdict.allowed);
@@ -263,30 +258,34 @@ impl Layer {
             Some(_) if limit.is_shadow => &counters.shadow,
             Some(_) => &counters.denied,
         };
-        request.effects.push(Effect::Count(Rc::clone(counter)));
+        request.notes.push(Note::Count(Arc::clone(counter)));
         if limit.is_shadow {
             return Ok(());
         }
         let quota = rate.zip(verdict.as_ref());
         let quota = quota.map(|(rate, verdict)| Quota::new(&limit.name, rate, verdict));
         // A refusal is about the limit that refuses.
-        let other = if is_refused { None } else { request.quota.take() };
-        request.quota = match quota {
-            Some(quota) => Some(quota.tighter(other)),
-            None => other,
+        let other = if is_refused {
+            None
+        } else {
+            request.memory.take::<Quota>()
         };
+        match quota.map_or(other.clone(), |quota| Some(quota.tighter(other))) {
+            Some(quota) => request.memory.put(quota),
+            None => drop(request.memory.take::<Quota>()),
+        }
         if is_refused {
             let wait = verdict.map_or(0, |verdict| verdict.retry_after);
-            let seconds = wait.saturating_add(self.jitter(charge)).div_ceil(1000).max(1);
-            let denial = Denial::new(DenialKind::RateLimited, "rate_limited").by(Rc::clone(&limit.name));
+            let seconds = wait.saturating_add(self.jitter(charge, cx)).div_ceil(1000).max(1);
+            let denial = Denial::new(DenialKind::RateLimited, "rate_limited").by(Arc::clone(&limit.name));
             return Err(denial.with_header("retry-after", seconds.to_string()));
         }
         Ok(())
     }
 
     /// Milliseconds that differ from client to client and from time to time.
-    fn jitter(&self, charge: &Charge) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.limit.secret.get());
+    fn jitter(&self, charge: &Charge, cx: &Context<'_>) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.limits.secret(cx));
         hasher.write(&charge.name);
         hasher.write_u64(charge.at);
         hasher

@@ -2,25 +2,31 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
-use super::config::{Backend, KeyPart, Mode, Network, OnFault, RateLimitConfig};
+use super::config::{Backend, KeyPart, Mode, OnFault, QuotaHeaders, RateLimitConfig};
 use super::global::{Global, REFUSAL_SIZE};
 use super::key::Key;
 use super::service::RateLimitService;
 use crate::config::Report;
+use crate::config::network::Network;
 use crate::limit::{Algorithm, MOST_EXACT, Rate};
+use crate::seam::{Context, Local};
 use crate::slots::Slots;
-use crate::store::Store;
 
 /// All limits of a configuration.
-#[derive(Debug, Default)]
-pub struct Limits(Vec<Rc<Limit>>);
+#[derive(Debug)]
+pub struct Limits {
+    all: Vec<Arc<Limit>>,
+    tells: QuotaHeaders,
+    /// Hashes keys, so that nobody can choose which of them meet in a slot. The same in all workers.
+    secret: Local<Cell<[u8; 16]>>,
+}
 
 /// One limit.
 #[derive(Debug)]
 pub(super) struct Limit {
-    pub(super) name: Rc<str>,
+    pub(super) name: Arc<str>,
     pub(super) key: Key,
     pub(super) algorithm: Algorithm,
     pub(super) rate: Rate,
@@ -33,48 +39,66 @@ pub(super) struct Limit {
     pub(super) table: Slots,
     /// `None` where this Envoy counts.
     pub(super) global: Option<Global>,
-    /// Hashes keys, so that nobody can choose which of them meet in a slot. The same in all workers.
-    pub(super) secret: Cell<[u8; 16]>,
     pub(super) counters: Counters,
 }
 
 /// The names of its counters, made once.
 #[derive(Debug)]
 pub(super) struct Counters {
-    pub(super) allowed: Rc<str>,
-    pub(super) denied: Rc<str>,
+    pub(super) allowed: Arc<str>,
+    pub(super) denied: Arc<str>,
     /// Denied by an entry that several share; counted as denied too.
-    pub(super) shared: Rc<str>,
-    pub(super) shadow: Rc<str>,
-    pub(super) contended: Rc<str>,
+    pub(super) shared: Arc<str>,
+    pub(super) shadow: Arc<str>,
+    pub(super) contended: Arc<str>,
 }
 
 impl Limits {
     /// Checks a `rate_limits` section. `service` is the Rate Limit Service, where there is one.
-    pub fn compile(config: &[RateLimitConfig], service: Option<&Rc<RateLimitService>>, report: &mut Report) -> Self {
-        let mut limits: Vec<Rc<Limit>> = Vec::new();
+    pub fn compile(
+        config: &[RateLimitConfig],
+        service: Option<&Arc<RateLimitService>>,
+        tells: QuotaHeaders,
+        report: &mut Report,
+    ) -> Self {
+        let mut limits: Vec<Arc<Limit>> = Vec::new();
         for (index, limit) in config.iter().enumerate() {
             report.within(format!("[{index}]"), |report| {
                 if limits.iter().any(|earlier| *earlier.name == *limit.name) {
                     report.error_at("name", format!("\"{}\" is there twice", limit.name));
                 }
-                limits.push(Rc::new(Limit::compile(limit, service, report)));
+                limits.push(Arc::new(Limit::compile(limit, service, report)));
             });
         }
-        Self(limits)
+        Self {
+            all: limits,
+            tells,
+            secret: Local::default(),
+        }
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<&Rc<Limit>> {
-        self.0.iter().find(|limit| *limit.name == *name)
+    /// How responses tell what is left.
+    pub(super) fn tells(&self) -> QuotaHeaders {
+        self.tells
+    }
+
+    /// What keys are hashed with.
+    pub(super) fn secret(&self, cx: &Context<'_>) -> [u8; 16] {
+        cx.local(&self.secret).get()
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<&Arc<Limit>> {
+        self.all.iter().find(|limit| *limit.name == *name)
     }
 
     pub(super) fn names(&self) -> String {
-        self.0.iter().map(|limit| &*limit.name).collect::<Vec<_>>().join(", ")
+        self.all.iter().map(|limit| &*limit.name).collect::<Vec<_>>().join(", ")
     }
 
     /// Makes what the workers share, before there is traffic. `seed` is unpredictable; the first that comes is everybody's.
-    pub fn prepare(&self, seed: [u8; 16], store: &dyn Store) {
-        if self.0.is_empty() {
+    pub fn prepare(&self, seed: [u8; 16], cx: &Context<'_>) {
+        let store = cx.store();
+        if self.all.is_empty() {
             return;
         }
         if store.read(SECRET).is_none() {
@@ -84,8 +108,8 @@ impl Limits {
             .read(SECRET)
             .and_then(|(bytes, _)| bytes.try_into().ok())
             .unwrap_or(seed);
-        for limit in &self.0 {
-            limit.secret.set(secret);
+        cx.local(&self.secret).set(secret);
+        for limit in &self.all {
             limit.table.prepare(store);
             if let Some(global) = &limit.global {
                 global.exhausted.prepare(store);
@@ -95,7 +119,7 @@ impl Limits {
 }
 
 impl Limit {
-    fn compile(config: &RateLimitConfig, service: Option<&Rc<RateLimitService>>, report: &mut Report) -> Self {
+    fn compile(config: &RateLimitConfig, service: Option<&Arc<RateLimitService>>, report: &mut Report) -> Self {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         if config.name.is_empty() || config.name.len() > 64 || !config.name.bytes().all(plain) {
             report.error_at("name", "must be 1 to 64 letters, digits, `-` or `_`");
@@ -141,7 +165,7 @@ impl Limit {
             .chain([default.limit])
             .max()
             .unwrap_or_default();
-        let counter = |outcome: &str| -> Rc<str> {
+        let counter = |outcome: &str| -> Arc<str> {
             format!("tollgate_rate_limit_total;limit={};outcome={outcome};", config.name).into()
         };
         // Whoever changes how a limit counts begins to count anew.
@@ -152,7 +176,7 @@ impl Limit {
         let size = config.algorithm.state_size(highest);
         let entries = config.entries.min(MOST_ENTRIES);
         let global = compile_global(config, service, report).map(|(service, on_fault)| Global {
-            service: Rc::clone(service),
+            service: Arc::clone(service),
             on_fault,
             faults: format!("tollgate_rate_limit_faults_total;limit={};", config.name).into(),
             exhausted: Slots::new(format!("{prefix}.exhausted"), entries, WAYS, REFUSAL_SIZE),
@@ -176,7 +200,6 @@ impl Limit {
             jitter: config.retry_after_jitter.as_millis(),
             table: Slots::new(prefix, entries, WAYS, size),
             global,
-            secret: Cell::default(),
             counters: Counters {
                 allowed: counter("allowed"),
                 denied: counter("denied"),
@@ -196,9 +219,9 @@ impl Limit {
 /// Who counts instead of this Envoy, and what happens where it does not.
 fn compile_global<'a>(
     config: &RateLimitConfig,
-    service: Option<&'a Rc<RateLimitService>>,
+    service: Option<&'a Arc<RateLimitService>>,
     report: &mut Report,
-) -> Option<(&'a Rc<RateLimitService>, OnFault)> {
+) -> Option<(&'a Arc<RateLimitService>, OnFault)> {
     if config.backend == Backend::Local {
         if config.on_fault.is_some() {
             report.error_at("on_fault", "is for `backend: rls` alone");

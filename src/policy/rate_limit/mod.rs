@@ -11,48 +11,44 @@ mod protocol;
 mod quota;
 mod service;
 
-use super::{Policy, Registration, RouteContext, Stage, Stop};
+use std::sync::Arc;
+
+use super::{Policy, Rule, Stop};
 use crate::config::Report;
 use crate::denial::Denial;
-use crate::remote::Awaited as _;
 use crate::request::Request;
-use crate::world::World;
+use crate::seam::{Context, Wait, WaitKind};
 
 pub use config::{KeyPart, LimitRef, QuotaHeaders, RateLimitConfig, RateLimitServiceConfig};
 use layer::{Asked, Charge, Layer};
 pub use limits::Limits;
 pub use quota::Quota;
-use service::Answers;
 pub use service::RateLimitService;
-
-/// The line in the registry of the layers that need no identity.
-pub const BEFORE: Registration = Registration {
-    stage: Stage::LimitSource,
-    compile: |route, report| compile(route, true, report),
-};
-
-/// The line in the registry of the others.
-pub const AFTER: Registration = Registration {
-    stage: Stage::LimitIdentity,
-    compile: |route, report| compile(route, false, report),
-};
 
 #[derive(Debug)]
 struct RateLimit {
     layers: Vec<Layer>,
     /// Whether they run before it is known who the request is from.
     before: bool,
+    tells: QuotaHeaders,
 }
 
-fn compile(route: &RouteContext<'_>, before: bool, report: &mut Report) -> Option<Box<dyn Policy>> {
+/// The policy of a rule with `rate_limits`: of those that need no identity where it runs `before` it is known, or of the others.
+pub fn compile(
+    references: &[LimitRef],
+    limits: &Arc<Limits>,
+    before: bool,
+    rule: &Rule<'_>,
+    report: &mut Report,
+) -> Option<Box<dyn Policy>> {
     let layers: Vec<_> = report.within("rate_limits", |report| {
-        let references = route.rate_limits.iter().enumerate();
+        let references = references.iter().enumerate();
         let layers = references.filter_map(|(index, reference)| {
             report.within(format!("[{index}]"), |report| {
-                let Some(limit) = route.definitions.limits.find(&reference.limit) else {
+                let Some(limit) = limits.find(&reference.limit) else {
                     // Said once, although both registrations come here.
                     if before {
-                        let names = route.definitions.limits.names();
+                        let names = limits.names();
                         let names = if names.is_empty() {
                             "none is defined".into()
                         } else {
@@ -62,12 +58,18 @@ fn compile(route: &RouteContext<'_>, before: bool, report: &mut Report) -> Optio
                     }
                     return None;
                 };
-                (limit.needs_identity() != before).then(|| Layer::new(limit, reference.cost, route.name))
+                (limit.needs_identity() != before).then(|| Layer::new(limit, limits, reference.cost, rule.name))
             })
         });
         layers.collect()
     });
-    (!layers.is_empty()).then(|| Box::new(RateLimit { layers, before }) as Box<dyn Policy>)
+    (!layers.is_empty()).then(|| {
+        Box::new(RateLimit {
+            layers,
+            before,
+            tells: limits.tells(),
+        }) as Box<dyn Policy>
+    })
 }
 
 /// How far the layers of one policy have come with a request, by their places.
@@ -80,62 +82,75 @@ pub struct Pending {
 }
 
 impl Pending {
-    fn answers(&self) -> Answers {
-        let questions = self.asked.iter().filter_map(|(_, asked)| asked.question.clone().ok());
-        Answers(questions.collect())
+    /// What is to come due before all answers are there.
+    fn wait(&self) -> Option<Wait> {
+        let questions = self.asked.iter().filter_map(|(_, asked)| asked.question.as_ref().ok());
+        let open = questions.filter(|question| !question.about.is_answered());
+        let tickets: Vec<_> = open.map(|question| question.ticket).collect();
+        (!tickets.is_empty()).then_some(Wait {
+            kind: WaitKind::Limit,
+            tickets,
+        })
     }
 }
 
 impl Policy for RateLimit {
-    fn on_request(&self, request: &mut Request<'_>, world: &dyn World) -> Result<(), Stop> {
-        let mut pending = match request.pending.take() {
-            Some(pending) => pending,
-            None => {
-                let mut pending = Pending::default();
-                self.begin(&mut pending, request, world)
-                    .map_err(|denial| self.refuse(denial, &pending, world))?;
-                pending
-            }
-        };
-        let answers = pending.answers();
-        if request.may_wait && !answers.is_settled(world.store()) {
-            request.pending = Some(pending);
-            return Err(Stop::Wait(Box::new(answers)));
+    fn on_request(&self, request: &mut Request, cx: &Context<'_>) -> Result<(), Stop> {
+        let decided = self.decide(request, cx);
+        if let Some(quota) = request.memory.get::<Quota>() {
+            request.told = quota.headers(self.tells);
         }
-        self.finish(&mut pending, request, world)
-            .map_err(|denial| self.refuse(denial, &pending, world).into())
+        decided
     }
 }
 
 impl RateLimit {
+    fn decide(&self, request: &mut Request, cx: &Context<'_>) -> Result<(), Stop> {
+        let mut pending = match request.memory.take::<Pending>() {
+            Some(pending) => pending,
+            None => {
+                let mut pending = Pending::default();
+                self.begin(&mut pending, request, cx)
+                    .map_err(|denial| self.refuse(denial, &pending, cx))?;
+                pending
+            }
+        };
+        if let Some(wait) = pending.wait().filter(|_| request.may_wait) {
+            request.memory.put(pending);
+            return Err(Stop::Wait(wait));
+        }
+        self.finish(&mut pending, request, cx)
+            .map_err(|denial| self.refuse(denial, &pending, cx).into())
+    }
+
     /// Whoever is refused here costs no call, and whose key is known to be exhausted none for the others.
-    fn begin(&self, pending: &mut Pending, request: &mut Request<'_>, world: &dyn World) -> Result<(), Denial> {
+    fn begin(&self, pending: &mut Pending, request: &mut Request, cx: &Context<'_>) -> Result<(), Denial> {
         let layers = || self.layers.iter().enumerate();
         for (place, layer) in layers().filter(|(_, layer)| layer.global().is_none()) {
-            let charge = layer.take(request, world)?;
+            let charge = layer.take(request, cx)?;
             pending.counted.extend(charge.map(|charge| (place, charge)));
         }
         let mut questions = Vec::new();
         for (place, layer) in layers() {
             if let Some(global) = layer.global()
-                && let Some((charge, descriptor)) = layer.prepare(global, request, world)?
+                && let Some((charge, descriptor)) = layer.prepare(global, request, cx)?
             {
                 questions.push((place, global, charge, descriptor));
             }
         }
         for (place, global, charge, descriptor) in questions {
-            let asked = Layer::ask(global, charge, &descriptor, request, world);
+            let asked = Layer::ask(global, charge, &descriptor, request, cx);
             pending.asked.push((place, asked));
         }
         Ok(())
     }
 
-    fn finish(&self, pending: &mut Pending, request: &mut Request<'_>, world: &dyn World) -> Result<(), Denial> {
+    fn finish(&self, pending: &mut Pending, request: &mut Request, cx: &Context<'_>) -> Result<(), Denial> {
         for (place, asked) in std::mem::take(&mut pending.asked) {
             if let Some(layer) = self.layers.get(place)
                 && let Some(global) = layer.global()
             {
-                let charge = layer.settle(global, asked, request, world)?;
+                let charge = layer.settle(global, asked, request, cx)?;
                 pending.counted.extend(charge.map(|charge| (place, charge)));
             }
         }
@@ -144,12 +159,12 @@ impl RateLimit {
 
     /// Gives back what a request that is refused here has spent in other layers. Limits that run before authentication keep their charge, so that
     /// refused attempts count too.
-    fn refuse(&self, denial: Denial, pending: &Pending, world: &dyn World) -> Denial {
+    fn refuse(&self, denial: Denial, pending: &Pending, cx: &Context<'_>) -> Denial {
         for (place, charge) in &pending.counted {
             if !self.before
                 && let Some(layer) = self.layers.get(*place)
             {
-                layer.give_back(charge, world);
+                layer.give_back(charge, cx);
             }
         }
         denial

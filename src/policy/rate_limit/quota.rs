@@ -1,6 +1,6 @@
 //! What a client learns of what is left to it.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::config::QuotaHeaders;
 use crate::limit::{Rate, Verdict};
@@ -8,7 +8,7 @@ use crate::limit::{Rate, Verdict};
 /// What is left of one limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quota {
-    name: Rc<str>,
+    name: Arc<str>,
     limit: u64,
     /// Seconds.
     window: u64,
@@ -18,9 +18,9 @@ pub struct Quota {
 }
 
 impl Quota {
-    pub(super) fn new(name: &Rc<str>, rate: &Rate, verdict: &Verdict) -> Self {
+    pub(super) fn new(name: &Arc<str>, rate: &Rate, verdict: &Verdict) -> Self {
         Self {
-            name: Rc::clone(name),
+            name: Arc::clone(name),
             limit: rate.limit,
             window: rate.window.div_ceil(1000),
             remaining: verdict.remaining,

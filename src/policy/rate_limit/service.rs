@@ -7,14 +7,12 @@ use super::config::RateLimitServiceConfig;
 use super::descriptor::Descriptor;
 use super::protocol::{PATH, Told, question, read};
 use crate::breaker::Breaker;
+use crate::calls::{Calls, InFlight};
 use crate::config::Report;
-use crate::effect::Effect;
 use crate::grpc;
 use crate::limit::Rate;
-use crate::questions::Questions;
-use crate::remote::{Answer, Awaited, Call, Outcome, Remote, Wait};
 use crate::request::Request;
-use crate::store::Store;
+use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome};
 
 /// A Rate Limit Service behind an Envoy cluster.
 #[derive(Debug)]
@@ -24,7 +22,7 @@ pub struct RateLimitService {
     domain: String,
     timeout: std::time::Duration,
     breaker: Breaker,
-    questions: Questions<Question>,
+    calls: Local<Calls<Question>>,
 }
 
 /// A question, and its answer once there is one.
@@ -54,7 +52,7 @@ impl RateLimitService {
             domain: config.domain.clone(),
             timeout: config.timeout.0,
             breaker: Breaker::new(&format!("tollgate.rls.{}", config.cluster)),
-            questions: Questions::default(),
+            calls: Local::default(),
         }
     }
 
@@ -64,11 +62,10 @@ impl RateLimitService {
         descriptor: &Descriptor,
         rate: &Rate,
         cost: u64,
-        request: &Request<'_>,
-        now: u64,
-        store: &dyn Store,
-    ) -> Result<Rc<Question>, &'static str> {
-        if self.breaker.open_for(now, store).is_some() {
+        request: &Request,
+        cx: &Context<'_>,
+    ) -> Result<Rc<InFlight<Question>>, &'static str> {
+        if self.breaker.open_for(cx.now_millis(), cx.store()).is_some() {
             return Err("breaker_open");
         }
         if !request.may_wait {
@@ -80,12 +77,12 @@ impl RateLimitService {
             rate: *rate,
             told: OnceCell::new(),
         };
-        self.questions.push(question).ok_or("busy")
+        cx.local(&self.calls).ask(question, cx.wakes()).ok_or("busy")
     }
 
     /// The seconds after which it is worth asking again.
-    pub(super) fn pause(&self, now: u64, store: &dyn Store) -> u64 {
-        self.breaker.open_for(now, store).unwrap_or(1)
+    pub(super) fn pause(&self, cx: &Context<'_>) -> u64 {
+        self.breaker.open_for(cx.now_millis(), cx.store()).unwrap_or(1)
     }
 }
 
@@ -94,15 +91,16 @@ impl Question {
     pub(super) fn told(&self) -> Result<Told, &'static str> {
         self.told.get().copied().unwrap_or(Err("no_answer"))
     }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.told.get().is_some()
+    }
 }
 
-impl Remote for RateLimitService {
-    fn prepare(&self, _: &dyn Store) {}
-
-    fn synchronize(&self, _: &dyn Store) {}
-
-    fn call(&self, _: u64, _: &dyn Store) -> Option<Call> {
-        let (topic, question) = self.questions.send()?;
+impl Caller for RateLimitService {
+    fn next_call(&self, cx: &Context<'_>) -> Option<Call> {
+        let (topic, entry) = cx.local(&self.calls).send()?;
+        let question = &entry.about;
         let mut headers = grpc::headers(&self.authority, PATH, self.timeout);
         headers.extend_from_slice(&question.trace);
         Some(Call {
@@ -115,10 +113,11 @@ impl Remote for RateLimitService {
         })
     }
 
-    fn answer(&self, call: &Call, answer: Option<&Answer>, now: u64, store: &dyn Store) -> Outcome {
-        let Some(question) = self.questions.answered(call.topic) else {
+    fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome {
+        let Some(entry) = cx.local(&self.calls).answered(call.topic) else {
             return Outcome::default();
         };
+        let (question, now, store) = (&entry.about, cx.now_millis(), cx.store());
         let told = answer
             .ok_or("cluster")
             .and_then(|answer| grpc::message(answer, call.max_body))
@@ -128,7 +127,7 @@ impl Remote for RateLimitService {
             Err(reason) => ("failed", reason),
         };
         let name = format!("tollgate_rls_calls_total;outcome={outcome};reason={reason};");
-        let mut effects = vec![Effect::Count(name.into())];
+        let mut notes = vec![Note::Count(name.into())];
         if told.is_ok() {
             self.breaker.succeeded(store);
         } else {
@@ -136,31 +135,18 @@ impl Remote for RateLimitService {
             if self.breaker.open_for(now, store).is_none() {
                 let message =
                     format!("rate limit service: a call failed ({reason}); each limit does what its `on_fault` says");
-                effects.push(Effect::Log(log::Level::Warn, message));
+                notes.push(Note::Log(log::Level::Warn, message));
             }
             self.breaker.failed(now, store);
         }
         // A question has one call, and a call one answer.
         let _ = question.told.set(told);
-        Outcome { effects, next: None }
+        cx.wakes().wake(entry.ticket);
+        Outcome { notes, next: None }
     }
 
-    fn is_awaited(&self, _: u64) -> bool {
-        !self.questions.is_empty()
-    }
-}
-
-/// Answers that one request waits for.
-#[derive(Debug)]
-pub(super) struct Answers(pub(super) Vec<Rc<Question>>);
-
-impl Awaited for Answers {
-    fn kind(&self) -> Wait {
-        Wait::Limit
-    }
-
-    fn is_settled(&self, _: &dyn Store) -> bool {
-        self.0.iter().all(|question| question.told.get().is_some())
+    fn is_awaited(&self, cx: &Context<'_>) -> bool {
+        !cx.local(&self.calls).is_empty()
     }
 }
 

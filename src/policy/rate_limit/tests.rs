@@ -2,18 +2,21 @@ mod awkward;
 mod crowd;
 mod global;
 
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::config::{Environment, decode};
-use crate::effect::{Effect, Reply};
-use crate::event::Event;
+use crate::config::Environment;
 use crate::exchange::Exchange;
+use crate::gateway::decode;
 use crate::headers::Headers;
 use crate::plan::Plan;
-use crate::world::simulated::Simulated;
+use crate::seam::simulated::Simulated;
+use crate::seam::{Event, Note, StreamId, Then, Wakeup};
+use crate::worker::Worker;
 
 /// HMAC-SHA256 of the key that is all of this letter, with the secret of 32 `s`.
 fn record(letter: char, user: &str, plan: Option<&str>) -> Value {
@@ -37,7 +40,7 @@ fn environment() -> Environment {
 }
 
 /// Keys `a` and `b` are ada's, `c` is carl's on the plan `pro`; `/open` is public.
-fn compile(limits: Value, names: Value) -> Result<Rc<Plan>, String> {
+fn compile(limits: Value, names: Value) -> Result<Arc<Plan>, String> {
     plan(&config(limits, names))
 }
 
@@ -58,25 +61,28 @@ fn config(limits: Value, names: Value) -> Value {
     })
 }
 
-fn plan(config: &Value) -> Result<Rc<Plan>, String> {
+fn plan(config: &Value) -> Result<Arc<Plan>, String> {
     let plan = decode(config.to_string().as_bytes())
         .map_err(|error| vec![error])
         .and_then(|config| Plan::compile(&config, &environment()));
-    plan.map(Rc::new).map_err(|errors| {
+    plan.map(Arc::new).map_err(|errors| {
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         errors.join("\n")
     })
 }
 
 struct Gateway {
-    plan: Rc<Plan>,
+    worker: Rc<Worker>,
     world: Simulated,
+    woken: RefCell<Vec<StreamId>>,
+    streams: Cell<u64>,
 }
 
 /// A request on its way.
 struct Visit {
-    headers: Headers,
-    exchange: Exchange,
+    headers: Rc<Headers>,
+    stream: StreamId,
+    exchange: Option<Exchange>,
 }
 
 /// What became of a request.
@@ -102,11 +108,20 @@ impl Gateway {
     }
 
     fn of(config: &Value) -> Self {
-        let plan = plan(config).unwrap();
         let world = Simulated::default();
         world.now.set(1_000_000_000);
-        plan.prepare([7; 16], &world.store);
-        Self { plan, world }
+        Self::with(plan(config).unwrap(), world)
+    }
+
+    fn with(plan: Arc<Plan>, world: Simulated) -> Self {
+        let worker = Rc::new(Worker::new(plan));
+        worker.prepare([7; 16], &world);
+        Self {
+            worker,
+            world,
+            woken: RefCell::default(),
+            streams: Cell::default(),
+        }
     }
 
     fn send(&self, method: &str, path: &str, more: &[(&str, &str)]) -> Seen {
@@ -116,48 +131,70 @@ impl Gateway {
 
     fn visit(&self, method: &str, path: &str, more: &[(&str, &str)]) -> Visit {
         let target = [(":method", method), (":authority", "h"), (":path", path)];
+        self.streams.set(self.streams.get() + 1);
         Visit {
-            headers: target.iter().chain(more).copied().collect(),
-            exchange: Exchange::new(Rc::clone(&self.plan)),
+            headers: Rc::new(target.iter().chain(more).copied().collect()),
+            stream: StreamId(self.streams.get()),
+            exchange: None,
         }
     }
 
-    /// `None` where the request waits.
+    fn is_woken(&self, visit: &Visit) -> bool {
+        self.woken.borrow().contains(&visit.stream)
+    }
+
+    /// Begins a request, or wakes it up; `None` where it waits.
     fn step(&self, visit: &mut Visit, may_wait: bool) -> Option<Seen> {
-        let event = Event::RequestHeaders {
-            headers: &visit.headers,
-            route_name: None,
-            may_wait,
-            has_body: false,
+        let wakeup = if self.is_woken(visit) {
+            Wakeup::Due
+        } else {
+            Wakeup::TimeOver
         };
+        self.woken.borrow_mut().retain(|stream| *stream != visit.stream);
+        let worker = Rc::clone(&self.worker);
+        let (exchange, step) = match &mut visit.exchange {
+            Some(exchange) => {
+                let woken = exchange.wake(wakeup, &self.world).unwrap();
+                (exchange, woken.step)
+            }
+            None => {
+                let exchange = match may_wait {
+                    true => Exchange::new(worker, visit.stream),
+                    false => Exchange::impatient(worker, visit.stream),
+                };
+                let exchange = visit.exchange.insert(exchange);
+                let event = Event::RequestHeaders {
+                    headers: Rc::clone(&visit.headers),
+                    route_name: None,
+                    has_body: false,
+                };
+                let step = exchange.on(event, &self.world);
+                (exchange, step)
+            }
+        };
+        if step.then == Then::Wait {
+            return None;
+        }
+        let counters = step.notes.iter().filter_map(|note| match note {
+            Note::Count(name) => Some(name.to_string()),
+            _ => None,
+        });
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let mut seen = Seen {
-            status: 200,
+            status: step.reply().map_or(200, |reply| reply.status),
             headers: Vec::new(),
-            counters: Vec::new(),
+            counters: counters.collect(),
         };
-        for effect in visit.exchange.on(event, &self.world) {
-            match effect {
-                Effect::Wait => return None,
-                Effect::Count(name) => seen.counters.push(name.to_string()),
-                Effect::Reply(Reply { status, headers, .. }) => {
-                    seen.status = status;
-                    let headers = headers.into_iter();
-                    seen.headers
-                        .extend(headers.map(|(name, value)| (name.to_owned(), value)));
-                }
-                _ => {}
-            }
-        }
-        let told = Event::ResponseHeaders {
-            headers: &Headers::default(),
-            may_wait: false,
+        let told = step.reply().into_iter().flat_map(|reply| reply.headers.iter());
+        seen.headers.extend(told.map(|(name, value)| (text(name), text(value))));
+        let event = Event::ResponseHeaders {
+            headers: Rc::default(),
             has_body: false,
         };
-        for effect in visit.exchange.on(told, &self.world) {
-            if let Effect::SetHeader(name, value) = effect {
-                seen.headers.push((name, String::from_utf8(value).unwrap()));
-            }
-        }
+        let step = exchange.on(event, &self.world);
+        let told = step.headers.iter();
+        seen.headers
+            .extend(told.map(|(name, values)| (text(name), text(&values[0]))));
         Some(seen)
     }
 
@@ -265,10 +302,7 @@ fn quota_headers_come_as_they_are_wanted() {
         });
         config["quota_headers"] = kind.into();
         let plan = Plan::compile(&decode(config.to_string().as_bytes()).unwrap(), &Environment::new()).unwrap();
-        let gateway = Gateway {
-            plan: Rc::new(plan),
-            world: Simulated::default(),
-        };
+        let gateway = Gateway::with(Arc::new(plan), Simulated::default());
         gateway.send("GET", "/", &[]).headers
     };
     let named = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
@@ -413,8 +447,8 @@ fn counters_survive_a_new_configuration_of_the_same_limit() {
     let limits = json!([limit("ip", json!(["ip"]), 2, json!({}))]);
     let mut gateway = Gateway::new(limits.clone(), json!(["ip"]));
     assert_eq!(gateway.send("GET", "/open", &[]).status, 200);
-    gateway.plan = compile(limits, json!(["ip"])).unwrap();
-    gateway.plan.prepare([9; 16], &gateway.world.store);
+    gateway.worker = Rc::new(Worker::new(compile(limits, json!(["ip"])).unwrap()));
+    gateway.worker.prepare([9; 16], &gateway.world);
     assert_eq!(
         [
             gateway.send("GET", "/open", &[]).status,

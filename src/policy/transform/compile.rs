@@ -1,22 +1,28 @@
 //! From what operators write to the policy of a route, with every mistake.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Transform;
 use super::body::{BodyConfig, BodyRules};
-use super::config::{RequestConfig, Rules, StatusPattern};
+use super::config::{RequestConfig, ResponseConfig, Rules, StatusPattern};
 use super::steps::Steps;
 use super::target::PathPattern;
 use crate::config::Report;
 use crate::config::values::FieldName;
 use crate::media_range::MediaRange;
-use crate::policy::{Policy, RouteContext};
+use crate::policy::{Policy, Rule};
 use crate::target::check_path;
 use crate::template::{Source, Template};
 
-pub(super) fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
-    let request = route.request.cloned().unwrap_or_default();
-    let response = route.response.cloned().unwrap_or_default();
+/// The policy of a rule with `request` or `response`.
+pub fn compile(
+    request: Option<&RequestConfig>,
+    response: Option<&ResponseConfig>,
+    route: &Rule<'_>,
+    report: &mut Report,
+) -> Option<Box<dyn Policy>> {
+    let request = request.cloned().unwrap_or_default();
+    let response = response.cloned().unwrap_or_default();
     let mut pattern = None;
     report.within("request", |report| {
         pattern = check_request(&request, route, report);
@@ -57,7 +63,7 @@ pub(super) fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<B
         let statuses = response.status.iter().map(|(from, to)| (*from, *to)).collect();
         let presets = response.presets.iter().flat_map(|preset| preset.edits());
         let rules = |config: &BodyConfig, passing: &[MediaRange]| {
-            (!config.is_empty()).then(|| Rc::new(BodyRules::new(config, passing)))
+            (!config.is_empty()).then(|| Arc::new(BodyRules::new(config, passing)))
         };
         let of_statuses = response.body.statuses.clone().unwrap_or(vec![StatusPattern::Class(2)]);
         Box::new(Transform {
@@ -86,7 +92,7 @@ fn check_content_types(passing: &[MediaRange], body: &BodyConfig, report: &mut R
 }
 
 /// What is said of the path and the method; the pattern of the path.
-fn check_request(request: &RequestConfig, route: &RouteContext<'_>, report: &mut Report) -> Option<PathPattern> {
+fn check_request(request: &RequestConfig, route: &Rule<'_>, report: &mut Report) -> Option<PathPattern> {
     let path = &request.path;
     let pattern = path.r#match.as_ref().and_then(|text| {
         let pattern = PathPattern::parse(text);
@@ -143,13 +149,13 @@ fn check_request(request: &RequestConfig, route: &RouteContext<'_>, report: &mut
 fn check_rules(
     key: &str,
     rules: &Rules<FieldName>,
-    route: &RouteContext<'_>,
+    route: &Rule<'_>,
     pattern: Option<&PathPattern>,
     report: &mut Report,
 ) {
     report.within(key, |report| {
         for (path, name) in rules.names() {
-            if route.definitions.identity.managed.contains(name.as_str().as_bytes()) {
+            if route.managed.contains(name.as_str().as_bytes()) {
                 report.error_at(
                     path,
                     format!("`{}` is an identity header, which only the gateway sets", name.as_str()),
@@ -163,7 +169,7 @@ fn check_rules(
 fn check_templates<Name: Ord + AsRef<str>>(
     key: &str,
     rules: &Rules<Name>,
-    route: &RouteContext<'_>,
+    route: &Rule<'_>,
     pattern: Option<&PathPattern>,
     report: &mut Report,
 ) {
@@ -174,7 +180,7 @@ fn check_templates<Name: Ord + AsRef<str>>(
     });
 }
 
-fn check_body(body: &BodyConfig, route: &RouteContext<'_>, pattern: Option<&PathPattern>, report: &mut Report) {
+fn check_body(body: &BodyConfig, route: &Rule<'_>, pattern: Option<&PathPattern>, report: &mut Report) {
     report.within("body", |report| {
         for (at, what) in body.mistakes() {
             report.error_at(at, what);
@@ -189,7 +195,7 @@ fn check_body(body: &BodyConfig, route: &RouteContext<'_>, pattern: Option<&Path
 fn check_template(
     key: impl Into<String>,
     template: &Template,
-    route: &RouteContext<'_>,
+    route: &Rule<'_>,
     pattern: Option<&PathPattern>,
     report: &mut Report,
 ) {
@@ -202,7 +208,7 @@ fn check_template(
     }
     for source in template.sources() {
         match source {
-            Source::Claim(name) if !route.definitions.identity.has_attribute(name) => report.error_at(
+            Source::Claim(name) if !route.attributes.contains(name) => report.error_at(
                 key.clone(),
                 format!("nothing defines \"{name}\"; name its header in `identity.headers.attributes`"),
             ),

@@ -9,29 +9,24 @@ mod steps;
 mod target;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use super::{Policy, Registration, Stage, Stop};
+use super::{Policy, Stop};
 use crate::denial::{Denial, DenialKind};
-use crate::effect::Effect;
 use crate::fields::{self, Edit};
 use crate::request::Request;
+use crate::seam::Context;
 use crate::target::check_path;
 use crate::template::{Place, Scope};
-use crate::world::World;
 
 pub use body::BodyChange;
 use body::BodyRules;
+pub use compile::compile;
 use config::PathConfig;
 pub use config::{RequestConfig, ResponseConfig, Rules, StatusPattern};
 pub use response::ResponseChange;
 use steps::Steps;
 use target::{PathPattern, edit_query, strip_prefix};
-
-/// The policy's line in the registry.
-pub const REGISTRATION: Registration = Registration {
-    stage: Stage::Transform,
-    compile: compile::compile,
-};
 
 #[derive(Debug)]
 struct Transform {
@@ -41,16 +36,20 @@ struct Transform {
     path: PathConfig,
     method: Option<String>,
     pattern: Option<PathPattern>,
-    presets: Rc<[Edit]>,
+    presets: Arc<[Edit]>,
     response: Steps,
-    statuses: Rc<[(StatusPattern, u16)]>,
-    request_body: Option<Rc<BodyRules>>,
-    response_body: Option<(Rc<[StatusPattern]>, Rc<BodyRules>)>,
+    statuses: Arc<[(StatusPattern, u16)]>,
+    request_body: Option<Arc<BodyRules>>,
+    response_body: Option<(Arc<[StatusPattern]>, Arc<BodyRules>)>,
 }
 
 impl Policy for Transform {
-    fn on_request(&self, request: &mut Request<'_>, _: &dyn World) -> Result<(), Stop> {
-        let captures = self.pattern.as_ref().and_then(|pattern| pattern.captures(request.path));
+    fn on_request(&self, request: &mut Request, _: &Context<'_>) -> Result<(), Stop> {
+        let received = Rc::clone(request.received());
+        let captures = self
+            .pattern
+            .as_ref()
+            .and_then(|pattern| pattern.captures(received.path()));
         let scope = Scope {
             request,
             route: &self.route,
@@ -59,44 +58,43 @@ impl Policy for Transform {
         let query: Vec<_> = self.query.edits(Place::Query, scope).collect();
         let path = self.path(captures.is_some(), scope)?;
         let response = ResponseChange {
-            presets: Rc::clone(&self.presets),
+            presets: Arc::clone(&self.presets),
             edits: self.response.edits(Place::Header, scope).collect(),
-            statuses: Rc::clone(&self.statuses),
+            statuses: Arc::clone(&self.statuses),
             body: self
                 .response_body
                 .as_ref()
-                .map(|(statuses, rules)| (Rc::clone(statuses), rules.ready(scope))),
+                .map(|(statuses, rules)| (Arc::clone(statuses), rules.ready(scope))),
         };
         let body = self.request_body.as_ref().map(|rules| rules.ready(scope));
         if !self.headers.is_empty() {
             let changed = fields::apply(self.headers.edits(Place::Header, scope), |name| request.now(name));
-            let changed = changed.into_iter();
-            request
-                .effects
-                .extend(changed.map(|(name, values)| Effect::SetHeaders(name, values)));
+            for (name, values) in changed {
+                request.changes.set(name, values);
+            }
         }
         if path.is_some() || !query.is_empty() {
             retarget(path, &query, request);
         }
         if let Some(method) = &self.method {
-            request
-                .effects
-                .push(Effect::SetHeader(":method".into(), method.clone().into_bytes()));
+            request.changes.set_one(":method", method.as_str());
         }
         if let Some(change) = body
             && !request.is_upgrade()
         {
-            request.body.change(change);
+            request.body.change(Box::new(change));
         }
         if response.has_body() {
             // A part of a document, or a compressed one, could not be changed.
-            let unwanted = WHOLE_AND_PLAIN.iter().filter(|name| !request.now(name).is_empty());
-            let removed: Vec<_> = unwanted
-                .map(|name| Effect::RemoveHeader(name.as_bytes().to_vec()))
-                .collect();
-            request.effects.extend(removed);
+            for name in WHOLE_AND_PLAIN {
+                if !request.now(name).is_empty() {
+                    request.changes.remove(name);
+                }
+            }
         }
-        request.response = Some(response).filter(|response| !response.is_empty());
+        if !response.is_empty() {
+            request.hooks.push(Box::new(response));
+        }
         Ok(())
     }
 }
@@ -106,7 +104,7 @@ impl Transform {
     fn path(&self, matches: bool, scope: Scope<'_>) -> Result<Option<String>, Denial> {
         let path = match (&self.path.rewrite, &self.path.strip_prefix) {
             (Some(template), _) if matches => template.render(Place::Path, scope),
-            (None, Some(prefix)) => strip_prefix(scope.request.path, prefix).map(|path| path.as_bytes().to_vec()),
+            (None, Some(prefix)) => strip_prefix(scope.request.path(), prefix).map(|path| path.as_bytes().to_vec()),
             _ => None,
         };
         let Some(path) = path else {
@@ -120,7 +118,7 @@ impl Transform {
 }
 
 /// Changes path and query, of which a credential may have been taken out already.
-fn retarget(path: Option<String>, query: &[Edit], request: &mut Request<'_>) {
+fn retarget(path: Option<String>, query: &[Edit], request: &mut Request) {
     let now = request.now(":path").into_iter().next().unwrap_or_default();
     let now = String::from_utf8_lossy(now).into_owned();
     let (own, own_query) = match now.split_once('?') {
@@ -133,9 +131,7 @@ fn retarget(path: Option<String>, query: &[Edit], request: &mut Request<'_>) {
         None => path,
     };
     if target != now {
-        request
-            .effects
-            .push(Effect::SetHeader(":path".into(), target.into_bytes()));
+        request.changes.set_one(":path", target);
     }
 }
 

@@ -1,23 +1,25 @@
 //! What becomes of a response.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::body::BodyChange;
 use super::config::StatusPattern;
-use crate::body::{Body, Direction};
-use crate::fields::{self, Edit, Values};
-use crate::headers::Headers;
+use crate::fields::{self, Edit};
+use crate::request::{OnResponse, Stop};
+use crate::response::Response;
+use crate::seam::Context;
 
 /// Changes of a response, ready before it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseChange {
     /// Before the edits.
-    pub(super) presets: Rc<[Edit]>,
+    pub(super) presets: Arc<[Edit]>,
     pub(super) edits: Vec<Edit>,
     /// The most exact ones first.
-    pub(super) statuses: Rc<[(StatusPattern, u16)]>,
+    pub(super) statuses: Arc<[(StatusPattern, u16)]>,
     /// Of responses with these statuses.
-    pub(super) body: Option<(Rc<[StatusPattern]>, BodyChange)>,
+    pub(super) body: Option<(Arc<[StatusPattern]>, BodyChange)>,
 }
 
 impl ResponseChange {
@@ -30,31 +32,28 @@ impl ResponseChange {
     pub fn has_body(&self) -> bool {
         self.body.is_some()
     }
+}
 
-    /// What is to be done with the body of a response with these headers.
-    pub fn body(&self, headers: &Headers) -> Body {
-        let mut body = Body::new(Direction::Response);
-        if let (Some((statuses, change)), Some(status)) = (&self.body, status(headers))
-            && statuses.iter().any(|pattern| pattern.matches(status))
-        {
-            body.change(change.clone());
-        }
-        body
-    }
-
-    /// The fields that change, pseudo-headers first.
-    pub fn apply(&self, headers: &Headers) -> Vec<(Rc<str>, Values)> {
-        let new = status(headers).and_then(|status| {
+impl OnResponse for ResponseChange {
+    fn on_response(&mut self, response: &mut Response, _: &Context<'_>) -> Result<(), Stop> {
+        let status = response.status();
+        let new = status.and_then(|status| {
             let mut statuses = self.statuses.iter();
             statuses.find(|(pattern, _)| pattern.matches(status))
         });
-        let status = new.map(|(_, status)| (Rc::from(":status"), vec![status.to_string().into_bytes()]));
+        if let Some((_, status)) = new {
+            response.changes.set_one(":status", status.to_string());
+        }
         let edits = self.presets.iter().chain(&self.edits).cloned();
-        let changed = fields::apply(edits, |name| headers.all(name).collect());
-        status.into_iter().chain(changed).collect()
+        let headers = Rc::clone(response.headers_now());
+        for (name, values) in fields::apply(edits, |name| headers.all(name).collect()) {
+            response.changes.set(name, values);
+        }
+        if let (Some((statuses, change)), Some(status)) = (self.body.take(), status)
+            && statuses.iter().any(|pattern| pattern.matches(status))
+        {
+            response.body.change(Box::new(change));
+        }
+        Ok(())
     }
-}
-
-fn status(headers: &Headers) -> Option<u16> {
-    headers.first(":status")?.parse().ok()
 }

@@ -1,6 +1,6 @@
 //! Rules of headers or query parameters, compiled: what is done with every request, in order.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::config::{Kind, Rules};
 use crate::fields::Edit;
@@ -12,14 +12,14 @@ pub(super) struct Steps(Vec<Step>);
 
 #[derive(Debug, Clone)]
 enum Step {
-    Remove(Rc<str>),
-    Rename(Rc<str>, Rc<str>),
-    Write(Kind, Rc<str>, Template),
+    Remove(Arc<str>),
+    Rename(Arc<str>, Arc<str>),
+    Write(Kind, Arc<str>, Template),
 }
 
 impl Steps {
     pub(super) fn new<Name: Ord + AsRef<str>>(rules: &Rules<Name>) -> Self {
-        let name = |name: &Name| Rc::from(name.as_ref());
+        let name = |name: &Name| Arc::from(name.as_ref());
         let removed = rules.remove.iter().map(|own| Step::Remove(name(own)));
         let renamed = rules.rename.iter().map(|(from, to)| Step::Rename(name(from), name(to)));
         let written = rules.templates();
@@ -35,10 +35,10 @@ impl Steps {
     pub(super) fn edits<'a>(&'a self, place: Place, scope: Scope<'a>) -> impl Iterator<Item = Edit> + 'a {
         self.0.iter().filter_map(move |step| {
             Some(match step {
-                Step::Remove(name) => Edit::Remove(Rc::clone(name)),
-                Step::Rename(from, to) => Edit::Rename(Rc::clone(from), Rc::clone(to)),
+                Step::Remove(name) => Edit::Remove(Arc::clone(name)),
+                Step::Rename(from, to) => Edit::Rename(Arc::clone(from), Arc::clone(to)),
                 Step::Write(kind, name, template) => {
-                    let (name, value) = (Rc::clone(name), template.render(place, scope)?);
+                    let (name, value) = (Arc::clone(name), template.render(place, scope)?);
                     match kind {
                         Kind::Replace => Edit::Replace(name, value),
                         Kind::Set => Edit::Set(name, value),

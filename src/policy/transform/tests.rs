@@ -1,16 +1,18 @@
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::config::{Environment, decode};
-use crate::effect::Effect;
-use crate::event::Event;
+use crate::config::Environment;
 use crate::exchange::Exchange;
+use crate::gateway::decode;
 use crate::headers::Headers;
 use crate::plan::Plan;
-use crate::world::simulated::Simulated;
+use crate::seam::simulated::Simulated;
+use crate::seam::{Event, StreamId};
+use crate::worker::Worker;
 
-fn plan(rule: Value) -> Result<Rc<Plan>, String> {
+fn plan(rule: Value) -> Result<Arc<Plan>, String> {
     let mut route = json!({"match": {"path_prefix": "/"}, "public": true});
     for (name, value) in rule.as_object().unwrap() {
         route[name] = value.clone();
@@ -19,7 +21,7 @@ fn plan(rule: Value) -> Result<Rc<Plan>, String> {
     let plan = decode(config.to_string().as_bytes())
         .map_err(|error| vec![error])
         .and_then(|config| Plan::compile(&config, &Environment::default()));
-    plan.map(Rc::new).map_err(|errors| {
+    plan.map(Arc::new).map_err(|errors| {
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         errors.join("\n")
     })
@@ -30,27 +32,23 @@ fn send(rule: Value, path: &str, more: &[(&str, &str)]) -> (Result<Vec<String>, 
     let target = [(":method", "GET"), (":authority", "h"), (":path", path)];
     let pairs: Vec<_> = target.iter().chain(more).copied().collect();
     let headers: Headers = pairs.iter().copied().collect();
+    let headers = Rc::new(headers);
     let event = Event::RequestHeaders {
-        headers: &headers,
+        headers: Rc::clone(&headers),
         route_name: None,
-        may_wait: false,
         has_body: false,
     };
-    let mut exchange = Exchange::new(plan(rule).unwrap());
-    let effects = exchange.on(event, &Simulated::default());
-    let mut lines: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    for effect in effects {
-        let (name, values) = match effect {
-            Effect::Reply(reply) => return (Err(reply.details), exchange),
-            Effect::SetHeader(name, value) => (name, vec![value]),
-            Effect::SetHeaders(name, values) => (name.to_string(), values),
-            Effect::RemoveHeader(name) => (String::from_utf8(name).unwrap(), vec![]),
-            _ => continue,
-        };
-        lines.retain(|line| !line.starts_with(&format!("{name}: ")));
-        let value = |value: Vec<u8>| format!("{name}: {}", String::from_utf8(value).unwrap());
-        lines.extend(values.into_iter().map(value));
+    let worker = Rc::new(Worker::new(plan(rule).unwrap()));
+    let mut exchange = Exchange::new(worker, StreamId(0));
+    let step = exchange.on(event, &Simulated::default());
+    if let Some(reply) = step.reply() {
+        return (Err(reply.details.clone()), exchange);
     }
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let applied = step.headers.applied_to(&headers);
+    let mut lines: Vec<_> = applied
+        .map(|(name, value)| format!("{}: {}", text(name), text(value)))
+        .collect();
     lines.retain(|line| line != ":authority: h");
     (Ok(lines), exchange)
 }
@@ -65,20 +63,13 @@ fn response(rule: Value, fields: &[(&str, &str)]) -> Vec<String> {
     let (_, mut exchange) = send(json!({"response": rule}), "/a?q=1", &[]);
     let headers: Headers = fields.iter().copied().collect();
     let event = Event::ResponseHeaders {
-        headers: &headers,
-        may_wait: false,
+        headers: Rc::new(headers),
         has_body: true,
     };
-    let changed = exchange.on(event, &Simulated::default()).into_iter();
-    let lines = changed.map(|effect| {
-        let Effect::SetHeaders(name, values) = effect else {
-            panic!("{effect:?}");
-        };
-        let values: Vec<_> = values
-            .into_iter()
-            .map(|value| String::from_utf8(value).unwrap())
-            .collect();
-        format!("{name}: {}", values.join(" | "))
+    let step = exchange.on(event, &Simulated::default());
+    let lines = step.headers.iter().map(|(name, values)| {
+        let values: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value)).collect();
+        format!("{}: {}", String::from_utf8_lossy(name), values.join(" | "))
     });
     lines.collect()
 }

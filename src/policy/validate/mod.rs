@@ -3,26 +3,20 @@
 mod config;
 mod schema;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use super::{Policy, Registration, RouteContext, Stage, Stop};
+use super::{Policy, Rule, Stop};
 use crate::body::{DEFAULT_MAX_BYTES, MOST_HELD};
 use crate::config::Report;
 use crate::config::values::FieldName;
 use crate::denial::{Denial, DenialKind, Failure, Location};
 use crate::media_range::MediaRange;
 use crate::request::Request;
+use crate::seam::Context;
 use crate::template::parameter;
-use crate::world::World;
 
 pub use config::ValidateConfig;
 pub use schema::Schema;
-
-/// The policy's line in the registry.
-pub const REGISTRATION: Registration = Registration {
-    stage: Stage::Validate,
-    compile,
-};
 
 #[derive(Debug)]
 struct Validate {
@@ -30,15 +24,15 @@ struct Validate {
     query: Vec<String>,
     content_types: Vec<MediaRange>,
     max_bytes: Option<usize>,
-    schema: Option<Rc<Schema>>,
+    schema: Option<Arc<Schema>>,
     needs_body: bool,
 }
 
-fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
-    let config = route.validate?;
+/// The policy of a rule with `validate`.
+pub fn compile(config: &ValidateConfig, rule: &Rule<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
     report.within("validate", |report| {
         for (index, name) in config.headers.iter().enumerate() {
-            if route.definitions.identity.managed.contains(name.as_str().as_bytes()) {
+            if rule.managed.contains(name.as_str().as_bytes()) {
                 report.error_at(
                     format!("headers[{index}]"),
                     format!("`{}` is an identity header, which no client sends", name.as_str()),
@@ -46,7 +40,7 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
             }
         }
         let schema = config.schema.as_ref().and_then(|schema| match Schema::compile(schema) {
-            Ok(schema) => Some(Rc::new(schema)),
+            Ok(schema) => Some(Arc::new(schema)),
             Err(mistakes) => {
                 for (pointer, message) in mistakes {
                     report.error_at("schema", format!("#{pointer} {message}"));
@@ -78,7 +72,7 @@ fn compile(route: &RouteContext<'_>, report: &mut Report) -> Option<Box<dyn Poli
 }
 
 impl Policy for Validate {
-    fn on_request(&self, request: &mut Request<'_>, _: &dyn World) -> Result<(), Stop> {
+    fn on_request(&self, request: &mut Request, _: &Context<'_>) -> Result<(), Stop> {
         self.check_presence(request)?;
         // What follows an upgrade is another protocol's.
         if !request.has_body || request.is_upgrade() {
@@ -89,18 +83,19 @@ impl Policy for Validate {
             request.body.limit(bytes);
         }
         if let Some(schema) = &self.schema {
-            request.body.check(Rc::clone(schema));
+            let schema = Arc::clone(schema);
+            request.body.check(schema);
         }
         Ok(())
     }
 }
 
 impl Validate {
-    fn check_presence(&self, request: &Request<'_>) -> Result<(), Denial> {
+    fn check_presence(&self, request: &Request) -> Result<(), Denial> {
         let is_absent = |name: &&FieldName| request.header(name.as_str()).next().is_none();
         let headers = self.headers.iter().filter(is_absent);
         let headers = headers.map(|name| Location::Header(name.as_str().to_owned()));
-        let sent = || request.query.into_iter().flat_map(|query| query.split('&'));
+        let sent = || request.query().into_iter().flat_map(|query| query.split('&'));
         let parameters = self
             .query
             .iter()
@@ -124,7 +119,7 @@ impl Validate {
     }
 
     /// Exactly one content type, of those that are listed.
-    fn check_content_type(&self, request: &Request<'_>) -> Result<(), Denial> {
+    fn check_content_type(&self, request: &Request) -> Result<(), Denial> {
         if self.content_types.is_empty() {
             return Ok(());
         }

@@ -1,21 +1,23 @@
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::config::{Environment, decode};
-use crate::effect::Effect;
-use crate::event::Event;
+use crate::config::Environment;
 use crate::exchange::Exchange;
+use crate::gateway::decode;
 use crate::headers::Headers;
 use crate::plan::Plan;
-use crate::world::simulated::Simulated;
+use crate::seam::simulated::Simulated;
+use crate::seam::{Event, StreamId};
+use crate::worker::Worker;
 
-fn plan(validate: &Value) -> Result<Rc<Plan>, String> {
+fn plan(validate: &Value) -> Result<Arc<Plan>, String> {
     let config =
         json!({"version": 1, "routes": [{"match": {"path_prefix": "/"}, "public": true, "validate": validate}]});
     let config = decode(config.to_string().as_bytes()).map_err(|error| error.to_string())?;
     Plan::compile(&config, &Environment::new())
-        .map(Rc::new)
+        .map(Arc::new)
         .map_err(|errors| {
             let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
             errors.join("\n")
@@ -29,16 +31,14 @@ fn send(validate: &Value, path: &str, more: &[(&str, &str)], has_body: bool) -> 
     let target = [(":method", method), (":authority", "h"), (":path", path)];
     let headers: Headers = target.iter().chain(more).copied().collect();
     let event = Event::RequestHeaders {
-        headers: &headers,
+        headers: Rc::new(headers),
         route_name: None,
-        may_wait: false,
         has_body,
     };
-    let effects = Exchange::new(plan(validate).unwrap()).on(event, &Simulated::default());
-    effects.into_iter().find_map(|effect| match effect {
-        Effect::Reply(reply) => Some((reply.status, serde_json::from_str(&reply.body).unwrap())),
-        _ => None,
-    })
+    let worker = Rc::new(Worker::new(plan(validate).unwrap()));
+    let step = Exchange::new(worker, StreamId(0)).on(event, &Simulated::default());
+    let reply = step.reply()?;
+    Some((reply.status, serde_json::from_slice(&reply.body).unwrap()))
 }
 
 #[test]

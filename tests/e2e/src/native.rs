@@ -1,29 +1,31 @@
 //! Runs cases against the core, without Envoy.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tollgate::body::{Chunk, Direction};
-use tollgate::config::{Environment, decode};
-use tollgate::effect::{Effect, Reply};
-use tollgate::event::Event;
+use tollgate::config::Environment;
 use tollgate::exchange::Exchange;
+use tollgate::gateway::decode;
 use tollgate::headers::Headers;
 use tollgate::plan::Plan;
-use tollgate::world::simulated::Simulated;
+use tollgate::seam::simulated::Simulated;
+use tollgate::seam::{Event, Note, Reply, Step, StreamId};
+use tollgate::worker::Worker;
 
 use crate::case::{Case, CaseFile, responded};
 use crate::issuer::now;
 use crate::raw::{from_latin1, joined, latin1};
 
 /// The plan of a case file.
-pub fn plan(file: &CaseFile) -> Rc<Plan> {
+pub fn plan(file: &CaseFile) -> Arc<Plan> {
     let config = decode(file.config.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}"));
     let environment: Environment = file.environment.clone();
-    Rc::new(Plan::compile(&config, &environment).unwrap_or_else(|errors| panic!("{errors:#?}")))
+    Arc::new(Plan::compile(&config, &environment).unwrap_or_else(|errors| panic!("{errors:#?}")))
 }
 
 /// Runs one case; what differs from what it expects, if anything.
-pub fn run(plan: &Rc<Plan>, case: &Case) -> Vec<String> {
+pub fn run(plan: &Arc<Plan>, case: &Case) -> Vec<String> {
     if case.expect.by_envoy.is_some() {
         return Vec::new();
     }
@@ -48,17 +50,17 @@ pub fn run(plan: &Rc<Plan>, case: &Case) -> Vec<String> {
         .strip_prefix("/by-name/")
         .and_then(|rest| rest.split(['/', '?']).next());
     let event = Event::RequestHeaders {
-        headers: &map,
-        route_name,
-        may_wait: false,
+        headers: Rc::new(map),
+        route_name: route_name.map(str::to_owned),
         has_body: !case.body.is_empty(),
     };
     // Without cryptography of its own: the core verifies every signature itself.
     let world = Simulated::default();
     world.now.set(now() * 1000);
-    plan.prepare([7; 16], &world.store);
+    let worker = Rc::new(Worker::new(Arc::clone(plan)));
+    worker.prepare([7; 16], &world);
     let mut run = Run {
-        exchange: Exchange::new(Rc::clone(plan)),
+        exchange: Exchange::impatient(worker, StreamId(0)),
         world,
     };
     let mut request = Message {
@@ -68,7 +70,7 @@ pub fn run(plan: &Rc<Plan>, case: &Case) -> Vec<String> {
     let mut response = told(case);
     let replied = run.request(event, &mut request);
     match replied.or_else(|| run.response(&mut response)) {
-        Some((reply, effects)) => refused(case, &reply, &effects),
+        Some((reply, notes)) => refused(case, &reply, &notes),
         None if case.expect.code.is_some() => vec![format!("passes instead of {}", case.expect.status)],
         None => passed(case, &request, &response),
     }
@@ -112,21 +114,23 @@ impl Message {
         joined(texts.iter().map(String::as_str))
     }
 
-    /// The reply among the effects, with all of them.
-    fn apply(&mut self, effects: Vec<Effect>) -> Option<(Reply, Vec<Effect>)> {
-        for effect in &effects {
-            match effect {
-                Effect::RemoveHeader(name) => self.headers.retain(|(key, _)| key.as_bytes() != name),
-                Effect::SetHeader(name, value) => self.set(name, std::slice::from_ref(value)),
-                Effect::SetHeaders(name, values) => self.set(name, values),
-                Effect::SetBody(bytes) => self.body.clone_from(bytes),
-                Effect::Reply(reply) => return Some((reply.clone(), effects)),
-                _ => {}
-            }
+    /// Carries a step out; the gateway's own answer, with what was noted, ends the exchange.
+    fn apply(&mut self, step: Step) -> Option<Answered> {
+        if let Some(reply) = step.reply() {
+            return Some((reply.clone(), step.notes));
+        }
+        for (name, values) in step.headers.iter() {
+            self.set(&String::from_utf8_lossy(name), values);
+        }
+        if let Some(bytes) = step.body {
+            self.body = bytes;
         }
         None
     }
 }
+
+/// An answer of the gateway's own, and what was noted.
+type Answered = (Reply, Vec<Note>);
 
 /// One exchange; its steps end with a reply.
 struct Run {
@@ -135,16 +139,15 @@ struct Run {
 }
 
 impl Run {
-    fn request(&mut self, event: Event<'_>, request: &mut Message) -> Option<(Reply, Vec<Effect>)> {
+    fn request(&mut self, event: Event<'_>, request: &mut Message) -> Option<Answered> {
         let replied = request.apply(self.exchange.on(event, &self.world));
         replied.or_else(|| self.body(Direction::Request, request))
     }
 
-    fn response(&mut self, response: &mut Message) -> Option<(Reply, Vec<Effect>)> {
+    fn response(&mut self, response: &mut Message) -> Option<Answered> {
         let headers: Headers = response.headers.iter().map(|(name, value)| (name, value)).collect();
         let event = Event::ResponseHeaders {
-            headers: &headers,
-            may_wait: false,
+            headers: Rc::new(headers),
             has_body: !response.body.is_empty(),
         };
         let replied = response.apply(self.exchange.on(event, &self.world));
@@ -152,7 +155,7 @@ impl Run {
     }
 
     /// In two pieces, as a network might bring it.
-    fn body(&mut self, direction: Direction, message: &mut Message) -> Option<(Reply, Vec<Effect>)> {
+    fn body(&mut self, direction: Direction, message: &mut Message) -> Option<Answered> {
         let whole = message.body.clone();
         let half = whole.len() / 2;
         for (end, ends) in [(half, false), (whole.len(), true)] {
@@ -182,7 +185,7 @@ impl Run {
     }
 }
 
-fn refused(case: &Case, reply: &Reply, effects: &[Effect]) -> Vec<String> {
+fn refused(case: &Case, reply: &Reply, notes: &[Note]) -> Vec<String> {
     let mut differences = Vec::new();
     let mut compare = |what: &str, expected: &str, found: &str| {
         if expected != found {
@@ -191,26 +194,22 @@ fn refused(case: &Case, reply: &Reply, effects: &[Effect]) -> Vec<String> {
     };
     let expect = &case.expect;
     compare("status", &expect.status.to_string(), &reply.status.to_string());
-    let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap_or_default();
+    let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     compare(
         "code",
         expect.code.as_deref().unwrap_or_default(),
-        body["code"].as_str().unwrap_or(&reply.body),
+        body["code"].as_str().unwrap_or(&String::from_utf8_lossy(&reply.body)),
     );
     for (name, expected) in &expect.headers {
-        let found = reply
-            .headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str());
+        let found = reply.headers.first(name);
         compare(name, expected.as_deref().unwrap_or("absent"), found.unwrap_or("absent"));
     }
     if let Some(expected) = &expect.errors {
         compare("the errors", &expected.to_string(), &body["errors"].to_string());
     }
     if let Some(reason) = &expect.reason {
-        let logged = effects.iter().find_map(|effect| match effect {
-            Effect::Log(_, message) => Some(message.as_str()),
+        let logged = notes.iter().find_map(|note| match note {
+            Note::Log(_, message) => Some(message.as_str()),
             _ => None,
         });
         let found = logged

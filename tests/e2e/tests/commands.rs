@@ -106,7 +106,7 @@ fn the_schema_refuses_what_the_plugin_refuses() {
             !errors(&validator, &changed).is_empty(),
             "{pointer}: {bad} is taken by the schema"
         );
-        let refused = tollgate::config::decode(changed.to_string().as_bytes());
+        let refused = tollgate::gateway::decode(changed.to_string().as_bytes());
         assert!(refused.is_err(), "{pointer}: {bad} is taken by the plugin");
     }
 }

@@ -1,7 +1,7 @@
 //! What the gateway changes of requests, which no route may match on.
 
-use tollgate::config::Config;
 use tollgate::credential::Source;
+use tollgate::gateway::Config;
 use tollgate::policy::transform::RequestConfig;
 use tollgate::route::MethodOverride;
 
@@ -41,7 +41,7 @@ impl<'a> Changes<'a> {
         if plan.method_overrides.contains(own) && self.removes_overrides {
             return Some("another method's name, which is taken out");
         }
-        let is_identity = plan.identity.managed.contains(own);
+        let is_identity = plan.managed.contains(own);
         let by = self
             .headers
             .iter()

@@ -1,6 +1,7 @@
 //! One configuration of the plugin, judged by the plugin's own code.
 
-use tollgate::config::{Config, Environment, decode};
+use tollgate::config::Environment;
+use tollgate::gateway::{Config, Settings, decode};
 use tollgate::plan::Plan;
 use tollgate::policy::rate_limit::{KeyPart, LimitRef};
 
@@ -157,7 +158,8 @@ impl Configuration {
             }
         }
         for (index, route) in config.routes.iter().enumerate() {
-            let limits = route.rate_limits.as_ref().unwrap_or(&config.defaults.rate_limits);
+            let limits = Settings::new(Some(route), &config.defaults).rate_limits;
+            let limits = limits.map(Vec::as_slice).unwrap_or_default();
             if !limits.is_empty() && limits.iter().all(|limit| is_evaded(config, limit)) {
                 findings.warning(
                     &shape::find(&self.document, &format!("routes[{index}].rate_limits")).place(),

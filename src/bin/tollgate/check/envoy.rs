@@ -1,6 +1,6 @@
 //! A configuration beside the Envoy configuration that it works in.
 
-use tollgate::config::Config;
+use tollgate::gateway::Config;
 use tollgate::route::MatchConfig;
 
 use super::changes::Changes;

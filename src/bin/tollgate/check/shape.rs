@@ -211,7 +211,7 @@ const MOST_MISTAKES: usize = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tollgate::config::decode;
+    use tollgate::gateway::decode;
 
     fn mistakes(text: &str) -> Vec<String> {
         let document = crate::yaml::parse(&"f.yaml".into(), text).unwrap().remove(0);

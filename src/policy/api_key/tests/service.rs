@@ -1,15 +1,15 @@
 //! Keys that a key service knows, as several workers of one store see them.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::*;
-use crate::remote::{Answer, Call, Outcome, Remote};
+use crate::seam::{Answer, Call, Caller, Outcome, Ticket};
 
 /// A worker: its keys, what looks them up, and what waits for changes.
 struct Worker {
     keys: ApiKeys,
-    lookups: Rc<dyn Remote>,
-    changes: Rc<dyn Remote>,
+    lookups: Arc<dyn Caller>,
+    changes: Arc<dyn Caller>,
 }
 
 fn worker(world: &Simulated) -> Worker {
@@ -22,9 +22,9 @@ fn worker_with(change: Value, world: &Simulated) -> Worker {
         config[name] = value.clone();
     }
     let keys = compile(config).unwrap();
-    let remotes: Vec<_> = keys.remotes().collect();
+    let remotes: Vec<_> = keys.callers().collect();
     for remote in &remotes {
-        remote.prepare(&world.store);
+        remote.prepare(&world.cx());
     }
     keys.prepare(&world.store);
     let [lookups, changes] = remotes.try_into().unwrap();
@@ -42,19 +42,17 @@ impl Worker {
     }
 
     fn lookup(&self, world: &Simulated) -> Option<Call> {
-        self.lookups.call(world.now.get(), &world.store)
+        self.lookups.next_call(&world.cx())
     }
 
     fn answered(&self, call: &Call, status: &str, body: &Value, world: &Simulated) -> Outcome {
         let answer = Answer::new(status, body.to_string());
-        self.lookups.answer(call, Some(&answer), world.now.get(), &world.store)
+        self.lookups.answer(call, Some(&answer), &world.cx())
     }
 
     fn changed(&self, call: &Call, body: &Value, world: &Simulated) -> Option<Call> {
         let answer = Answer::new("200", body.to_string());
-        self.changes
-            .answer(call, Some(&answer), world.now.get(), &world.store)
-            .next
+        self.changes.answer(call, Some(&answer), &world.cx()).next
     }
 }
 
@@ -109,27 +107,31 @@ fn one_call_serves_every_worker_and_holds_no_key() {
 }
 
 #[test]
-fn who_waits_is_told_when_the_answer_is_there() {
+fn who_waits_is_woken_up_when_the_answer_is_there() {
     let world = world();
     let (first, second) = (worker(&world), worker(&world));
     let key = mint(1).key;
-    let waiting = |worker: &Worker| {
+    let waiting = |worker: &Worker| -> Vec<Ticket> {
         let headers: Headers = [(":method", "GET"), (":authority", "h"), (":path", "/")]
             .into_iter()
             .collect();
-        let managed = ManagedNames::default();
-        let mut request = Request::new(&headers, None, &managed).unwrap();
+        let mut request = Request::simulated(headers, ManagedNames::default());
         request.may_wait = true;
-        match worker.keys.verify(key.as_bytes(), &mut request, &world) {
-            Err(Failure::Wait(awaited)) => awaited,
+        match worker.keys.verify(key.as_bytes(), &mut request, &world.cx()) {
+            Err(Failure::Wait(wait)) => wait.tickets,
             other => panic!("{other:?}"),
         }
     };
-    let awaited = [waiting(&first), waiting(&second)];
+    let woken = || world.locals.wakes().take();
+    let (own, others) = (waiting(&first), waiting(&second));
+    assert_eq!(waiting(&first), own, "all wait for the same");
     let call = first.lookup(&world).unwrap();
-    assert!(awaited.iter().all(|awaited| !awaited.is_settled(&world.store)));
+    second.lookups.synchronize(&world.cx());
+    assert_eq!(woken(), []);
     first.answered(&call, "503", &json!({}), &world);
-    assert!(awaited.iter().all(|awaited| awaited.is_settled(&world.store)));
+    assert_eq!(woken(), own);
+    second.lookups.synchronize(&world.cx());
+    assert_eq!(woken(), others, "another worker sees it with its next tick");
 }
 
 #[test]
@@ -137,7 +139,7 @@ fn an_unknown_key_is_not_asked_for_again_until_it_is_created() {
     let world = world();
     let worker = worker(&world);
     let key = mint(1).key;
-    let feed = worker.changes.call(NOW, &world.store).unwrap();
+    let feed = worker.changes.next_call(&world.at(NOW)).unwrap();
     let feed = worker
         .changed(&feed, &json!({"version": 7, "all": true, "hashes": []}), &world)
         .unwrap();
@@ -162,9 +164,9 @@ fn a_revoked_key_is_forgotten_by_all_at_once() {
     let world = world();
     let (first, second) = (worker(&world), worker(&world));
     let (key, other) = (mint(1).key, mint(2).key);
-    let feed = first.changes.call(NOW, &world.store).unwrap();
+    let feed = first.changes.next_call(&world.at(NOW)).unwrap();
     assert_eq!(header(&feed, ":path"), Some("/v1/keys/changes?wait=10"));
-    assert!(second.changes.call(NOW, &world.store).is_none(), "one is enough");
+    assert!(second.changes.next_call(&world.at(NOW)).is_none(), "one is enough");
     let feed = first
         .changed(&feed, &json!({"version": 1, "all": true, "hashes": []}), &world)
         .unwrap();
@@ -195,7 +197,7 @@ fn an_answer_that_a_change_has_overtaken_is_not_believed() {
     let world = world();
     let worker = worker(&world);
     let key = mint(1).key;
-    let feed = worker.changes.call(NOW, &world.store).unwrap();
+    let feed = worker.changes.next_call(&world.at(NOW)).unwrap();
     let feed = worker
         .changed(&feed, &json!({"version": 4, "all": true, "hashes": []}), &world)
         .unwrap();
@@ -222,7 +224,7 @@ fn answers_that_never_catch_up_end() {
     let world = world();
     let worker = worker(&world);
     let key = mint(1).key;
-    let feed = worker.changes.call(NOW, &world.store).unwrap();
+    let feed = worker.changes.next_call(&world.at(NOW)).unwrap();
     worker.changed(&feed, &json!({"version": 9, "all": true, "hashes": []}), &world);
     assert_eq!(worker.ask(&key, &world), "wait");
     let mut call = worker.lookup(&world);
@@ -306,7 +308,7 @@ fn what_is_no_answer_to_the_question_is_none() {
         let call = worker.lookup(&world).unwrap();
         let outcome = worker.answered(&call, "200", &body, &world);
         let expected = format!("tollgate_key_lookups_total;outcome=failed;reason={reason};");
-        assert_eq!(outcome.effects.first(), Some(&Effect::Count(expected.as_str().into())));
+        assert_eq!(outcome.notes.first(), Some(&Note::Count(expected.as_str().into())));
         let is_failure = reason == "not_an_answer";
         let expected = if is_failure { "unavailable for 1" } else { "unknown" };
         assert_eq!(worker.again(&key, &world), expected, "{reason}");
@@ -320,10 +322,10 @@ fn a_call_that_cannot_be_sent_and_one_without_an_answer_are_failures() {
     let key = mint(1).key;
     assert_eq!(worker.ask(&key, &world), "wait");
     let call = worker.lookup(&world).unwrap();
-    let outcome = worker.lookups.answer(&call, None, NOW, &world.store);
+    let outcome = worker.lookups.answer(&call, None, &world.at(NOW));
     assert_eq!(
-        outcome.effects.first(),
-        Some(&Effect::Count(
+        outcome.notes.first(),
+        Some(&Note::Count(
             "tollgate_key_lookups_total;outcome=failed;reason=cluster;".into()
         ))
     );
@@ -394,16 +396,16 @@ fn nobody_is_locked_out_by_a_public_id() {
 fn a_new_configuration_takes_over_and_the_old_question_goes_unheard() {
     let world = world();
     let old = worker(&world);
-    let feed = old.changes.call(NOW, &world.store).unwrap();
+    let feed = old.changes.next_call(&world.at(NOW)).unwrap();
     let new = worker(&world);
-    let taken = new.changes.call(NOW, &world.store).unwrap();
+    let taken = new.changes.next_call(&world.at(NOW)).unwrap();
     assert!(
         new.changed(&taken, &json!({"version": 3, "all": true, "hashes": []}), &world)
             .is_some()
     );
     let none = old.changed(&feed, &json!({"version": 2, "all": true, "hashes": []}), &world);
     assert!(none.is_none(), "its lease is another's");
-    let kept = new.changes.call(NOW + 60_000, &world.store).unwrap();
+    let kept = new.changes.next_call(&world.at(NOW + 60_000)).unwrap();
     assert_eq!(header(&kept, ":path"), Some("/v1/keys/changes?wait=10&after=3"));
 }
 
@@ -412,19 +414,13 @@ fn a_feed_that_fails_is_asked_again_after_a_pause() {
     let world = world();
     let worker = worker(&world);
     for pause in [250, 500, 1000, 1000] {
-        let call = worker.changes.call(world.now.get(), &world.store).unwrap();
-        assert!(
-            worker
-                .changes
-                .answer(&call, None, world.now.get(), &world.store)
-                .next
-                .is_none()
-        );
+        let call = worker.changes.next_call(&world.cx()).unwrap();
+        assert!(worker.changes.answer(&call, None, &world.cx()).next.is_none());
         pass(&world, pause - 1);
-        assert!(worker.changes.call(world.now.get(), &world.store).is_none());
+        assert!(worker.changes.next_call(&world.cx()).is_none());
         pass(&world, 1);
     }
-    assert!(worker.changes.call(world.now.get(), &world.store).is_some());
+    assert!(worker.changes.next_call(&world.cx()).is_some());
 }
 
 #[test]
@@ -436,7 +432,7 @@ fn one_asks_for_changes_however_long_an_answer_may_take() {
             worker_with(json!({"lookup": lookup}), &world),
             worker_with(json!({"lookup": lookup}), &world),
         );
-        let asks = |worker: &Worker, now| worker.changes.call(now, &world.store).is_some();
+        let asks = |worker: &Worker, now| worker.changes.next_call(&world.at(now)).is_some();
         assert!(asks(&first, NOW));
         // Another worker's clock may be a little behind.
         for now in [NOW, NOW + 1, NOW - 100, NOW + 11_000] {

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::memory::Memory;
+use crate::seam::simulated::Simulated;
 
 fn table(entries: u32) -> LastGood {
     let config = LastGoodConfig {
@@ -18,8 +18,8 @@ fn owner_number(number: u8) -> Owner {
     owner
 }
 
-fn response(body: &str) -> Response {
-    Response {
+fn response(body: &str) -> Whole {
+    Whole {
         headers: [(":status", "200"), ("x-a", "1"), ("x-a", "2")].into_iter().collect(),
         body: body.into(),
     }
@@ -27,75 +27,79 @@ fn response(body: &str) -> Response {
 
 #[test]
 fn what_is_kept_is_found_by_its_owner_until_it_is_too_old() {
-    let (table, store, request) = (table(4), Memory::default(), Headers::default());
+    let (table, host, request) = (table(4), Simulated::default(), Headers::default());
     let (own, other) = (owner_number(1), owner_number(2));
-    assert_eq!(table.find(&own, &request, 0, &store), None);
-    table.keep(own, &Varies::new(), &response("one"), 1000, &store);
-    let found = |now| table.find(&own, &request, now, &store).map(|found| found.age);
+    assert_eq!(table.find(&own, &request, &host.at(0)), None);
+    table.keep(own, &Varies::new(), &response("one"), &host.at(1000));
+    let found = |now| table.find(&own, &request, &host.at(now)).map(|found| found.age);
     assert_eq!(
         (found(1000), found(601_000), found(601_001)),
         (Some(0), Some(600_000), None)
     );
     assert_eq!(
-        table.find(&own, &request, 1000, &store).unwrap().response,
+        table.find(&own, &request, &host.at(1000)).unwrap().response,
         response("one")
     );
-    assert_eq!(table.find(&other, &request, 1000, &store), None);
-    table.keep(own, &Varies::new(), &response("two"), 2000, &store);
+    assert_eq!(table.find(&other, &request, &host.at(1000)), None);
+    table.keep(own, &Varies::new(), &response("two"), &host.at(2000));
     assert_eq!(
-        table.find(&own, &request, 2000, &store).unwrap().response,
+        table.find(&own, &request, &host.at(2000)).unwrap().response,
         response("two")
     );
-    table.forget(&other, &store);
+    table.forget(&other, &host.cx());
     assert!(found(2000).is_some());
-    table.forget(&own, &store);
+    table.forget(&own, &host.cx());
     assert_eq!(found(2000), None);
 }
 
 #[test]
 fn a_full_set_gives_up_the_oldest() {
-    let (table, store, request) = (table(4), Memory::default(), Headers::default());
+    let (table, host, request) = (table(4), Simulated::default(), Headers::default());
     for number in 0..5 {
         table.keep(
             owner_number(number),
             &Varies::new(),
             &response("x"),
-            u64::from(number) + 1,
-            &store,
+            &host.at(u64::from(number) + 1),
         );
     }
-    let found = (0..5).filter(|number| table.find(&owner_number(*number), &request, 5, &store).is_some());
+    let found = (0..5).filter(|number| table.find(&owner_number(*number), &request, &host.at(5)).is_some());
     assert_eq!(found.collect::<Vec<_>>(), [1, 2, 3, 4]);
 }
 
 #[test]
 fn who_finds_anothers_finds_nothing() {
-    let (table, store) = (table(4), Memory::default());
+    let (table, host) = (table(4), Simulated::default());
     let own = owner_number(1);
-    table.keep(own, &Varies::new(), &response("x"), 1, &store);
+    table.keep(own, &Varies::new(), &response("x"), &host.at(1));
     // Between the index and the entry, another worker has taken the place.
     let set = table.set(&own);
     let theirs = encode(&owner_number(2), 1, &Varies::new(), &response("theirs")).unwrap();
-    store.write(&format!("{set}.0"), &theirs, 0);
-    assert_eq!(table.find(&own, &Headers::default(), 1, &store), None);
+    host.store.write(&format!("{set}.0"), &theirs, 0);
+    assert_eq!(table.find(&own, &Headers::default(), &host.at(1)), None);
 }
 
 #[test]
 fn what_is_too_large_is_not_kept() {
-    let (table, store) = (table(4), Memory::default());
-    table.keep(owner_number(1), &Varies::new(), &response(&"x".repeat(1000)), 1, &store);
-    assert_eq!(table.find(&owner_number(1), &Headers::default(), 1, &store), None);
+    let (table, host) = (table(4), Simulated::default());
+    table.keep(
+        owner_number(1),
+        &Varies::new(),
+        &response(&"x".repeat(1000)),
+        &host.at(1),
+    );
+    assert_eq!(table.find(&owner_number(1), &Headers::default(), &host.at(1)), None);
 }
 
 #[test]
 fn a_worker_renews_at_most_once_a_second() {
-    let (table, store, own) = (table(4), Memory::default(), owner_number(1));
-    assert!(table.is_due(&own, 0));
-    table.keep(own, &Varies::new(), &response("x"), 5000, &store);
-    assert!(!table.is_due(&own, 5999) && table.is_due(&own, 6000));
-    assert!(table.is_due(&owner_number(2), 5000));
-    table.forget(&own, &store);
-    assert!(table.is_due(&own, 5000));
+    let (table, host, own) = (table(4), Simulated::default(), owner_number(1));
+    assert!(table.is_due(&own, &host.at(0)));
+    table.keep(own, &Varies::new(), &response("x"), &host.at(5000));
+    assert!(!table.is_due(&own, &host.at(5999)) && table.is_due(&own, &host.at(6000)));
+    assert!(table.is_due(&owner_number(2), &host.at(5000)));
+    table.forget(&own, &host.cx());
+    assert!(table.is_due(&own, &host.at(5000)));
 }
 
 #[test]
@@ -130,7 +134,7 @@ proptest! {
         noise in proptest::collection::vec(any::<u8>(), 0..90),
     ) {
         let own = owner_number(1);
-        let response = Response { headers: names.iter().map(|(name, value)| (name, value)).collect(), body };
+        let response = Whole { headers: names.iter().map(|(name, value)| (name, value)).collect(), body };
         let bytes = encode(&own, 9, &names, &response).unwrap();
         prop_assert_eq!(decode(&bytes, &own), Some((9, names, response)));
         let cut = cut.min(bytes.len().saturating_sub(1));

@@ -6,9 +6,8 @@ use super::*;
 use crate::config::{Environment, Report};
 use crate::keys::RemoteKeys;
 use crate::policy::jwt::{Issuers, JwtConfig};
-use crate::remote::{Answer, Remote as _};
-use crate::store::memory::Memory;
-use crate::world::simulated::Simulated;
+use crate::seam::simulated::Simulated;
+use crate::seam::{Answer, Caller as _};
 
 const NOW: u64 = 1_700_000_000;
 
@@ -64,7 +63,7 @@ fn token(claims: Value) -> String {
 
 fn verify(accept: &Accept, token: &str, host: &Simulated) -> Result<Verified, &'static str> {
     accept
-        .verify(token.as_bytes(), &Source::bearer(), false, host)
+        .verify(token.as_bytes(), &Source::bearer(), false, &host.cx())
         .map_err(|failure| match failure {
             Failure::Invalid(invalid) => invalid.reason,
             other => panic!("{other:?}"),
@@ -181,10 +180,13 @@ fn key_set(kid: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn publish(keys: &RemoteKeys, kid: &str, now: u64, store: &Memory) {
-    let call = keys.call(now * 1000, store).unwrap();
+/// At this moment, which is over then.
+fn publish(keys: &RemoteKeys, kid: &str, now: u64, host: &Simulated) {
+    let before = host.now.get();
+    let call = keys.next_call(&host.at(now * 1000)).unwrap();
     let answer = Answer::new("200", key_set(kid));
-    keys.answer(&call, Some(&answer), now * 1000, store);
+    keys.answer(&call, Some(&answer), &host.cx());
+    host.now.set(before);
 }
 
 fn token_of(kid: &str) -> String {
@@ -196,14 +198,14 @@ fn token_of(kid: &str) -> String {
 #[test]
 fn a_known_token_is_not_believed_once_its_key_has_left_the_set() {
     let issuers = issuers(json!({"jwks": {"remote": {"cluster": "c", "url": "https://i/keys"}}}));
-    let (here, host, store) = (accept(&issuers, &[]), host(), Memory::default());
-    let keys = Rc::clone(issuers.remote_keys().next().unwrap());
-    publish(&keys, "old", NOW, &store);
+    let (here, host) = (accept(&issuers, &[]), host());
+    let keys = Arc::clone(issuers.remote_keys().next().unwrap());
+    publish(&keys, "old", NOW, &host);
     let token = token_of("old");
     assert!(verify(&here, &token, &host).is_ok() && verify(&here, &token, &host).is_ok());
     assert_eq!(host.asked.get(), 1);
     at(&host, NOW + 50);
-    publish(&keys, "new", NOW + 700, &store);
+    publish(&keys, "new", NOW + 700, &host);
     assert_eq!(verify(&here, &token, &host).unwrap_err(), "key_unknown");
     assert!(verify(&here, &token_of("new"), &host).is_ok());
 }
@@ -211,10 +213,10 @@ fn a_known_token_is_not_believed_once_its_key_has_left_the_set() {
 #[test]
 fn an_unknown_key_is_waited_for_where_the_host_can_wait() {
     let issuers = issuers(json!({"jwks": {"remote": {"cluster": "c", "url": "https://i/keys"}}}));
-    let (here, host, store) = (accept(&issuers, &[]), host(), Memory::default());
+    let (here, host) = (accept(&issuers, &[]), host());
     let keys = issuers.remote_keys().next().unwrap();
     let ask = |token: &str, may_wait| {
-        here.verify(token.as_bytes(), &Source::bearer(), may_wait, &host)
+        here.verify(token.as_bytes(), &Source::bearer(), may_wait, &host.cx())
             .map(|_| ())
     };
     assert!(
@@ -222,12 +224,12 @@ fn an_unknown_key_is_waited_for_where_the_host_can_wait() {
         "no keys yet"
     );
     assert!(matches!(ask(&token_of("a"), false), Err(Failure::KeysUnavailable(1))));
-    publish(keys, "a", NOW, &store);
+    publish(keys, "a", NOW, &host);
     assert!(matches!(ask(&token_of("a"), true), Ok(())));
     assert!(matches!(ask(&token_of("b"), true), Err(Failure::Wait(_))));
     assert!(matches!(
         ask(&token_of("b"), false),
-        Err(Failure::Invalid(crate::policy::authenticate::Invalid {
+        Err(Failure::Invalid(crate::policy::verdict::Invalid {
             reason: "key_unknown",
             ..
         }))

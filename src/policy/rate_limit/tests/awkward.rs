@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::*;
+use crate::seam::{Host, SignatureCheck};
 use crate::store::Store;
-use crate::world::{SignatureCheck, World};
 
 /// Users of the same name, of two issuers.
 #[test]
@@ -29,11 +29,7 @@ fn issuers_do_not_mix() {
         ],
     });
     let plan = Plan::compile(&decode(config.to_string().as_bytes()).unwrap(), &Environment::new()).unwrap();
-    let gateway = Gateway {
-        plan: Rc::new(plan),
-        world: Simulated::default(),
-    };
-    gateway.plan.prepare([7; 16], &gateway.world.store);
+    let gateway = Gateway::with(Arc::new(plan), Simulated::default());
     gateway.world.verdict.set(Some(true));
     let bearer = |issuer: &str| {
         let encode = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
@@ -69,7 +65,7 @@ impl Store for Contended {
     }
 }
 
-impl World for Contended {
+impl Host for Contended {
     fn now_millis(&self) -> u64 {
         self.0.now_millis()
     }
@@ -98,17 +94,14 @@ fn who_loses_the_race_for_a_slot_is_refused_and_counted() {
         .into_iter()
         .collect();
     let event = Event::RequestHeaders {
-        headers: &headers,
+        headers: Rc::new(headers),
         route_name: None,
-        may_wait: false,
         has_body: false,
     };
-    let effects = Exchange::new(plan).on(event, &Contended(Simulated::default()));
-    assert!(
-        matches!(effects.last(), Some(Effect::Reply(reply)) if reply.status == 429),
-        "{effects:?}"
-    );
-    assert!(effects.contains(&Effect::Count(
+    let worker = Rc::new(Worker::new(plan));
+    let step = Exchange::new(worker, StreamId(0)).on(event, &Contended(Simulated::default()));
+    assert_eq!(step.reply().map(|reply| reply.status), Some(429), "{step:?}");
+    assert!(step.notes.contains(&Note::Count(
         "tollgate_rate_limit_total;limit=ip;outcome=contended;".into()
     )));
 }

@@ -7,7 +7,8 @@ use prost::Message as _;
 use super::*;
 use crate::grpc;
 use crate::policy::rate_limit::protocol::{Limit, Question, Response, Status};
-use crate::remote::{Answer, Call};
+use crate::seam::{Answer, Call};
+use crate::worker::{Agenda, CallId};
 
 const OK: i32 = 1;
 const OVER_LIMIT: i32 = 2;
@@ -30,16 +31,18 @@ impl Gateway {
     }
 
     /// What it would send now.
-    fn calls(&self) -> Vec<Call> {
-        let remote = self.plan.remotes.last().unwrap();
-        std::iter::from_fn(|| remote.call(self.world.now.get(), &self.world.store)).collect()
+    fn calls(&self) -> Vec<(CallId, Call)> {
+        let agenda = self.worker.attend(&self.world);
+        assert!(agenda.wakeups.is_empty());
+        agenda.calls
     }
 
-    fn answer(&self, call: &Call, answer: Option<&Answer>) -> Vec<Effect> {
-        let remote = self.plan.remotes.last().unwrap();
-        remote
-            .answer(call, answer, self.world.now.get(), &self.world.store)
-            .effects
+    fn answer(&self, (id, _): &(CallId, Call), answer: Option<&Answer>) -> Vec<Note> {
+        let Agenda { notes, wakeups, .. } = self.worker.answered(*id, answer, &self.world);
+        self.woken
+            .borrow_mut()
+            .extend(wakeups.iter().map(|(stream, _)| *stream));
+        notes
     }
 
     /// Sends a request of this key, and answers its calls alike.
@@ -50,10 +53,10 @@ impl Gateway {
             return seen;
         }
         for call in self.calls() {
-            assert!(!visit.exchange.is_ready(&self.world.store));
+            assert!(!self.is_woken(&visit));
             self.answer(&call, answer);
         }
-        assert!(visit.exchange.is_ready(&self.world.store));
+        assert!(self.is_woken(&visit));
         self.step(&mut visit, true).unwrap()
     }
 }
@@ -119,7 +122,7 @@ fn the_server_is_asked_as_it_is_documented() {
     assert!(gateway.step(&mut visit, true).is_none());
     let first = gateway.calls();
     assert_eq!(first.len(), 1, "the first layers alone");
-    let call = &first[0];
+    let call = &first[0].1;
     let header = |name: &str| {
         call.headers
             .iter()
@@ -142,10 +145,10 @@ fn the_server_is_asked_as_it_is_documented() {
     let question = asked(call);
     assert_eq!(question.domain, "tollgate");
     assert_eq!(entries(&question), "limit=ip ip=127.0.0.1 header:x-kind=a%2Cb");
-    gateway.answer(call, Some(&says(OK, vec![])));
+    gateway.answer(&first[0], Some(&says(OK, vec![])));
 
     assert!(gateway.step(&mut visit, true).is_none());
-    let second: Vec<_> = gateway.calls().iter().map(asked).collect();
+    let second: Vec<_> = gateway.calls().iter().map(|(_, call)| asked(call)).collect();
     assert_eq!(second.len(), 2, "all others at once, but none for what costs nothing");
     assert_eq!(entries(&second[0]), "limit=plan plan=pro issuer=- user=carl route=/*");
     assert_eq!(second[0].hits_addend, 8);
@@ -157,7 +160,12 @@ fn the_server_is_asked_as_it_is_documented() {
     // Another plan, or none, is the default one.
     let mut visit = gateway.visit("GET", "/", &[("x-api-key", &key('a'))]);
     assert!(gateway.step(&mut visit, true).is_none());
-    let second: Vec<_> = gateway.calls().iter().map(asked).map(|asked| entries(&asked)).collect();
+    let second: Vec<_> = gateway
+        .calls()
+        .iter()
+        .map(|(_, call)| asked(call))
+        .map(|asked| entries(&asked))
+        .collect();
     assert_eq!(
         second,
         [
@@ -321,9 +329,9 @@ fn every_fault_is_met_as_it_is_configured() {
         let gateway = Gateway::with_service(vec![limit("user", json!(["user"]), 2, json!({}))], json!(["user"]));
         let mut visit = gateway.visit("GET", "/", &[("x-api-key", &key('a'))]);
         assert!(gateway.step(&mut visit, true).is_none());
-        let effects = gateway.answer(&gateway.calls()[0], answer.as_ref());
+        let notes = gateway.answer(&gateway.calls()[0], answer.as_ref());
         let counter = format!("tollgate_rls_calls_total;outcome=failed;reason={reason};");
-        assert!(effects.contains(&Effect::Count(counter.into())), "{effects:?}");
+        assert!(notes.contains(&Note::Count(counter.into())), "{notes:?}");
     }
 }
 
@@ -374,7 +382,9 @@ fn requests_that_leave_and_come_again_do_not_pile_up() {
     let gateway = Gateway::with_service(vec![limit("user", json!(["user"]), 1, json!({}))], json!(["user"]));
     let waits = (0..2000).filter(|_| {
         let mut visit = gateway.visit("GET", "/", &[("x-api-key", &key('a'))]);
-        gateway.step(&mut visit, true).is_none()
+        let waits = gateway.step(&mut visit, true).is_none();
+        gateway.worker.leave(visit.stream);
+        waits
     });
     assert_eq!(waits.count(), 1024);
 }

@@ -5,10 +5,10 @@ mod content;
 mod form;
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::config::Kind;
-use crate::body::{DEFAULT_MAX_BYTES, OnFault};
+use crate::body::{Change, DEFAULT_MAX_BYTES, OnFault};
 use crate::headers::media_type;
 use crate::json::{Mask, Name, Node, Path, Segment};
 use crate::media_range::MediaRange;
@@ -41,15 +41,15 @@ pub(super) struct BodyRules {
 struct Masks {
     by: Template,
     /// `None` keeps all.
-    shapes: BTreeMap<String, Option<Rc<Mask>>>,
+    shapes: BTreeMap<String, Option<Arc<Mask>>>,
     default: String,
 }
 
 /// Changes of one body, ready before it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyChange {
-    rules: Rc<BodyRules>,
-    mask: Option<Rc<Mask>>,
+    rules: Arc<BodyRules>,
+    mask: Option<Arc<Mask>>,
     /// JSON, one for each of the rules' values; `None` where something is missing that it is made of.
     values: Vec<Option<String>>,
 }
@@ -59,7 +59,7 @@ impl BodyRules {
     pub(super) fn new(config: &BodyConfig, passing: &[MediaRange]) -> Self {
         let shape = |shape: &Shape| match shape {
             Shape::All(_) => None,
-            Shape::Only(paths) => Some(Rc::new(Mask::new(paths))),
+            Shape::Only(paths) => Some(Arc::new(Mask::new(paths))),
         };
         let values = config
             .contents()
@@ -97,9 +97,9 @@ impl BodyRules {
     }
 
     /// With the values that this request gives.
-    pub(super) fn ready(self: &Rc<Self>, scope: Scope<'_>) -> BodyChange {
+    pub(super) fn ready(self: &Arc<Self>, scope: Scope<'_>) -> BodyChange {
         BodyChange {
-            rules: Rc::clone(self),
+            rules: Arc::clone(self),
             mask: self.masks.as_ref().and_then(|masks| masks.of(scope)),
             values: self
                 .values
@@ -111,7 +111,7 @@ impl BodyRules {
 }
 
 impl Masks {
-    fn of(&self, scope: Scope<'_>) -> Option<Rc<Mask>> {
+    fn of(&self, scope: Scope<'_>) -> Option<Arc<Mask>> {
         let name = self.by.text(scope);
         let shape = name.and_then(|name| self.shapes.get(&name));
         shape.or_else(|| self.shapes.get(&self.default)).cloned().flatten()
@@ -124,67 +124,12 @@ impl BodyChange {
     pub(crate) fn of(config: serde_json::Value) -> Self {
         let config: BodyConfig = serde_json::from_value(config).unwrap_or_default();
         Self {
-            rules: Rc::new(BodyRules::new(
+            rules: Arc::new(BodyRules::new(
                 &config,
                 &MediaRange::parse("text/event-stream").into_iter().collect::<Vec<_>>(),
             )),
             mask: None,
             values: Vec::new(),
-        }
-    }
-
-    /// Bytes that are held at most.
-    pub fn max_bytes(&self) -> usize {
-        self.rules.max_bytes
-    }
-
-    /// What becomes of a body that it cannot be applied to.
-    pub fn on_fault(&self) -> OnFault {
-        self.rules.on_fault
-    }
-
-    /// Whether bodies of this content type, the values of all its lines, are read; those without one are, to see.
-    pub fn reads(&self, content_types: &[&str]) -> bool {
-        content_types.iter().all(|content_type| {
-            let media_type = media_type(content_type);
-            match self.rules.convert {
-                _ if media_type.is_empty() => true,
-                Some(Convert::FormToJson) => media_type == form::FORM,
-                // Whatever is built on JSON says so (RFC 6839 section 3.1).
-                _ => media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json"),
-            }
-        })
-    }
-
-    /// Whether bodies of this content type pass as they are.
-    pub fn lets_pass(&self, content_types: &[&str]) -> bool {
-        let passes = |content_type: &&str| self.rules.passing.iter().any(|own| own.has(content_type));
-        !content_types.is_empty() && content_types.iter().all(passes)
-    }
-
-    /// Whether there is memory for the change: what is taken apart takes more than its text.
-    pub fn has_room(&self, text: &[u8]) -> bool {
-        let parts = |marks: &[u8]| text.iter().filter(|byte| marks.contains(byte)).count();
-        let needed = match self.rules.convert {
-            Some(Convert::FormToJson) => parts(b"&").saturating_mul(BYTES_OF_A_PAIR),
-            Some(Convert::JsonToForm) => parts(b",:[{").saturating_mul(BYTES_OF_A_VALUE),
-            None => parts(b",[{").saturating_mul(BYTES_OF_A_PART),
-        };
-        needed <= text.len().saturating_mul(MOST_PER_BYTE).saturating_add(ALWAYS_ROOM)
-    }
-
-    /// The type of what comes of it, if that is another one.
-    pub fn writes(&self) -> Option<&'static str> {
-        self.rules.convert.map(Convert::writes)
-    }
-
-    /// The body after the changes; nothing stays nothing. `None` where it is not what it should be.
-    pub fn apply(&self, text: &[u8]) -> Option<String> {
-        match self.rules.convert {
-            Some(Convert::FormToJson) => self.change(form::to_json(text).as_bytes()),
-            _ if text.is_empty() => Some(String::new()),
-            None => self.change(text),
-            Some(Convert::JsonToForm) => form::of_json(&self.change(text)?),
         }
     }
 
@@ -221,6 +166,56 @@ impl BodyChange {
             document = Node::object(name, document);
         }
         Some(document.to_string())
+    }
+}
+
+impl Change for BodyChange {
+    fn max_bytes(&self) -> usize {
+        self.rules.max_bytes
+    }
+
+    fn on_fault(&self) -> OnFault {
+        self.rules.on_fault
+    }
+
+    fn reads(&self, content_types: &[&str]) -> bool {
+        content_types.iter().all(|content_type| {
+            let media_type = media_type(content_type);
+            match self.rules.convert {
+                _ if media_type.is_empty() => true,
+                Some(Convert::FormToJson) => media_type == form::FORM,
+                // Whatever is built on JSON says so (RFC 6839 section 3.1).
+                _ => media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json"),
+            }
+        })
+    }
+
+    fn lets_pass(&self, content_types: &[&str]) -> bool {
+        let passes = |content_type: &&str| self.rules.passing.iter().any(|own| own.has(content_type));
+        !content_types.is_empty() && content_types.iter().all(passes)
+    }
+
+    fn has_room(&self, text: &[u8]) -> bool {
+        let parts = |marks: &[u8]| text.iter().filter(|byte| marks.contains(byte)).count();
+        let needed = match self.rules.convert {
+            Some(Convert::FormToJson) => parts(b"&").saturating_mul(BYTES_OF_A_PAIR),
+            Some(Convert::JsonToForm) => parts(b",:[{").saturating_mul(BYTES_OF_A_VALUE),
+            None => parts(b",[{").saturating_mul(BYTES_OF_A_PART),
+        };
+        needed <= text.len().saturating_mul(MOST_PER_BYTE).saturating_add(ALWAYS_ROOM)
+    }
+
+    fn writes(&self) -> Option<&'static str> {
+        self.rules.convert.map(Convert::writes)
+    }
+
+    fn apply(&self, text: &[u8]) -> Option<String> {
+        match self.rules.convert {
+            Some(Convert::FormToJson) => self.change(form::to_json(text).as_bytes()),
+            _ if text.is_empty() => Some(String::new()),
+            None => self.change(text),
+            Some(Convert::JsonToForm) => form::of_json(&self.change(text)?),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::headers::Headers;
-use crate::policy::identity_headers::ManagedNames;
+use crate::managed_names::ManagedNames;
 use crate::request::Request;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -21,15 +21,14 @@ fn ready(value: Value) -> BodyChange {
         ("x-text", "\"é\""),
     ];
     let headers: Headers = pairs.into_iter().collect();
-    let managed = ManagedNames::default();
-    let request = Request::new(&headers, None, &managed).unwrap();
+    let request = Request::simulated(headers, ManagedNames::default());
     let captures = [("all", "a%20b")];
     let scope = Scope {
         request: &request,
         route: "r",
         captures: &captures,
     };
-    Rc::new(BodyRules::new(&config, &[])).ready(scope)
+    Arc::new(BodyRules::new(&config, &[])).ready(scope)
 }
 
 fn changed(rules: Value, text: &str) -> String {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use compile::Pattern;
 use serde_json::{Map, Number, Value};
 
+use crate::body::Check;
 use crate::denial::{Denial, DenialKind, Failure, Location};
 use crate::json;
 
@@ -95,9 +96,11 @@ impl Schema {
     pub fn compile(schema: &Value) -> Result<Self, Vec<(String, String)>> {
         compile::compile(schema).map(|rules| Self { rules })
     }
+}
 
+impl Check for Schema {
     /// Whether a body is JSON and as this says. A duplicate member is refused: the upstream might read the other one.
-    pub fn check(&self, body: &[u8]) -> Result<(), Denial> {
+    fn check(&self, body: &[u8]) -> Result<(), Denial> {
         json::check(body).map_err(|_| Denial::new(DenialKind::InvalidBody, "body_not_json"))?;
         let text = std::str::from_utf8(body).map_err(|_| Denial::new(DenialKind::InvalidBody, "body_not_json"))?;
         let (reason, failures) = match check::check(&self.rules, text) {

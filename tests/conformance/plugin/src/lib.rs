@@ -12,8 +12,8 @@ use proxy_wasm::types::{Action, ContextType};
 use tollgate::host::Envoy;
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Algorithm, Key};
+use tollgate::seam::{Host, SignatureCheck};
 use tollgate::store::Store;
-use tollgate::world::{SignatureCheck, World};
 
 proxy_wasm::main! {{
     proxy_wasm::set_root_context(|_| Box::new(Root));
@@ -27,7 +27,7 @@ struct Watched {
     answered: Cell<bool>,
 }
 
-impl World for Watched {
+impl Host for Watched {
     fn now_millis(&self) -> u64 {
         Envoy.now_millis()
     }
@@ -78,7 +78,7 @@ impl HttpContext for Http {
 }
 
 impl Http {
-    fn accepts(&self, world: &dyn World) -> Option<bool> {
+    fn accepts(&self, world: &dyn Host) -> Option<bool> {
         let part = |name: &str| URL_SAFE_NO_PAD.decode(self.get_http_request_header_bytes(name)?).ok();
         let jwk = serde_json::from_slice(&part("x-key")?).ok()?;
         let key = Key::from_jwk(&jwk).ok()?;

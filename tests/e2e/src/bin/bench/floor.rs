@@ -3,16 +3,18 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use prost::Message;
 use serde_json::Value;
-use tollgate::config::{Environment, decode};
-use tollgate::event::Event;
+use tollgate::config::Environment;
 use tollgate::exchange::Exchange;
+use tollgate::gateway::decode;
 use tollgate::plan::Plan;
+use tollgate::seam::simulated::Simulated;
+use tollgate::seam::{Event, Host, SignatureCheck, StreamId};
 use tollgate::store::Store;
-use tollgate::world::simulated::Simulated;
-use tollgate::world::{SignatureCheck, World};
+use tollgate::worker::Worker;
 
 /// The calibration's calls for a token that Tollgate has not seen.
 pub(crate) fn calls(config: &Value, token: &str) -> String {
@@ -34,12 +36,12 @@ fn check(config: &Value, token: &str) -> Vec<u8> {
     let recorder = Recorder::default();
     recorder.world.now.set(tollgate_e2e::issuer::now() * 1000);
     let event = Event::RequestHeaders {
-        headers: &headers,
+        headers: Rc::new(headers),
         route_name: None,
-        may_wait: false,
         has_body: false,
     };
-    Exchange::new(Rc::new(plan)).on(event, &recorder);
+    let worker = Rc::new(Worker::new(Arc::new(plan)));
+    Exchange::new(worker, StreamId(0)).on(event, &recorder);
     recorder.asked.take().expect("a signature to verify").encode_to_vec()
 }
 
@@ -49,7 +51,7 @@ struct Recorder {
     asked: RefCell<Option<Arguments>>,
 }
 
-impl World for Recorder {
+impl Host for Recorder {
     fn now_millis(&self) -> u64 {
         self.world.now_millis()
     }

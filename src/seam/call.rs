@@ -1,4 +1,4 @@
-//! What the gateway asks of other services by itself. The host sends the calls, with its timer, and brings the answers.
+//! Calls of other services: the shell sends them, with its timer, and brings the answers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::effect::Effect;
+use super::{Context, Note};
 use crate::headers::Headers;
 use crate::json;
-use crate::store::Store;
 
 /// A request to another service, through an Envoy cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,65 +54,28 @@ impl Answer {
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// What is to be counted and logged.
-    pub effects: Vec<Effect>,
+    pub notes: Vec<Note>,
     /// A call that follows at once.
     pub next: Option<Call>,
 }
 
-/// One that calls other services. Times are milliseconds since the epoch.
-pub trait Remote: fmt::Debug {
+/// A part of a plan that calls other services: for requests that wait for the answer, or by itself.
+pub trait Caller: fmt::Debug + Send + Sync {
     /// Makes what it shares with other workers, before any of them competes for it: of two first writers of one key both
     /// would believe that they were first. Takes over what is there already.
-    fn prepare(&self, store: &dyn Store);
+    fn prepare(&self, _: &Context<'_>) {}
 
     /// Takes over what other workers have learned; with every tick.
-    fn synchronize(&self, store: &dyn Store);
+    fn synchronize(&self, _: &Context<'_>) {}
 
     /// A call to send now. Asked again until there is none.
-    fn call(&self, now: u64, store: &dyn Store) -> Option<Call>;
+    fn next_call(&self, cx: &Context<'_>) -> Option<Call>;
 
     /// Takes the answer to a call; `None` where it could not even be sent.
-    fn answer(&self, call: &Call, answer: Option<&Answer>, now: u64, store: &dyn Store) -> Outcome;
+    fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome;
 
     /// Whether somebody waits for it: the timer should run fast.
-    fn is_awaited(&self, now: u64) -> bool;
-}
-
-/// For what a message can be held. Each has places of its own: who waits for one keeps nobody from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// What tells who a request is from.
-    Authentication,
-    /// What tells how much it may.
-    Limit,
-    /// What stands in for its response.
-    Response,
-}
-
-impl Wait {
-    /// Places of one worker, all kinds together.
-    pub const MOST: usize = 512;
-
-    /// Whether one more may wait, where so many of the kind do, and so many of those from the same source: the second half of the places is
-    /// shared out among sources.
-    pub fn has_place(self, taken: usize, own: impl FnOnce() -> usize) -> bool {
-        let most = match self {
-            Self::Authentication => Self::MOST / 2,
-            Self::Limit | Self::Response => Self::MOST / 4,
-        };
-        taken < most / 2 || taken < most && own() < most / 8
-    }
-}
-
-/// What a request can wait for.
-pub trait Awaited: fmt::Debug {
-    /// Its kind.
-    fn kind(&self) -> Wait {
-        Wait::Authentication
-    }
-
-    /// Whether it has come, or will not.
-    fn is_settled(&self, store: &dyn Store) -> bool;
+    fn is_awaited(&self, cx: &Context<'_>) -> bool;
 }
 
 /// The JSON of a good answer: status 200, not encoded, not too large. `Err` is the reason, for the log and a metric.
@@ -145,21 +107,6 @@ pub fn document(answer: &Answer, max_body: usize) -> Result<Value, &'static str>
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn no_kind_and_no_source_takes_the_places_of_others() {
-        let most = |kind: Wait| (0..Wait::MOST).take_while(|&taken| kind.has_place(taken, || 0)).count();
-        let kinds = [Wait::Authentication, Wait::Limit, Wait::Response].map(most);
-        assert_eq!(kinds, [256, 128, 128]);
-        assert_eq!(kinds.iter().sum::<usize>(), Wait::MOST);
-        for kind in [Wait::Authentication, Wait::Limit, Wait::Response] {
-            let alone = (0..Wait::MOST)
-                .take_while(|&taken| kind.has_place(taken, || taken))
-                .count();
-            assert_eq!(alone, most(kind) / 2, "one source");
-            assert!(kind.has_place(alone, || 0), "another one");
-        }
-    }
 
     #[test]
     fn only_a_plain_answer_is_read() {

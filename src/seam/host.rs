@@ -1,4 +1,4 @@
-//! What the core may ask of the world around it.
+//! What the core may ask of its host.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use crate::store::Store;
 /// has none of them.
 ///
 /// Each call may be a call into the host, so the core asks only when the answer decides something.
-pub trait World {
+pub trait Host {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     fn now_millis(&self) -> u64;
 
@@ -31,7 +31,7 @@ pub trait World {
         None
     }
 
-    /// Verifies a signature outside the core. `None`: this world cannot, and the core computes it itself.
+    /// Verifies a signature outside the core. `None`: this host cannot, and the core computes it itself.
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool>;
 }
 
@@ -48,13 +48,14 @@ pub struct SignatureCheck<'a> {
     pub signature: &'a [u8],
 }
 
-/// A world to run the core in without a host.
+/// A host to run the core natively, which is told everything.
 #[cfg(not(target_arch = "wasm32"))]
 pub mod simulated {
     use std::cell::Cell;
     use std::net::{IpAddr, Ipv4Addr};
 
-    use super::{SignatureCheck, World};
+    use super::{Host, SignatureCheck};
+    use crate::seam::{Context, Locals};
     use crate::store::Store;
     use crate::store::memory::Memory;
 
@@ -73,6 +74,24 @@ pub mod simulated {
         pub flags: Cell<Option<u64>>,
         /// What workers share; clones of it are the same.
         pub store: Memory,
+        /// What its worker remembers.
+        pub locals: Locals,
+    }
+
+    impl Simulated {
+        /// The surroundings of a callback now.
+        pub fn cx(&self) -> Context<'_> {
+            Context {
+                host: self,
+                locals: &self.locals,
+            }
+        }
+
+        /// The same at another moment, in milliseconds.
+        pub fn at(&self, now: u64) -> Context<'_> {
+            self.now.set(now);
+            self.cx()
+        }
     }
 
     impl Default for Simulated {
@@ -85,11 +104,12 @@ pub mod simulated {
                 asked: Cell::new(0),
                 flags: Cell::new(None),
                 store: Memory::default(),
+                locals: Locals::default(),
             }
         }
     }
 
-    impl World for Simulated {
+    impl Host for Simulated {
         fn now_millis(&self) -> u64 {
             self.now.get()
         }

@@ -1,0 +1,124 @@
+//! Every policy that there is, one line each, and what each is made of.
+
+use std::sync::Arc;
+
+use super::Settings;
+use crate::config::Report;
+use crate::credential::Source;
+use crate::denial::Refusal;
+use crate::policy::api_key::ApiKeys;
+use crate::policy::identity_headers::IdentityHeaders;
+use crate::policy::jwt::Issuers;
+use crate::policy::proof::Proof;
+use crate::policy::rate_limit::Limits;
+use crate::policy::{
+    Policy, Rule, authenticate, authorize, fallback, identity_headers, proof, rate_limit, transform, validate,
+};
+
+/// When a policy runs. The plan sorts by it, so no configuration can authorize before it has authenticated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Limits that need no identity: by address, route or header.
+    LimitSource,
+    /// Credentials become an identity.
+    Authenticate,
+    /// Scopes and roles of the identity.
+    Authorize,
+    /// Limits that need the identity: by user, tenant, key, plan or claim.
+    LimitIdentity,
+    /// The request's headers, parameters and body.
+    Validate,
+    /// Identity headers for the upstream.
+    Forward,
+    /// Changes of the request, and later of its response.
+    Transform,
+    /// The proof over what the request has become.
+    Prove,
+    /// What stands in where the upstream fails.
+    Fallback,
+}
+
+/// How a policy enters the plan of a rule.
+pub struct Registration {
+    /// When it runs.
+    pub stage: Stage,
+    /// The refusals that only it knows.
+    pub refusals: &'static [Refusal],
+    /// Makes the policy for one rule; `None` where the rule does not have it.
+    pub compile: Compile,
+}
+
+/// Makes a policy of what a rule says and of what the configuration defines.
+type Compile = fn(&Settings<'_>, &Definitions, &Rule<'_>, &mut Report) -> Option<Box<dyn Policy>>;
+
+/// What the configuration defines once for all rules.
+#[derive(Debug)]
+pub struct Definitions {
+    /// The headers that only the gateway may set.
+    pub identity: Arc<IdentityHeaders>,
+    /// Proofs for upstreams; `None` without `identity.proof`.
+    pub proof: Option<Arc<Proof>>,
+    /// Token issuers; `None` without a `jwt` section.
+    pub jwt: Option<Issuers>,
+    /// API keys; `None` without an `api_keys` section.
+    pub api_keys: Option<Arc<ApiKeys>>,
+    /// Rate limits.
+    pub limits: Arc<Limits>,
+    /// Where credentials are looked for, by whatever rule.
+    pub sources: Arc<[Source]>,
+}
+
+/// Every policy.
+pub const REGISTRY: &[Registration] = &[
+    Registration {
+        stage: Stage::LimitSource,
+        refusals: &[],
+        compile: |settings, given, rule, report| {
+            rate_limit::compile(settings.rate_limits?, &given.limits, true, rule, report)
+        },
+    },
+    Registration {
+        stage: Stage::Authenticate,
+        refusals: &[],
+        compile: |settings, given, _, report| {
+            authenticate::compile(settings.auth?, given.jwt.as_ref(), given.api_keys.as_ref(), report)
+        },
+    },
+    Registration {
+        stage: Stage::Authorize,
+        refusals: &[],
+        compile: |settings, _, rule, report| authorize::compile(settings.require?, rule, report),
+    },
+    Registration {
+        stage: Stage::LimitIdentity,
+        refusals: &[],
+        compile: |settings, given, rule, report| {
+            rate_limit::compile(settings.rate_limits?, &given.limits, false, rule, report)
+        },
+    },
+    Registration {
+        stage: Stage::Validate,
+        refusals: &[],
+        compile: |settings, _, rule, report| validate::compile(settings.validate?, rule, report),
+    },
+    Registration {
+        stage: Stage::Forward,
+        refusals: &[],
+        compile: |settings, given, _, _| settings.auth.map(|_| identity_headers::compile(&given.identity)),
+    },
+    Registration {
+        stage: Stage::Transform,
+        refusals: &[],
+        compile: |settings, _, rule, report| transform::compile(settings.request, settings.response, rule, report),
+    },
+    Registration {
+        stage: Stage::Prove,
+        refusals: &[],
+        compile: |_, given, _, _| given.proof.as_ref().map(proof::compile),
+    },
+    Registration {
+        stage: Stage::Fallback,
+        refusals: &[],
+        compile: |settings, given, rule, report| fallback::compile(settings.fallback?, &given.sources, rule, report),
+    },
+];

@@ -1,0 +1,122 @@
+//! Names of headers that only the gateway may set.
+
+use crate::header_changes::HeaderChanges;
+use crate::headers::Headers;
+
+/// Names that no client and no upstream may use. Each stands for all of its spellings.
+#[derive(Debug, Default)]
+pub struct ManagedNames(Vec<String>);
+
+impl ManagedNames {
+    /// These names alone.
+    pub fn of(names: &[&str]) -> Self {
+        Self(names.iter().map(|name| plain(name)).collect())
+    }
+
+    /// Adds a name; `false` where it is there already, in whatever spelling.
+    pub fn add(&mut self, name: &str) -> bool {
+        let is_new = !self.contains(name.as_bytes());
+        if is_new {
+            self.0.push(plain(name));
+        }
+        is_new
+    }
+
+    /// Whether a name is one of them. Servers that hand headers over as variables (CGI, RFC 3875 section 4.1.18) read `x_user_id`, and some
+    /// of them `x.user.id` or `x!user!id`, as `x-user-id`: all separators are one here.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.0
+            .iter()
+            .any(|own| own.len() == name.len() && own.bytes().zip(name).all(|(own, &byte)| own == folded(byte)))
+    }
+
+    /// The spellings of managed names in these headers, each once.
+    pub fn found_in(&self, headers: &Headers) -> Vec<Vec<u8>> {
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        for (name, _) in headers.iter() {
+            if self.contains(name) && !found.iter().any(|earlier| earlier == name) {
+                found.push(name.to_vec());
+            }
+        }
+        found
+    }
+}
+
+fn plain(name: &str) -> String {
+    name.bytes().map(|byte| char::from(folded(byte))).collect()
+}
+
+fn folded(byte: u8) -> u8 {
+    match byte.is_ascii_alphanumeric() {
+        true => byte.to_ascii_lowercase(),
+        false => b'-',
+    }
+}
+
+/// `Connection` names headers that the next hop must drop (RFC 9110 section 7.6.1). Envoy forwards it as it is beside
+/// `Upgrade`, so a client could have an identity header dropped: anything but the usual options is cut down.
+pub fn cut_connection(headers: &Headers, changes: &mut HeaderChanges) {
+    let mut options = headers
+        .all("connection")
+        .flat_map(|value| value.split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .peekable();
+    if options.peek().is_none() {
+        return;
+    }
+    let mut upgrade = false;
+    let mut other = false;
+    for option in options {
+        upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+        other |= !USUAL_OPTIONS.iter().any(|usual| option.eq_ignore_ascii_case(usual));
+    }
+    match (other, upgrade) {
+        (true, true) => changes.set_one("connection", "upgrade"),
+        (true, false) => changes.remove("connection"),
+        (false, _) => {}
+    }
+}
+
+const USUAL_OPTIONS: [&[u8]; 5] = [b"upgrade", b"keep-alive", b"close", b"te", b""];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_managed_name_is_found() {
+        let names = ManagedNames::of(&["x-user-id", "X_User_Roles"]);
+        let headers: Headers = [
+            ("x-user-id", "1"),
+            ("x_user_id", "2"),
+            ("x-user_id", "3"),
+            ("x-user-id", "4"),
+            ("x-user-ids", "5"),
+            ("x.user!id", "6"),
+            ("x-user-roles", "7"),
+        ]
+        .into_iter()
+        .collect();
+        let expected: [&[u8]; 5] = [b"x-user-id", b"x_user_id", b"x-user_id", b"x.user!id", b"x-user-roles"];
+        assert_eq!(names.found_in(&headers), expected);
+        assert!(names.contains(b"X-User-Id") && !names.contains(b"x-user-i\xff"));
+    }
+
+    #[test]
+    fn unusual_connection_options_are_cut_down() {
+        let changed = |values: &[&str]| {
+            let headers: Headers = values.iter().map(|value| ("connection", *value)).collect();
+            let mut changes = HeaderChanges::default();
+            cut_connection(&headers, &mut changes);
+            changes.get(b"connection").cloned()
+        };
+        assert_eq!(changed(&[]), None);
+        for usual in ["Upgrade", "keep-alive, Upgrade", "close", "", "TE"] {
+            assert_eq!(changed(&[usual]), None, "{usual}");
+        }
+        let upgrade = Some(vec![b"upgrade".to_vec()]);
+        assert_eq!(changed(&["Upgrade, X-User-Id"]), upgrade);
+        assert_eq!(changed(&["Upgrade", "x-user-id"]), upgrade);
+        assert_eq!(changed(&["close, x-user-id"]), Some(Vec::new()));
+    }
+}

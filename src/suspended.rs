@@ -1,0 +1,139 @@
+//! Messages that are held until what decides about them arrives, or their time is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::origin::Origin;
+use crate::seam::{StreamId, Ticket, Wait, WaitKind, Wakeup};
+
+/// The held messages of one worker. A stream holds one at a time.
+#[derive(Debug, Default)]
+pub struct Suspended {
+    places: BTreeMap<StreamId, Place>,
+    by_ticket: BTreeMap<Ticket, Vec<StreamId>>,
+    by_deadline: BTreeSet<(u64, StreamId)>,
+}
+
+#[derive(Debug)]
+struct Place {
+    wait: Wait,
+    origin: Origin,
+    /// Milliseconds of the monotonic clock: a clock that is set back holds nobody longer.
+    until: u64,
+}
+
+impl Suspended {
+    /// Whether anything more may be held at all.
+    pub fn has_room(&self) -> bool {
+        self.places.len() < WaitKind::MOST
+    }
+
+    /// Whether one of this kind and from there may be held: what is scarce is shared out among those who ask.
+    pub fn has_place(&self, kind: WaitKind, origin: impl FnOnce() -> Origin) -> bool {
+        let of_kind = || self.places.values().filter(|place| place.wait.kind == kind);
+        kind.has_place(of_kind().count(), || {
+            let origin = origin();
+            of_kind().filter(|place| place.origin == origin).count()
+        })
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Holds a message until this moment of the monotonic clock, in milliseconds; `false` where there is no place for it.
+    pub fn hold(&mut self, stream: StreamId, wait: Wait, origin: Origin, until: u64) -> bool {
+        if !self.has_place(wait.kind, || origin) {
+            return false;
+        }
+        self.leave(stream);
+        for ticket in &wait.tickets {
+            self.by_ticket.entry(*ticket).or_default().push(stream);
+        }
+        self.by_deadline.insert((until, stream));
+        self.places.insert(stream, Place { wait, origin, until });
+        true
+    }
+
+    /// Forgets a message: it goes on, or its client has left.
+    pub fn leave(&mut self, stream: StreamId) {
+        let Some(place) = self.places.remove(&stream) else {
+            return;
+        };
+        self.by_deadline.remove(&(place.until, stream));
+        for ticket in &place.wait.tickets {
+            if let Some(holders) = self.by_ticket.get_mut(ticket) {
+                holders.retain(|holder| *holder != stream);
+                if holders.is_empty() {
+                    self.by_ticket.remove(ticket);
+                }
+            }
+        }
+    }
+
+    /// Takes out those who hold one of these tickets, in the order of the tickets, and those whose time is over at this moment.
+    pub fn due(&mut self, tickets: Vec<Ticket>, now: u64) -> Vec<(StreamId, Wakeup)> {
+        let mut due = Vec::new();
+        for ticket in tickets {
+            for stream in self.by_ticket.get(&ticket).cloned().unwrap_or_default() {
+                due.push((stream, Wakeup::Due));
+                self.leave(stream);
+            }
+        }
+        while let Some(&(until, stream)) = self.by_deadline.first()
+            && until <= now
+        {
+            due.push((stream, Wakeup::TimeOver));
+            self.leave(stream);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seam::Wakes;
+
+    fn wait(tickets: &[Ticket]) -> Wait {
+        Wait {
+            kind: WaitKind::Limit,
+            tickets: tickets.into(),
+        }
+    }
+
+    #[test]
+    fn only_those_are_woken_up_whose_ticket_is_due_or_whose_time_is_over() {
+        let wakes = Wakes::default();
+        let [one, other] = [wakes.ticket(), wakes.ticket()];
+        let mut suspended = Suspended::default();
+        let [a, b, c, d] = [1, 2, 3, 4].map(StreamId);
+        let nowhere = Origin::from(None);
+        for (stream, tickets, until) in [
+            (a, &[one][..], 10),
+            (b, &[one, other], 20),
+            (c, &[other], 5),
+            (d, &[], 20),
+        ] {
+            assert!(suspended.hold(stream, wait(tickets), nowhere, until));
+        }
+        suspended.leave(c);
+        assert_eq!(suspended.due(vec![other], 9), [(b, Wakeup::Due)]);
+        assert_eq!(suspended.due(vec![other], 9), []);
+        assert_eq!(suspended.due(Vec::new(), 10), [(a, Wakeup::TimeOver)]);
+        assert_eq!(suspended.due(vec![one], 30), [(d, Wakeup::TimeOver)]);
+        assert!(suspended.is_empty() && suspended.by_ticket.is_empty() && suspended.by_deadline.is_empty());
+    }
+
+    #[test]
+    fn a_source_has_its_share_of_the_places() {
+        let mut suspended = Suspended::default();
+        let origin = |last: u8| Origin::from(Some([192, 0, 2, last].into()));
+        let mut held = 0;
+        for number in 0..200 {
+            held += u32::from(suspended.hold(StreamId(number), wait(&[]), origin(1), 10));
+        }
+        assert_eq!(held, 64);
+        assert!(suspended.hold(StreamId(1000), wait(&[]), origin(2), 10));
+    }
+}

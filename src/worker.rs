@@ -1,0 +1,137 @@
+//! One worker: the plan that it shares with the others, and everything that it remembers by itself.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::origin::Origin;
+use crate::plan::Plan;
+use crate::seam::{Answer, Call, Caller, Context, Host, Locals, Note, Outcome, StreamId, Wait, WaitKind, Wakeup};
+use crate::suspended::Suspended;
+
+/// A thread of the host that handles requests.
+#[derive(Debug)]
+pub struct Worker {
+    plan: Arc<Plan>,
+    locals: Locals,
+    suspended: RefCell<Suspended>,
+    /// Calls under way.
+    calls: RefCell<BTreeMap<CallId, UnderWay>>,
+    next_call: Cell<u64>,
+}
+
+/// A call, and who has made it.
+type UnderWay = (Arc<dyn Caller>, Call);
+
+/// A call under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallId(u64);
+
+/// What a shell is to do for a worker, in this order.
+#[derive(Debug, Default)]
+pub struct Agenda {
+    /// What is counted and logged.
+    pub notes: Vec<Note>,
+    /// Calls to send. Of each, the worker is told the answer, or that it could not be sent.
+    pub calls: Vec<(CallId, Call)>,
+    /// Streams whose exchange is to be woken up.
+    pub wakeups: Vec<(StreamId, Wakeup)>,
+    /// Whether somebody waits for something: the timer should run fast.
+    pub is_awaited: bool,
+}
+
+impl Worker {
+    /// One that has seen nothing.
+    pub fn new(plan: Arc<Plan>) -> Self {
+        Self {
+            plan,
+            locals: Locals::default(),
+            suspended: RefCell::default(),
+            calls: RefCell::default(),
+            next_call: Cell::default(),
+        }
+    }
+
+    /// What it goes by.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Makes what the workers share, before there is traffic. `seed` is unpredictable.
+    pub fn prepare(&self, seed: [u8; 16], host: &dyn Host) {
+        self.plan.prepare(seed, &self.context(host));
+    }
+
+    /// The surroundings of a callback.
+    pub fn context<'a>(&'a self, host: &'a dyn Host) -> Context<'a> {
+        Context {
+            host,
+            locals: &self.locals,
+        }
+    }
+
+    /// What is to be done now: with every tick of the timer, and as soon as somebody has begun to wait.
+    pub fn attend(&self, host: &dyn Host) -> Agenda {
+        let cx = self.context(host);
+        let mut agenda = Agenda::default();
+        for caller in &self.plan.callers {
+            caller.synchronize(&cx);
+            while let Some(call) = caller.next_call(&cx) {
+                agenda.calls.push(self.begin(caller, call));
+            }
+        }
+        let is_held = !self.suspended.borrow().is_empty();
+        agenda.is_awaited = is_held || self.plan.callers.iter().any(|caller| caller.is_awaited(&cx));
+        self.wake(agenda, host)
+    }
+
+    /// Takes the answer to a call; `None` where it could not be sent.
+    pub fn answered(&self, call: CallId, answer: Option<&Answer>, host: &dyn Host) -> Agenda {
+        let Some((caller, call)) = self.calls.borrow_mut().remove(&call) else {
+            return Agenda::default();
+        };
+        let Outcome { notes, next } = caller.answer(&call, answer, &self.context(host));
+        let next = next.map(|next| self.begin(&caller, next));
+        let agenda = Agenda {
+            notes,
+            calls: next.into_iter().collect(),
+            ..Agenda::default()
+        };
+        self.wake(agenda, host)
+    }
+
+    /// A stream has ended.
+    pub fn leave(&self, stream: StreamId) {
+        self.suspended.borrow_mut().leave(stream);
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.suspended.borrow().has_room()
+    }
+
+    /// Whether a message may be held for this.
+    pub(crate) fn has_place(&self, kind: WaitKind, host: &dyn Host) -> bool {
+        let suspended = self.suspended.borrow();
+        suspended.has_place(kind, || Origin::from(host.client_address()))
+    }
+
+    /// Holds a message until this moment of the monotonic clock; `false` where there is no place for it.
+    pub(crate) fn hold(&self, stream: StreamId, wait: Wait, until: u64, host: &dyn Host) -> bool {
+        let origin = Origin::from(host.client_address());
+        self.suspended.borrow_mut().hold(stream, wait, origin, until)
+    }
+
+    fn begin(&self, caller: &Arc<dyn Caller>, call: Call) -> (CallId, Call) {
+        let id = CallId(self.next_call.get());
+        self.next_call.set(id.0.wrapping_add(1));
+        self.calls.borrow_mut().insert(id, (Arc::clone(caller), call.clone()));
+        (id, call)
+    }
+
+    fn wake(&self, mut agenda: Agenda, host: &dyn Host) -> Agenda {
+        let tickets = self.locals.wakes().take();
+        let now = host.monotonic_millis();
+        agenda.wakeups = self.suspended.borrow_mut().due(tickets, now);
+        agenda
+    }
+}
