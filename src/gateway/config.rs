@@ -10,6 +10,7 @@ use crate::policy::authorize::RequireConfig;
 use crate::policy::fallback::FallbackConfig;
 use crate::policy::identity_headers::IdentityConfig;
 use crate::policy::jwt::JwtConfig;
+use crate::policy::network::NetworkConfig;
 use crate::policy::rate_limit::{LimitRef, QuotaHeaders, RateLimitConfig, RateLimitServiceConfig};
 use crate::policy::transform::{RequestConfig, ResponseConfig};
 use crate::policy::validate::ValidateConfig;
@@ -112,6 +113,8 @@ macro_rules! settings {
 }
 
 settings! {
+    /// Which networks requests may come from; `{}` for all.
+    network: NetworkConfig,
     /// How callers prove who they are. Where `defaults` has none, a request that no rule names is refused: 403 `no_policy`.
     auth: AuthConfig,
     /// What an identity must have.

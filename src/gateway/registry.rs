@@ -12,12 +12,14 @@ use crate::policy::jwt::Issuers;
 use crate::policy::proof::Proof;
 use crate::policy::rate_limit::Limits;
 use crate::policy::{
-    Policy, Rule, authenticate, authorize, fallback, identity_headers, proof, rate_limit, transform, validate,
+    Policy, Rule, authenticate, authorize, fallback, identity_headers, network, proof, rate_limit, transform, validate,
 };
 
 /// When a policy runs. The plan sorts by it, so no configuration can authorize before it has authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
+    /// Networks that requests may come from.
+    Admit,
     /// Limits that need no identity: by address, route or header.
     LimitSource,
     /// Credentials become an identity.
@@ -70,6 +72,11 @@ pub struct Definitions {
 
 /// Every policy.
 pub const REGISTRY: &[Registration] = &[
+    Registration {
+        stage: Stage::Admit,
+        refusals: &[network::REFUSED],
+        compile: |settings, _, rule, report| network::compile(settings.network?, rule, report),
+    },
     Registration {
         stage: Stage::LimitSource,
         refusals: &[],

@@ -7,6 +7,7 @@ pub mod authorize;
 pub mod fallback;
 pub mod identity_headers;
 pub mod jwt;
+pub mod network;
 pub mod proof;
 pub mod rate_limit;
 pub mod transform;

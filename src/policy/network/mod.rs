@@ -1,0 +1,106 @@
+//! Networks that requests may come from. It looks at the address that the host trusts to be the client's, before anything is counted and before any
+//! credential is looked at.
+
+use serde::Deserialize;
+
+use super::{Policy, Rule, Stop};
+use crate::config::network::Network;
+use crate::config::{Report, values};
+use crate::denial::{Denial, DenialKind, Refusal};
+use crate::request::Request;
+use crate::seam::Context;
+
+/// Which networks requests may come from; `deny` counts before `allow`.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct NetworkConfig {
+    /// Only from these: networks as `10.0.0.0/8` and `2001:db8::/32`, or addresses. Default: from anywhere.
+    #[serde(deserialize_with = "values::present")]
+    pub allow: Option<Vec<Network>>,
+    /// Not from these.
+    pub deny: Vec<Network>,
+}
+
+/// The refusal that only this policy knows.
+pub const REFUSED: Refusal = Refusal {
+    status: 403,
+    title: "Forbidden",
+    code: "network_refused",
+    grpc_status: 7,
+};
+
+#[derive(Debug)]
+struct Networks {
+    allow: Option<Vec<Network>>,
+    deny: Vec<Network>,
+}
+
+/// The policy of a rule with `network`.
+pub fn compile(config: &NetworkConfig, _: &Rule<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
+    let NetworkConfig { allow, deny } = config;
+    report.within("network", |report| {
+        if allow.as_ref().is_some_and(Vec::is_empty) {
+            report.error_at(
+                "allow",
+                "is empty, so no request would pass; name a network, or leave it out",
+            );
+        }
+        for (key, networks) in [("allow", allow.as_deref().unwrap_or_default()), ("deny", deny)] {
+            for (index, network) in networks.iter().enumerate() {
+                check(key, index, networks, network, report);
+            }
+        }
+        for (index, network) in allow.iter().flatten().enumerate() {
+            if let Some(denied) = deny.iter().find(|denied| denied.covers(network)) {
+                report.warn_at(
+                    format!("allow[{index}]"),
+                    format!(
+                        "{} is all within {} of `deny`: nobody of it passes",
+                        network.0, denied.0
+                    ),
+                );
+            }
+        }
+    });
+    let is_empty = allow.is_none() && deny.is_empty();
+    (!is_empty).then(|| {
+        Box::new(Networks {
+            allow: allow.clone(),
+            deny: deny.clone(),
+        }) as Box<dyn Policy>
+    })
+}
+
+/// What is hardly meant: bits of a host in a network, and a network within another one.
+fn check(key: &str, index: usize, networks: &[Network], network: &Network, report: &mut Report) {
+    let place = format!("{key}[{index}]");
+    if network.0.trunc() != network.0 {
+        report.warn_at(&place, format!("{} is the network {}", network.0, network.0.trunc()));
+    }
+    let others = networks.iter().enumerate().filter(|(other, _)| *other != index);
+    let mut wider = others.filter(|(other, wide)| wide.covers(network) && (!network.covers(wide) || *other < index));
+    if let Some((other, wide)) = wider.next() {
+        report.warn_at(
+            &place,
+            format!("{} is within {} of {key}[{other}] already", network.0, wide.0),
+        );
+    }
+}
+
+impl Policy for Networks {
+    fn on_request(&self, request: &mut Request, cx: &Context<'_>) -> Result<(), Stop> {
+        let has = |networks: &[Network], address| networks.iter().any(|network| network.contains(address));
+        let reason = match (request.client_address(cx.host), &self.allow) {
+            // Whoever has no address is of no network.
+            (None, _) => "network_unknown",
+            (Some(address), _) if has(&self.deny, address) => "network_denied",
+            (Some(address), Some(allow)) if !has(allow, address) => "network_not_allowed",
+            (Some(_), _) => return Ok(()),
+        };
+        Err(Denial::new(DenialKind::Own(&REFUSED), reason).into())
+    }
+}
+
+#[cfg(test)]
+mod tests;
