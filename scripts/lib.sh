@@ -130,7 +130,7 @@ setup_command() {
         TOLLGATE_BIN="$TOLLGATE_PROGRAMS/tollgate"
     elif [ -z "${TOLLGATE_BIN:-}" ]; then
         setup_rust
-        cargo build --release --locked --quiet --features service --bin tollgate >&2
+        cargo build --release --locked --quiet --package tollgate-cli >&2
         TOLLGATE_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/tollgate"
     fi
     export TOLLGATE_BIN

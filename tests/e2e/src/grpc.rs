@@ -24,7 +24,7 @@ impl RestToGrpc {
         build_descriptors();
         let mut service = Program::start(
             "the gRPC service",
-            &mut Command::new(built("tollgate-grpc", &[], "tollgate-grpc")),
+            &mut Command::new(built("tollgate-grpc", "tollgate-grpc")),
         );
         let address: SocketAddr = service.wait_for("listening on ").parse().expect("an address");
         let mut bootstrap = bootstrap("rest-to-grpc.yaml", &[("product-service", address)].into());

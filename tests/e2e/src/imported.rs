@@ -101,7 +101,7 @@ impl Imported {
     }
 }
 
-/// A file of `tests/import`.
+/// A file of `crates/cli/tests/import`.
 pub fn example(name: &str) -> std::path::PathBuf {
-    repository().join("tests/import").join(name)
+    repository().join("crates/cli/tests/import").join(name)
 }

@@ -81,5 +81,5 @@ pub fn program() -> PathBuf {
     if let Some(named) = env::var_os("TOLLGATE_BIN") {
         return named.into();
     }
-    built("tollgate", &["service"], "tollgate")
+    built("tollgate-cli", "tollgate")
 }

@@ -103,7 +103,7 @@ impl Drop for Program {
 
 /// A program of this workspace: that of the folder `TOLLGATE_PROGRAMS`, where `scripts/test` has built all of them, or one built once for
 /// this process.
-pub fn built(package: &str, features: &[&str], program: &str) -> PathBuf {
+pub fn built(package: &str, program: &str) -> PathBuf {
     if let Some(folder) = env::var_os("TOLLGATE_PROGRAMS") {
         return PathBuf::from(folder).join(program);
     }
@@ -113,7 +113,7 @@ pub fn built(package: &str, features: &[&str], program: &str) -> PathBuf {
         let output = Command::new(env!("CARGO"))
             .current_dir(repository())
             .args(["build", "--quiet", "--locked", "--package", package, "--bin", program])
-            .args(["--features", &features.join(","), "--target-dir", "target"])
+            .args(["--target-dir", "target"])
             .output()
             .expect("cargo runs");
         assert!(

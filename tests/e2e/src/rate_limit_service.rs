@@ -70,7 +70,7 @@ impl RateLimitService {
     /// Starts one whose answers tell what is left where `headers` says so. Limits are as in Limitador's limits file.
     pub fn start(redis: &Redis, headers: bool, limits: &[Value]) -> Self {
         let config = json!({"url": redis.url(), "headers": headers, "limits": limits});
-        let mut command = Command::new(built("tollgate-rls", &[], "tollgate-rls"));
+        let mut command = Command::new(built("tollgate-rls", "tollgate-rls"));
         let mut program = Program::start("the Rate Limit Service", command.arg(config.to_string()));
         let address = program.wait_for("listening on ").parse().expect("an address");
         Self {

@@ -21,7 +21,7 @@ impl Composition {
         let [port, tls] = [(); 2].map(|()| free_port());
         let redis = env::var("TOLLGATE_REDIS_BIN").expect("TOLLGATE_REDIS_BIN: run the tests by scripts/test");
         local_image("tollgate-redis", &redis, "/usr/local/bin/redis-server");
-        let limiter = built("tollgate-rls", &[], "tollgate-rls").display().to_string();
+        let limiter = built("tollgate-rls", "tollgate-rls").display().to_string();
         local_image("tollgate-rls", &limiter, "/usr/local/bin/tollgate-rls");
         let composition = Self {
             environment: vec![

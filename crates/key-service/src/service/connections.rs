@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::keys::show;
+use crate::log;
 
 /// Serves until it is to stop, and then until what is under way has its answer.
 pub(super) async fn serve(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
@@ -39,7 +39,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut stopping: w
                     });
                 }
                 Err(error) => {
-                    show::log(&format!("a connection could not be accepted: {error}"));
+                    log::line(&format!("a connection could not be accepted: {error}"));
                     tokio::time::sleep(PAUSE).await;
                 }
             },

@@ -1,26 +1,17 @@
-//! `tollgate keys`: the operator's commands and the key service. Keys are seen once, when they are made; the database
-//! has their hashes only.
+//! `tollgate keys`: what was typed becomes what the key service does, and what came of it is printed.
 
 pub(crate) mod cli;
-mod cloud_event;
-mod error;
-mod model;
-mod outbox;
-mod registry;
-mod service;
 mod settings;
 mod show;
-mod store;
 
 use std::io::Read as _;
 use std::time::Duration;
 
-use cli::{Command, Common, Keys};
-use error::{Error, Result};
-use model::{NewKey, Shown, StoredKey, now};
-use registry::{Made, Registry};
+use cli::{Command, Common, Keys, Serve};
 use serde::Serialize;
-use store::{Filter, Store};
+use tollgate_key_service::{
+    Error, Filter, Made, NewKey, Registry, Result, Shown, Store, StoredKey, Tokens, Webhook, now, revoke, serve,
+};
 
 /// Does what was typed.
 pub(crate) fn run(keys: Keys) -> Result<()> {
@@ -34,7 +25,11 @@ pub(crate) fn run(keys: Keys) -> Result<()> {
 
 async fn dispatch(Keys { common, command }: Keys) -> Result<()> {
     match command {
-        Command::Serve(serve) => service::serve(&common, serve).await,
+        Command::Serve(Serve { listen, webhook }) => {
+            let tokens = Tokens::from_environment(|name| std::env::var(name).ok())?;
+            let webhook = webhook.as_deref().map(Webhook::new).transpose()?;
+            serve(&listen, tokens, registry(&common).await?, webhook).await
+        }
         Command::Create { rights, json } => {
             let new = rights.read()?;
             let made = registry(&common).await?.create(new).await?;
@@ -47,7 +42,7 @@ async fn dispatch(Keys { common, command }: Keys) -> Result<()> {
         }
         Command::Revoke { id, json } => {
             let store = Store::open(&common.database).await?;
-            let (key, at_once) = registry::revoke(&store, &id).await?;
+            let (key, at_once) = revoke(&store, &id).await?;
             if json {
                 return show_json(&key.view(now()));
             }
@@ -196,7 +191,7 @@ async fn events(store: &Store, follow: bool) -> Result<()> {
     loop {
         let page = store.events(after).await?;
         for event in &page {
-            show::line(&show::event(event))?;
+            show::line(&event.to_string())?;
             after = event.version;
         }
         if page.is_empty() {

@@ -7,83 +7,100 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tollgate::api_key::{KeyHash, KeyRecord};
 use tollgate::config::values::{Timestamp, present};
 
-use super::error::{Error, Result};
+use crate::error::{Error, Result};
 
 /// A key that shall be: what the command line and the body of a request say.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct NewKey {
+pub struct NewKey {
     /// Only of a key that was minted elsewhere.
     #[serde(default, deserialize_with = "present")]
-    pub(crate) id: Option<String>,
+    pub id: Option<String>,
     /// Only of a key that was minted elsewhere.
     #[serde(default, deserialize_with = "present")]
-    pub(crate) hash: Option<KeyHash>,
+    pub hash: Option<KeyHash>,
     /// For operators.
     #[serde(default, deserialize_with = "present")]
-    pub(crate) name: Option<String>,
-    pub(crate) user_id: String,
+    pub name: Option<String>,
+    /// The user whose key it is.
+    pub user_id: String,
+    /// The tenant that the user belongs to.
     #[serde(default, deserialize_with = "present")]
-    pub(crate) tenant_id: Option<String>,
+    pub tenant_id: Option<String>,
+    /// Roles of its holder.
     #[serde(default)]
-    pub(crate) roles: Vec<String>,
+    pub roles: Vec<String>,
+    /// Scopes that it grants.
     #[serde(default)]
-    pub(crate) scopes: Vec<String>,
+    pub scopes: Vec<String>,
+    /// The plan that its holder is on.
     #[serde(default, deserialize_with = "present")]
-    pub(crate) plan: Option<String>,
+    pub plan: Option<String>,
+    /// Further identity headers, by name.
     #[serde(default)]
-    pub(crate) attributes: BTreeMap<String, Vec<String>>,
+    pub attributes: BTreeMap<String, Vec<String>>,
+    /// From when on it is valid.
     #[serde(default, deserialize_with = "present")]
-    pub(crate) not_before: Option<Timestamp>,
+    pub not_before: Option<Timestamp>,
+    /// When it ends.
     #[serde(default, deserialize_with = "present")]
-    pub(crate) expires_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
     /// Instead of `expires_at`.
     #[serde(default, deserialize_with = "present")]
-    pub(crate) lifetime: Option<Span>,
+    pub lifetime: Option<Span>,
 }
 
 /// How a key is replaced.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Rotation {
+pub struct Rotation {
     /// How long the old key stays valid; a day where absent.
     #[serde(deserialize_with = "present")]
-    pub(crate) overlap: Option<Span>,
+    pub overlap: Option<Span>,
     /// When the new key ends; when the old one would have, where neither is there.
     #[serde(deserialize_with = "present")]
-    pub(crate) expires_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
     /// Instead of `expires_at`.
     #[serde(deserialize_with = "present")]
-    pub(crate) lifetime: Option<Span>,
+    pub lifetime: Option<Span>,
 }
 
 /// A key that is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoredKey {
-    pub(crate) record: KeyRecord,
-    pub(crate) name: Option<String>,
-    pub(crate) created_at: Timestamp,
-    pub(crate) revoked_at: Option<Timestamp>,
-    pub(crate) replaced_by: Option<String>,
+pub struct StoredKey {
+    /// What gateways see of it.
+    pub record: KeyRecord,
+    /// What operators call it.
+    pub name: Option<String>,
+    /// When it was made or taken in.
+    pub created_at: Timestamp,
+    /// When it was ended for good.
+    pub revoked_at: Option<Timestamp>,
+    /// The id of the key that was made in its place.
+    pub replaced_by: Option<String>,
 }
 
 /// A span in seconds, written as a whole number and a unit: `90s`, `15m`, `24h`, `90d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span(pub(crate) u64);
+pub struct Span(pub(crate) u64);
 
 /// Where a key stands at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Status {
+pub enum Status {
+    /// Good.
     Active,
+    /// Good from a later moment on.
     NotYetValid,
+    /// At its end.
     Expired,
+    /// Ended for good.
     Revoked,
 }
 
 /// A key as operators see it, in JSON.
 #[derive(Serialize)]
-pub(crate) struct View<'a> {
+pub struct View<'a> {
     #[serde(flatten)]
     record: &'a KeyRecord,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,13 +115,15 @@ pub(crate) struct View<'a> {
 
 /// A key that was just made, the only time that it is seen.
 #[derive(Serialize)]
-pub(crate) struct Shown<'a> {
-    pub(crate) key: &'a str,
-    pub(crate) record: View<'a>,
+pub struct Shown<'a> {
+    /// The whole key.
+    pub key: &'a str,
+    /// What is stored of it.
+    pub record: View<'a>,
 }
 
 /// Seconds since the epoch.
-pub(crate) fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     Timestamp(now_millis() / 1000)
 }
 
@@ -178,7 +197,7 @@ pub(crate) fn end(at: Option<Timestamp>, lifetime: Option<Span>, now: Timestamp)
 
 impl StoredKey {
     /// Where it stands.
-    pub(crate) fn status(&self, now: Timestamp) -> Status {
+    pub fn status(&self, now: Timestamp) -> Status {
         match self.record.validity().check(now.0) {
             _ if self.revoked_at.is_some() => Status::Revoked,
             Ok(()) => Status::Active,
@@ -188,7 +207,7 @@ impl StoredKey {
     }
 
     /// What operators see of it.
-    pub(crate) fn view(&self, now: Timestamp) -> View<'_> {
+    pub fn view(&self, now: Timestamp) -> View<'_> {
         View {
             record: &self.record,
             name: self.name.as_deref(),
@@ -202,7 +221,7 @@ impl StoredKey {
 
 impl Status {
     /// Its name.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
             Self::NotYetValid => "not_yet_valid",
@@ -214,7 +233,7 @@ impl Status {
 
 impl Span {
     /// Reads one.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
         let seconds = match unit {
             "s" => 1,
@@ -244,7 +263,7 @@ impl<'de> Deserialize<'de> for Span {
 }
 
 /// What a span looks like.
-pub(crate) const SPAN: &str = "a span is a whole number and a unit, such as `90s`, `15m`, `24h` or `90d`";
+pub const SPAN: &str = "a span is a whole number and a unit, such as `90s`, `15m`, `24h` or `90d`";
 
 const MAX_NAME: usize = 200;
 

@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 #[test]
 fn every_mistake_is_told_with_its_line_and_what_would_be_right() {
     let mut mistakes = 0;
-    for expected in entries(&root().join("tests/check"), "txt") {
+    for expected in entries(&cases(), "txt") {
         let told = fs::read_to_string(&expected).unwrap();
         let name = expected.with_extension("");
         let files = if name.is_dir() {
@@ -24,7 +24,7 @@ fn every_mistake_is_told_with_its_line_and_what_would_be_right() {
         } else {
             vec![name.with_extension("yaml")]
         };
-        let output = check(&root().join("tests/check"), &files);
+        let output = check(&cases(), &files);
         assert_eq!(String::from_utf8_lossy(&output.stderr), told, "{}", expected.display());
         let errors = told.lines().filter(|line| !line.starts_with("warning: ")).count();
         assert_eq!(
@@ -54,7 +54,7 @@ fn everything_that_is_shipped_is_good() {
 
 #[test]
 fn every_configuration_in_the_documentation_is_good() {
-    let folder = root().join("target/tmp/check");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("check");
     fs::create_dir_all(&folder).unwrap();
     let mut count = 0;
     let mut documents = entries(&root().join("docs"), "md");
@@ -77,7 +77,7 @@ fn every_configuration_in_the_documentation_is_good() {
 
 #[test]
 fn warnings_fail_where_that_is_asked_for() {
-    let file = [PathBuf::from("tests/check/warnings.yaml")];
+    let file = [cases().join("warnings.yaml")];
     assert_eq!(check(&root(), &file).status.code(), Some(0));
     let denied = tollgate()
         .args(["check", "--deny-warnings"])
@@ -89,9 +89,9 @@ fn warnings_fail_where_that_is_asked_for() {
 
 #[test]
 fn what_cannot_be_read_is_not_called_a_mistake() {
-    let output = check(&root(), &["tests/check/no-such-file.yaml".into()]);
+    let output = check(&root(), &["no-such-file.yaml".into()]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: tests/check/no-such-file.yaml: "));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: no-such-file.yaml: "));
     assert_eq!(tollgate().arg("check").output().unwrap().status.code(), Some(2));
 }
 
@@ -140,6 +140,12 @@ fn entries(folder: &Path, extension: &str) -> Vec<PathBuf> {
     paths
 }
 
+/// The files with mistakes.
+fn cases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check")
+}
+
+/// The repository.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why something was not done, as one line for whoever asked.
 #[derive(Debug)]
-pub(crate) enum Error {
+pub enum Error {
     /// What was asked for makes no sense.
     Invalid(String),
     /// There is no such key.
@@ -16,16 +16,16 @@ pub(crate) enum Error {
 }
 
 /// The usual result here.
-pub(crate) type Result<T> = std::result::Result<T, Error>;
+pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// What was asked for makes no sense.
-    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+    pub fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid(message.into())
     }
 
     /// Something outside failed while doing `what`.
-    pub(crate) fn failed(what: &str, error: impl fmt::Display) -> Self {
+    pub fn failed(what: &str, error: impl fmt::Display) -> Self {
         Self::Failed(format!("{what}: {error}"))
     }
 }

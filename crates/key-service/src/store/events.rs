@@ -8,19 +8,22 @@ use tollgate::api_key::wire::Changes;
 use tollgate::config::values::Timestamp;
 
 use super::{Change, Store, signed, unsigned};
-use crate::keys::error::{Error, Result};
-use crate::keys::model::StoredKey;
+use crate::error::{Error, Result};
+use crate::model::StoredKey;
 
 /// What happened to a key.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Event {
-    pub(crate) version: u64,
-    /// An [`EventKind`], or what a later version of this program calls one.
-    pub(crate) kind: String,
-    pub(crate) key_id: String,
-    pub(crate) at: Timestamp,
+pub struct Event {
+    /// The number of the change that it tells of.
+    pub version: u64,
+    /// `created`, `rotated`, `revoked` or `expired`, or what a later version of this program names.
+    pub kind: String,
+    /// The id of the key.
+    pub key_id: String,
+    /// When it happened.
+    pub at: Timestamp,
     /// What is known of the key: never the key, never its hash.
-    pub(crate) data: Value,
+    pub data: Value,
 }
 
 /// What can happen to a key.
@@ -82,7 +85,7 @@ impl Store {
     }
 
     /// The next events after a version.
-    pub(crate) async fn events(&self, after: u64) -> Result<Vec<Event>> {
+    pub async fn events(&self, after: u64) -> Result<Vec<Event>> {
         let rows = sqlx::query("SELECT * FROM events WHERE version > $1 ORDER BY version LIMIT 500")
             .bind(signed(after))
             .fetch_all(&self.pool)
@@ -227,7 +230,7 @@ const MAX_CHANGES: u64 = 500;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::model::NewKey;
+    use crate::model::NewKey;
 
     /// A store of its own, with the changes 1 to `count`.
     async fn store(name: &str, count: u64) -> (Store, std::path::PathBuf) {

@@ -2,27 +2,31 @@
 
 use tollgate::api_key::{Format, KeyHash, Secrets};
 
-use super::error::{Error, Result};
-use super::model::{NewKey, Rotation, Span, StoredKey, end, now};
-use super::store::{EventKind, Store};
+use crate::error::{Error, Result};
+use crate::model::{NewKey, Rotation, Span, StoredKey, end, now};
+use crate::store::{EventKind, Store};
 
 /// Everything that making keys needs.
-pub(crate) struct Registry {
-    pub(crate) store: Store,
-    pub(crate) secrets: Secrets,
-    pub(crate) format: Format,
+pub struct Registry {
+    /// Where keys are kept.
+    pub store: Store,
+    /// What keys are hashed with.
+    pub secrets: Secrets,
+    /// How new keys look.
+    pub format: Format,
 }
 
 /// A key that was just made, and what is stored of it.
-pub(crate) struct Made {
+pub struct Made {
     /// The whole key, the only time that it is seen.
-    pub(crate) key: String,
-    pub(crate) stored: StoredKey,
+    pub key: String,
+    /// What is stored of it.
+    pub stored: StoredKey,
 }
 
 impl Registry {
     /// Makes a key.
-    pub(crate) async fn create(&self, new: NewKey) -> Result<Made> {
+    pub async fn create(&self, new: NewKey) -> Result<Made> {
         if new.id.is_some() || new.hash.is_some() {
             return Err(Error::invalid(
                 "id and hash of a new key are made here; a key from elsewhere is imported",
@@ -39,7 +43,7 @@ impl Registry {
     }
 
     /// Takes in a key that was minted elsewhere, by its hash.
-    pub(crate) async fn import(&self, mut new: NewKey) -> Result<StoredKey> {
+    pub async fn import(&self, mut new: NewKey) -> Result<StoredKey> {
         let (Some(id), Some(hash)) = (new.id.take(), new.hash.take()) else {
             return Err(Error::invalid("an imported key needs id and hash"));
         };
@@ -66,7 +70,7 @@ impl Registry {
     }
 
     /// Replaces a key by a new one with the same rights; the old one stays valid for a while.
-    pub(crate) async fn rotate(&self, id: &str, rotation: Rotation) -> Result<Made> {
+    pub async fn rotate(&self, id: &str, rotation: Rotation) -> Result<Made> {
         let now = now();
         let override_end = end(rotation.expires_at, rotation.lifetime, now)?;
         let (key, new_id, hash) = self.mint()?;
@@ -129,7 +133,7 @@ impl Registry {
 }
 
 /// Ends a key at once, which needs no secret. Whether it was not revoked before stands beside it.
-pub(crate) async fn revoke(store: &Store, id: &str) -> Result<(StoredKey, bool)> {
+pub async fn revoke(store: &Store, id: &str) -> Result<(StoredKey, bool)> {
     let now = now();
     let mut change = store.change().await?;
     let mut key = change.key(id).await?.ok_or_else(unknown)?;

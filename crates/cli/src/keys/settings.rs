@@ -2,9 +2,9 @@
 
 use tollgate::api_key::{Format, SecretConfig, Secrets};
 use tollgate::config::{Environment, Report};
+use tollgate_key_service::{Error, Result};
 
 use super::cli::Common;
-use super::error::{Error, Result};
 
 impl Common {
     /// How keys look. `opaque` takes keys that were minted elsewhere too.

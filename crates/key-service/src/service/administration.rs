@@ -12,9 +12,9 @@ use serde_json::json;
 use super::problem::Problem;
 use super::router::{Answer, json as answer, read, unprocessable};
 use super::{Service, feed};
-use crate::keys::model::{Rotation, Shown, now};
-use crate::keys::registry::Made;
-use crate::keys::store::Filter;
+use crate::model::{Rotation, Shown, now};
+use crate::registry::Made;
+use crate::store::Filter;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

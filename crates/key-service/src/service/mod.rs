@@ -15,14 +15,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::cli::{Common, Serve};
-use super::error::{Error, Result};
-use super::model::now_millis;
-use super::outbox::{self, Webhook};
-use super::registry::{Registry, announce_expired};
-use super::show;
-use super::store::Store;
-use tokens::Tokens;
+use crate::error::{Error, Result};
+use crate::log;
+use crate::model::now_millis;
+use crate::outbox::{self, Webhook};
+use crate::registry::{Registry, announce_expired};
+use crate::store::Store;
+
+pub use tokens::Tokens;
 
 /// What all requests share.
 struct Service {
@@ -33,27 +33,19 @@ struct Service {
     stopping: watch::Receiver<bool>,
 }
 
-/// Serves until SIGTERM or SIGINT.
-pub(crate) async fn serve(common: &Common, serve: Serve) -> Result<()> {
-    let tokens = Tokens::from_environment(|name| std::env::var(name).ok())?;
-    let webhook = serve.webhook.as_deref().map(Webhook::new).transpose()?;
-    let secrets = common.secrets()?;
-    let format = common.format(false)?;
-    let store = Store::open(&common.database).await?;
+/// Serves at an address until SIGTERM or SIGINT, and delivers events to a webhook where there is one.
+pub async fn serve(listen: &str, tokens: Tokens, registry: Registry, webhook: Option<Webhook>) -> Result<()> {
+    let store = registry.store.clone();
     let (version, changed) = watch::channel(store.version().await?);
     let (stop, stopping) = watch::channel(false);
-    let listener = TcpListener::bind(&serve.listen)
+    let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| Error::failed("--listen", error))?;
     let address = listener
         .local_addr()
         .map_err(|error| Error::failed("--listen", error))?;
     let service = Arc::new(Service {
-        registry: Registry {
-            store: store.clone(),
-            secrets,
-            format,
-        },
+        registry,
         tokens,
         version: version.clone(),
         stopping: stopping.clone(),
@@ -65,11 +57,11 @@ pub(crate) async fn serve(common: &Common, serve: Serve) -> Result<()> {
         tokio::spawn(expire(store.clone())),
         tokio::spawn(prune(store.clone())),
     ];
-    show::log(&format!("tollgate keys: listening on http://{address}"));
+    log::line(&format!("tollgate keys: listening on http://{address}"));
     let server = tokio::spawn(connections::serve(listener, router::router(service), stopping.clone()));
     let mut stopped = stopping;
     let _ = stopped.wait_for(|stopping| *stopping).await;
-    show::log("tollgate keys: stopping");
+    log::line("tollgate keys: stopping");
     end(server).await;
     // An attempt that has begun ends first, so that it is not made twice.
     end(delivery).await;
@@ -78,7 +70,7 @@ pub(crate) async fn serve(common: &Common, serve: Serve) -> Result<()> {
     }
     signals.abort();
     let _ = tokio::time::timeout(END_WITHIN, store.close()).await;
-    show::log("tollgate keys: stopped");
+    log::line("tollgate keys: stopped");
     Ok(())
 }
 
@@ -110,7 +102,7 @@ async fn expire(store: Store) {
         match announce_expired(&store).await {
             Ok(true) => continue,
             Ok(false) => {}
-            Err(error) => show::log(&format!("expired keys wait: {error}")),
+            Err(error) => log::line(&format!("expired keys wait: {error}")),
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -120,7 +112,7 @@ async fn expire(store: Store) {
 async fn prune(store: Store) {
     loop {
         if let Err(error) = store.prune(now_millis().saturating_sub(KEEP)).await {
-            show::log(&format!("old events stay: {error}"));
+            log::line(&format!("old events stay: {error}"));
         }
         tokio::time::sleep(PRUNE_EVERY).await;
     }

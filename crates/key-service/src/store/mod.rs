@@ -16,14 +16,15 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Any, AnyPool, ConnectOptions as _, Row as _, Transaction};
 
-use super::error::{Error, Result};
+use crate::error::{Error, Result};
 
-pub(crate) use events::{Claim, Event, EventKind};
-pub(crate) use keys::Filter;
+pub use events::Event;
+pub(crate) use events::{Claim, EventKind};
+pub use keys::Filter;
 
 /// Where keys are kept.
 #[derive(Clone)]
-pub(crate) struct Store {
+pub struct Store {
     pool: AnyPool,
     engine: Engine,
 }
@@ -42,7 +43,7 @@ enum Engine {
 
 impl Store {
     /// Connects, and brings the tables up to date.
-    pub(crate) async fn open(url: &str) -> Result<Self> {
+    pub async fn open(url: &str) -> Result<Self> {
         sqlx::any::install_default_drivers();
         // The URL may hold a password: no error repeats it.
         let (engine, url) = if url.starts_with("sqlite:") {
@@ -90,7 +91,7 @@ impl Store {
                 1,
                 "keys".into(),
                 MigrationType::Simple,
-                include_str!("../migrations/0001_keys.sql").into(),
+                include_str!("../../migrations/0001_keys.sql").into(),
                 false,
             )]),
             ..Migrator::DEFAULT

@@ -8,19 +8,22 @@ use tollgate::api_key::{KeyHash, KeyRecord};
 use tollgate::config::values::Timestamp;
 
 use super::{Change, Store, signed, unsigned};
-use crate::keys::error::{Error, Result};
-use crate::keys::model::StoredKey;
+use crate::error::{Error, Result};
+use crate::model::StoredKey;
 
 /// Which keys to list.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    pub(crate) user_id: Option<String>,
-    pub(crate) tenant_id: Option<String>,
+pub struct Filter {
+    /// Only this user's.
+    pub user_id: Option<String>,
+    /// Only this tenant's.
+    pub tenant_id: Option<String>,
     /// Revoked and expired ones too.
-    pub(crate) all: bool,
+    pub all: bool,
     /// Only ids after this one.
-    pub(crate) after: Option<String>,
-    pub(crate) limit: u32,
+    pub after: Option<String>,
+    /// So many at most.
+    pub limit: u32,
 }
 
 impl Store {
@@ -40,7 +43,7 @@ impl Store {
     }
 
     /// Keys in the order of their ids.
-    pub(crate) async fn list(&self, filter: &Filter, now: Timestamp) -> Result<Vec<StoredKey>> {
+    pub async fn list(&self, filter: &Filter, now: Timestamp) -> Result<Vec<StoredKey>> {
         let rows = sqlx::query(
             "SELECT * FROM keys WHERE id > $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR tenant_id = $3) \
              AND ($4 = 1 OR (revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $5))) \

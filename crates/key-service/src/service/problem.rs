@@ -4,8 +4,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::keys::error::Error;
-use crate::keys::show;
+use crate::error::Error;
+use crate::log;
 
 /// An answer that says why there is no other.
 pub(super) struct Problem {
@@ -30,7 +30,7 @@ impl From<Error> for Problem {
             Error::NotFound(detail) => Self::new(StatusCode::NOT_FOUND, detail),
             Error::Conflict(detail) => Self::new(StatusCode::CONFLICT, detail),
             Error::Failed(detail) => {
-                show::log(&format!("a request failed: {detail}"));
+                log::line(&format!("a request failed: {detail}"));
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "the key service cannot answer now")
             }
         }

@@ -13,8 +13,8 @@ use tollgate::api_key::wire::MAX_WAIT;
 
 use super::Service;
 use super::router::{Answer, json, unprocessable};
-use crate::keys::show;
-use crate::keys::store::Store;
+use crate::log;
+use crate::store::Store;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +65,7 @@ pub(super) async fn poll(store: Store, version: watch::Sender<u64>) {
             }
             Err(error) if !failing => {
                 failing = true;
-                show::log(&format!("changes wait: {error}"));
+                log::line(&format!("changes wait: {error}"));
             }
             Err(_) => {}
         }

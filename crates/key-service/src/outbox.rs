@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use ureq::Agent;
 
-use super::cloud_event::{MEDIA_TYPE, cloud_event};
-use super::error::{Error, Result};
-use super::model::now_millis;
-use super::show;
-use super::store::{Claim, Event, Store};
+use crate::cloud_event::{MEDIA_TYPE, cloud_event};
+use crate::error::{Error, Result};
+use crate::log;
+use crate::model::now_millis;
+use crate::store::{Claim, Event, Store};
 
 /// Where events go.
 #[derive(Clone)]
-pub(crate) struct Webhook {
+pub struct Webhook {
     agent: Agent,
     url: Arc<str>,
 }
@@ -31,7 +31,7 @@ pub(crate) async fn run(
         let pause = match deliver_next(&store, webhook.as_ref()).await {
             Ok(pause) => pause,
             Err(error) => {
-                show::log(&format!("events wait: {error}"));
+                log::line(&format!("events wait: {error}"));
                 LOOK_EVERY
             }
         };
@@ -66,13 +66,13 @@ async fn deliver_next(store: &Store, webhook: Option<&Webhook>) -> Result<Durati
         store
             .postpone(event.version, now_millis().saturating_add(pause.saturating_mul(1000)))
             .await?;
-        show::log(&format!(
+        log::line(&format!(
             "webhook: {problem}; key {} id={} is sent again in {pause} s",
             event.kind, event.key_id
         ));
         return Ok(Duration::from_secs(pause));
     }
-    show::log(&show::event(&event));
+    log::line(&event.to_string());
     store.delivered(event.version, now_millis()).await?;
     Ok(Duration::ZERO)
 }
@@ -85,7 +85,7 @@ fn pause(attempts: u64) -> u64 {
 
 impl Webhook {
     /// `Err` where the URL is none.
-    pub(crate) fn new(url: &str) -> Result<Self> {
+    pub fn new(url: &str) -> Result<Self> {
         // The URL may hold a token: no error repeats it.
         let wrong = || Error::invalid("--webhook is not a URL such as https://example.com/tollgate");
         let uri: ureq::http::Uri = url.parse().map_err(|_| wrong())?;

@@ -141,7 +141,7 @@ fn the_documentation_shows_what_it_says() {
     let files = ["document.yaml", "issuer.yaml"].map(|name| root().join(name));
     fs::copy(&files[0], folder.path().join("kong.yaml")).unwrap();
     fs::copy(&files[1], folder.path().join("issuer.yaml")).unwrap();
-    let document = fs::read_to_string(root().join("../../docs/KONG.md")).unwrap();
+    let document = fs::read_to_string(root().join("../../../../docs/KONG.md")).unwrap();
     let block = document
         .split("```console\n")
         .nth(1)

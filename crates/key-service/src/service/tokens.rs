@@ -2,10 +2,10 @@
 
 use subtle::ConstantTimeEq as _;
 
-use crate::keys::error::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Both tokens. They are not shown.
-pub(super) struct Tokens {
+pub struct Tokens {
     admin: String,
     lookup: String,
 }
@@ -19,7 +19,7 @@ pub(super) enum Role {
 
 impl Tokens {
     /// Finds both; `Err` says how to make one.
-    pub(super) fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let find = |name: &str| match variable(name) {
             Some(token) if token.len() >= MIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(token),
             Some(_) => Err(Error::Invalid(format!(

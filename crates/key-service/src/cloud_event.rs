@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::store::Event;
+use crate::store::Event;
 
 /// The document that a webhook receives.
 pub(crate) fn cloud_event(event: &Event) -> Value {

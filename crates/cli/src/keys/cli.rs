@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 use tollgate::config::values::Timestamp;
-
-use super::error::{Error, Result};
-use super::model::{NewKey, Rotation, SPAN, Span};
+use tollgate_key_service::{Error, NewKey, Result, Rotation, SPAN, Span};
 
 /// Make, change and serve API keys.
 #[derive(Args)]

@@ -1,0 +1,73 @@
+//! The log of the service: lines on standard output, events among them, that people read.
+
+use std::fmt;
+use std::io::{self, Write as _};
+
+use serde_json::Value;
+
+use crate::store::Event;
+
+/// Writes a line of it: that nobody reads it does not stop the service.
+pub(crate) fn line(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// A line: the time of the event, what happened, and to what.
+impl fmt::Display for Event {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} key {} id={}", self.at, self.kind, self.key_id)?;
+        for (field, name) in [
+            ("user_id", "user"),
+            ("tenant_id", "tenant"),
+            ("name", "name"),
+            ("plan", "plan"),
+            ("not_before", "not_before"),
+            ("expires_at", "expires"),
+            ("replaced_by", "replaced_by"),
+        ] {
+            if let Some(value) = self.data.get(field).and_then(Value::as_str) {
+                write!(formatter, " {name}={}", plain(value))?;
+            }
+        }
+        if self.data.get("imported").is_some() {
+            formatter.write_str(" imported=true")?;
+        }
+        Ok(())
+    }
+}
+
+/// A value as it is, or quoted where it could be taken for several.
+pub fn plain(value: &str) -> String {
+    let plain = !value.is_empty()
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'=');
+    if plain {
+        value.to_owned()
+    } else {
+        Value::from(value).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use tollgate::config::values::Timestamp;
+
+    #[test]
+    fn an_event_is_one_line() {
+        let told = Event {
+            version: 7,
+            kind: "created".into(),
+            key_id: "k1".into(),
+            at: Timestamp(0),
+            data: json!({"user_id": "u 1", "tenant_id": "t", "imported": true, "roles": ["r"]}),
+        };
+        assert_eq!(
+            told.to_string(),
+            r#"1970-01-01T00:00:00Z key created id=k1 user="u 1" tenant=t imported=true"#
+        );
+    }
+}
