@@ -8,17 +8,9 @@ use serde::Deserialize;
 use crate::denial::{Denial, DenialKind};
 use crate::header_changes::HeaderChanges;
 use crate::headers::Headers;
+use crate::http::piece::{Chunk, Direction};
 use crate::json;
 use crate::seam::Note;
-
-/// Which message of an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// To the upstream.
-    Request,
-    /// From the upstream, or from Envoy.
-    Response,
-}
 
 /// What becomes of a body that rules cannot be applied to: it is too large, compressed, or not JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -87,22 +79,6 @@ pub enum Fate {
     Held,
     /// The body is whole, and these bytes go on in its place.
     Becomes(Vec<u8>),
-}
-
-/// A piece of a body, or all that is held of it.
-pub struct Chunk<'a> {
-    /// Bytes: of all that is held where the body is held, of this piece otherwise.
-    pub size: usize,
-    /// Whether nothing follows but trailers.
-    pub ends: bool,
-    /// Reads all that is held.
-    pub read: &'a dyn Fn() -> Option<Vec<u8>>,
-}
-
-impl std::fmt::Debug for Chunk<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Chunk({}, {})", self.size, self.ends)
-    }
 }
 
 /// Why rules cannot be applied.

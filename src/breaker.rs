@@ -1,6 +1,6 @@
 //! Leaves a service alone for a while that does not answer: requests do not wait for what will not come.
 
-use crate::store::{self, Store, update};
+use crate::seam::store::{self, Store, update};
 
 /// How a service fares, as all workers see it together. Times are milliseconds of one clock.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ const LONGEST_PAUSE: u64 = FIRST_PAUSE << MAX_DOUBLINGS;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::memory::Memory;
+    use crate::seam::store::memory::Memory;
 
     #[test]
     fn a_service_that_fails_is_left_alone_for_longer_and_longer() {

@@ -7,9 +7,10 @@ mod response;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::body::{Body, Chunk, Direction, Fate};
+use crate::body::{Body, Fate};
 use crate::denial::{Denial, DenialKind};
 use crate::headers::Headers;
+use crate::http::piece::{Chunk, Direction};
 use crate::plan::{Plan, Route};
 use crate::request::{OnResponse, Request};
 use crate::response::{Response, Tap};

@@ -6,11 +6,12 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::body::{Body, Direction};
+use crate::body::Body;
 use crate::denial::{Denial, DenialKind};
 use crate::grpc;
 use crate::header_changes::HeaderChanges;
 use crate::headers::Headers;
+use crate::http::piece::Direction;
 use crate::identity::Identity;
 use crate::managed_names::ManagedNames;
 use crate::memory::Memory;

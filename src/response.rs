@@ -3,9 +3,10 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::body::{Body, Chunk, Direction};
+use crate::body::Body;
 use crate::header_changes::HeaderChanges;
 use crate::headers::Headers;
+use crate::http::piece::{Chunk, Direction};
 use crate::seam::{Context, Note};
 
 /// One response on its way through the policies that asked for it.

@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 
-use crate::store::{Store, update};
+use crate::seam::store::{Store, update};
 
 /// A table, by where it lies.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
-use tollgate::body::Chunk;
+use tollgate::http::piece::Chunk;
 use tollgate::config::Environment;
 use tollgate::gateway::decode;
 use tollgate::exchange::Exchange;

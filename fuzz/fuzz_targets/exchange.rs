@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 use tollgate::config::Environment;
 use tollgate::gateway::decode;
-use tollgate::body::Chunk;
+use tollgate::http::piece::Chunk;
 use tollgate::exchange::Exchange;
 use tollgate::headers::Headers;
 use tollgate::plan::Plan;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{Exchange, State};
-use crate::body::Direction;
 use crate::denial::Denial;
 use crate::grpc;
 use crate::header_changes::HeaderChanges;
 use crate::headers::Headers;
+use crate::http::piece::Direction;
 use crate::plan::counter;
 use crate::seam::{Note, Step, Then};
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::refusal::{Caller, NO_ROUTE, refuse};
 use super::{Deciding, Exchange, Passed, State, Suspended};
-use crate::body::{Body, Direction};
+use crate::body::Body;
 use crate::denial::{Denial, DenialKind};
 use crate::header_changes::HeaderChanges;
 use crate::headers::Headers;
+use crate::http::piece::Direction;
 use crate::managed_names::cut_connection;
 use crate::plan::{Plan, Route, Selection};
 use crate::request::{Received, Request, Stop};

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use super::{Early, Exchange, Passed, Responding, State};
-use crate::body::{Body, Chunk, Direction, Fate};
+use crate::body::{Body, Fate};
 use crate::denial::{Denial, DenialKind};
 use crate::headers::Headers;
+use crate::http::piece::{Chunk, Direction};
 use crate::request::Stop;
 use crate::response::{Response, Whole};
 use crate::seam::{Host, Reply, Step, Then, WaitKind};

@@ -7,7 +7,7 @@ use std::ptr::null_mut;
 
 use proxy_wasm::types::LogLevel;
 
-use crate::body::Direction;
+use crate::http::piece::Direction;
 
 /// A host call that did not succeed, with the ABI's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

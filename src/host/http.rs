@@ -11,9 +11,9 @@ use super::edits::carry_out;
 use super::metrics;
 use super::streams::Streams;
 use super::world::{Envoy, begin_callback};
-use crate::body::{Chunk, Direction};
 use crate::exchange::Exchange;
 use crate::headers::Headers;
+use crate::http::piece::{Chunk, Direction};
 use crate::seam::{Event, HostFailure, Note, Reply, Step, StreamId, Then};
 use crate::worker::Worker;
 

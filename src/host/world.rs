@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost::Message;
 
 use super::abi;
+use crate::seam::store::Store;
 use crate::seam::{Host, SignatureCheck};
-use crate::store::Store;
 
 /// Envoy, seen from inside.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use crate::config::Report;
 use crate::jose::KeySet;
 use crate::jose::jwk::KeyError;
 use crate::json;
+use crate::seam::store::{Store, update};
 use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, Ticket, Wait, WaitKind, document};
-use crate::store::{Store, update};
 
 /// One issuer's published keys.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! When to fetch, agreed upon by all workers: a few numbers in shared memory.
 
-use crate::store;
+use crate::seam::store;
 
 /// What all workers know of one issuer's keys. Times are milliseconds since the epoch; 0 is never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The moments of the last requests, one for each cost unit, the oldest first.
 
 use super::{MOST_EXACT, Rate, Taken, Verdict};
+use crate::seam::store::encode;
 use crate::slots::Entry;
-use crate::store::encode;
 
 /// Those that the last `window` still covers.
 fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> Vec<u64> {

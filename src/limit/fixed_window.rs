@@ -1,8 +1,8 @@
 //! Windows one after the other: their number, and what is used of the present one.
 
 use super::{Rate, Taken, Verdict};
+use crate::seam::store::{encode, numbers};
 use crate::slots::Entry;
-use crate::store::{encode, numbers};
 
 /// The beginning of the present window, and what is used of it. Another worker may already be in the next one.
 fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> (u64, u64) {

@@ -1,8 +1,8 @@
 //! The present window, and the one before weighted by how much of it the last `window` still covers.
 
 use super::{Rate, Taken, Verdict, scaled_down, scaled_up};
+use crate::seam::store::{encode, numbers};
 use crate::slots::Entry;
-use crate::store::{encode, numbers};
 
 struct State {
     start: u64,

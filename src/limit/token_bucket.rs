@@ -1,8 +1,8 @@
 //! The generic cell rate algorithm: the moment at which the bucket will be full again says all there is to know of it.
 
 use super::{Rate, Taken, Verdict, scaled_up};
+use crate::seam::store::{encode, numbers};
 use crate::slots::Entry;
-use crate::store::{encode, numbers};
 
 /// Nanoseconds in a millisecond: tokens may come faster than one in a millisecond.
 const FINE: u64 = 1_000_000;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Host, Wakes};
-use crate::store::Store;
+use crate::seam::store::Store;
 
 /// The surroundings of one callback.
 #[derive(Clone, Copy)]

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use crate::body::{Chunk, Direction};
 use crate::headers::Headers;
+use crate::http::piece::{Chunk, Direction};
 
 /// One step in the life of a request.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::store::Store;
+use crate::seam::store::Store;
 
 /// The clock, the client's address, the workers' shared memory and the host's cryptography, as arguments: the core itself
 /// has none of them.
@@ -55,9 +55,9 @@ pub mod simulated {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::{Host, SignatureCheck};
+    use crate::seam::store::Store;
+    use crate::seam::store::memory::Memory;
     use crate::seam::{Context, Locals};
-    use crate::store::Store;
-    use crate::store::memory::Memory;
 
     /// Everything in it stands still until it is changed.
     #[derive(Debug)]

@@ -8,6 +8,7 @@ mod context;
 mod event;
 mod host;
 mod step;
+pub mod store;
 mod wait;
 
 pub use call::{Answer, Call, Caller, Outcome, document};

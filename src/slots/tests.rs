@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::memory::Memory;
+use crate::seam::store::memory::Memory;
 use proptest::prelude::*;
 
 fn name(number: u8) -> Name {

@@ -18,8 +18,8 @@ use crate::identity::Subject;
 use crate::origin::Origin;
 use crate::policy::verdict::{Failure, Verified};
 use crate::request::Request;
+use crate::seam::store::Store;
 use crate::seam::{Caller, Context, Note};
-use crate::store::Store;
 
 /// All API keys of a configuration.
 #[derive(Debug)]

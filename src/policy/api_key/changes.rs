@@ -7,8 +7,8 @@ use super::config::LookupConfig;
 use super::lookup::UNKNOWN;
 use super::service::Service;
 use crate::api_key::wire;
+use crate::seam::store::{self, Store, update};
 use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, document};
-use crate::store::{self, Store, update};
 
 /// The question for changes, which the service holds until there are some. Times are milliseconds since the epoch.
 #[derive(Debug)]

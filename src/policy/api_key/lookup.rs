@@ -13,9 +13,9 @@ use crate::api_key::wire::{LookupAnswer, LookupRequest};
 use crate::api_key::{KeyHash, KeyRecord, Presented};
 use crate::calls::Calls;
 use crate::request::Request;
+use crate::seam::store::Store;
 use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, Ticket, Wait, WaitKind, document};
 use crate::slots::Entry;
-use crate::store::Store;
 
 /// What this worker asks the key service. Times are milliseconds since the epoch.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use super::config::ThrottleConfig;
 use crate::api_key::Secrets;
 use crate::api_key::secrets::Digest;
 use crate::origin::Origin;
+use crate::seam::store::Store;
 use crate::seam::{Context, Local};
 use crate::slots::{Entry, Slots};
-use crate::store::Store;
 
 /// Counts bad keys by their source. Times are milliseconds since the epoch.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use crate::headers::Headers;
 use crate::identity::Identity;
 use crate::request::Request;
 use crate::response::Whole;
+use crate::seam::store::{self, Store};
 use crate::seam::{Context, Local};
-use crate::store::{self, Store};
 
 /// The responses that are kept for one rule.
 #[derive(Debug)]

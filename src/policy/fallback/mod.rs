@@ -13,10 +13,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{Policy, Stop};
-use crate::body::Chunk;
 use crate::calls::InFlight;
 use crate::credential::Source;
 use crate::headers::Headers;
+use crate::http::piece::Chunk;
 use crate::policy::transform::StatusPattern;
 use crate::request::{OnResponse, Request};
 use crate::response::{Response, Tap, Whole};

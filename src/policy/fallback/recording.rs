@@ -2,8 +2,8 @@
 
 use super::last_good::{LastGood, Owner, Varies, varies};
 use super::response::passed_on;
-use crate::body::Chunk;
 use crate::headers::Headers;
+use crate::http::piece::Chunk;
 use crate::response::Whole;
 use crate::seam::Context;
 

@@ -6,8 +6,8 @@ use super::config::OnFault;
 use super::protocol::Told;
 use super::service::RateLimitService;
 use crate::limit::{Rate, Verdict};
+use crate::seam::store::{self, Store};
 use crate::slots::{Entry, Name, Slots};
-use crate::store::{self, Store};
 
 /// How a limit is counted elsewhere.
 #[derive(Debug)]

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tollgate::body::{Chunk, Direction};
 use tollgate::config::Environment;
 use tollgate::exchange::Exchange;
 use tollgate::gateway::decode;
 use tollgate::headers::Headers;
+use tollgate::http::piece::{Chunk, Direction};
 use tollgate::plan::Plan;
 use tollgate::seam::simulated::Simulated;
 use tollgate::seam::{Event, Note, Reply, Step, StreamId};

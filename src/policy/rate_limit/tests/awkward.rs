@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::*;
+use crate::seam::store::Store;
 use crate::seam::{Host, SignatureCheck};
-use crate::store::Store;
 
 /// Users of the same name, of two issuers.
 #[test]

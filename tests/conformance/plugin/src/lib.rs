@@ -12,8 +12,8 @@ use proxy_wasm::types::{Action, ContextType};
 use tollgate::host::Envoy;
 use tollgate::jose::verify::verify;
 use tollgate::jose::{Algorithm, Key};
+use tollgate::seam::store::Store;
 use tollgate::seam::{Host, SignatureCheck};
-use tollgate::store::Store;
 
 proxy_wasm::main! {{
     proxy_wasm::set_root_context(|_| Box::new(Root));

@@ -12,8 +12,8 @@ use tollgate::exchange::Exchange;
 use tollgate::gateway::decode;
 use tollgate::plan::Plan;
 use tollgate::seam::simulated::Simulated;
+use tollgate::seam::store::Store;
 use tollgate::seam::{Event, Host, SignatureCheck, StreamId};
-use tollgate::store::Store;
 use tollgate::worker::Worker;
 
 /// The calibration's calls for a token that Tollgate has not seen.
