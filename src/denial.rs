@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::headers::Headers;
+use crate::http::headers::Headers;
 use crate::seam::Reply;
 
 /// Why a request is refused: the client's fault, an outcome and not an error.

@@ -18,41 +18,20 @@
     allow(clippy::arithmetic_side_effects, reason = "a test may fail by panicking")
 )]
 
-pub mod api_key;
-pub mod body;
-pub mod breaker;
-pub mod calls;
+pub mod auth;
+pub mod client_network;
 pub mod config;
-pub mod credential;
 pub mod denial;
 pub mod exchange;
-pub mod fields;
 pub mod gateway;
-pub mod grpc;
-pub mod header_changes;
-pub mod header_list;
-pub mod headers;
 pub mod http;
-pub mod identity;
-pub mod jose;
 pub mod json;
-pub mod keys;
 pub mod limit;
-pub mod managed_names;
-pub mod media_range;
-pub mod memory;
-pub mod origin;
-pub mod plan;
+pub mod message;
 pub mod policy;
-pub mod request;
-pub mod response;
-pub mod route;
 pub mod seam;
-pub mod slots;
-pub mod suspended;
-pub mod target;
+pub mod shared;
 pub mod template;
-pub mod worker;
 
 #[cfg(target_arch = "wasm32")]
 pub mod host;

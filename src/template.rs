@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use crate::config::values::FieldName;
-use crate::header_list::encode;
-use crate::request::Request;
+use crate::http::list::encode;
+use crate::message::request::Request;
 
 /// Text with places to be filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]

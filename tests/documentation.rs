@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tollgate::config::Environment;
 use tollgate::denial::{DenialKind, Refusal};
+use tollgate::gateway::plan::Plan;
 use tollgate::gateway::{Config, REGISTRY, decode};
-use tollgate::plan::Plan;
 
 #[test]
 fn every_key_is_in_the_reference() {

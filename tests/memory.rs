@@ -11,7 +11,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use serde_json::json;
-use tollgate::body::Check as _;
+use tollgate::message::body::Check as _;
 use tollgate::policy::validate::Schema;
 
 struct Counting;

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use tollgate::config::Environment;
 use tollgate::gateway::decode;
-use tollgate::plan::Plan;
+use tollgate::gateway::plan::Plan;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(config) = decode(bytes) {

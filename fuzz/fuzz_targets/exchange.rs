@@ -11,11 +11,11 @@ use tollgate::config::Environment;
 use tollgate::gateway::decode;
 use tollgate::http::piece::Chunk;
 use tollgate::exchange::Exchange;
-use tollgate::headers::Headers;
-use tollgate::plan::Plan;
+use tollgate::http::headers::Headers;
+use tollgate::gateway::plan::Plan;
 use tollgate::seam::simulated::Simulated;
 use tollgate::seam::{Event, StreamId};
-use tollgate::worker::Worker;
+use tollgate::gateway::worker::Worker;
 
 /// Every signature is good, so that claims are read too.
 fn credulous() -> Simulated {

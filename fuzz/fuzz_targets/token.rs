@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::jose::{Jws, KeySet};
+use tollgate::auth::jose::{Jws, KeySet};
 use tollgate::json;
 
 fuzz_target!(|bytes: &[u8]| {

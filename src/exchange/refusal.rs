@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{Exchange, State};
 use crate::denial::Denial;
-use crate::grpc;
-use crate::header_changes::HeaderChanges;
-use crate::headers::Headers;
+use crate::gateway::plan::counter;
+use crate::http::changes::HeaderChanges;
+use crate::http::headers::Headers;
 use crate::http::piece::Direction;
-use crate::plan::counter;
+use crate::message::grpc;
 use crate::seam::{Note, Step, Then};
 
 /// What a refusal depends on besides its reason.

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use super::refusal::{Caller, NO_ROUTE, refuse};
 use super::{Deciding, Exchange, Passed, State, Suspended};
-use crate::body::Body;
 use crate::denial::{Denial, DenialKind};
-use crate::header_changes::HeaderChanges;
-use crate::headers::Headers;
+use crate::gateway::plan::{Plan, Route, Selection};
+use crate::gateway::route::MethodOverride;
+use crate::http::changes::HeaderChanges;
+use crate::http::headers::Headers;
 use crate::http::piece::Direction;
-use crate::managed_names::cut_connection;
-use crate::plan::{Plan, Route, Selection};
-use crate::request::{Received, Request, Stop};
-use crate::route::MethodOverride;
+use crate::message::body::Body;
+use crate::message::managed_names::cut_connection;
+use crate::message::request::{Received, Request, Stop};
+use crate::message::target::{PathParameters, has_parameters, invalid};
 use crate::seam::{Host, Note, Step, Wait};
-use crate::target::{PathParameters, has_parameters, invalid};
 
 impl Exchange {
     pub(super) fn on_request(

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use super::{Early, Exchange, Passed, Responding, State};
-use crate::body::{Body, Fate};
 use crate::denial::{Denial, DenialKind};
-use crate::headers::Headers;
+use crate::http::headers::Headers;
 use crate::http::piece::{Chunk, Direction};
-use crate::request::Stop;
-use crate::response::{Response, Whole};
+use crate::message::body::{Body, Fate};
+use crate::message::request::Stop;
+use crate::message::response::{Response, Whole};
 use crate::seam::{Host, Reply, Step, Then, WaitKind};
 
 impl Exchange {

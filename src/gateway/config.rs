@@ -1,9 +1,11 @@
 //! What operators write. The shape of the whole is here, each policy's own shape beside the policy. Shape errors
-//! are found while reading ([`decode`](super::decode)), meaning errors all at once while making the [plan](crate::plan).
+//! are found while reading ([`decode`](super::decode)), meaning errors all at once while making the [plan](crate::gateway::plan).
 
 use serde::Deserialize;
 
 use crate::config::values;
+use crate::gateway::route::{MatchConfig, MethodOverride};
+use crate::message::target::PathParameters;
 use crate::policy::api_key::ApiKeysConfig;
 use crate::policy::authenticate::AuthConfig;
 use crate::policy::authorize::RequireConfig;
@@ -14,8 +16,6 @@ use crate::policy::network::NetworkConfig;
 use crate::policy::rate_limit::{LimitRef, QuotaHeaders, RateLimitConfig, RateLimitServiceConfig};
 use crate::policy::transform::{RequestConfig, ResponseConfig};
 use crate::policy::validate::ValidateConfig;
-use crate::route::{MatchConfig, MethodOverride};
-use crate::target::PathParameters;
 
 /// The configuration of one Tollgate filter.
 #[derive(Debug, Deserialize)]

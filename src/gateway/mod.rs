@@ -1,7 +1,10 @@
-//! The gateway as a whole: what operators write of it, and every policy that there is.
+//! The gateway as a whole: what operators write of it, every policy that there is, the plan that comes of both, and the workers that go by it.
 
 mod config;
+pub mod plan;
 mod registry;
+pub mod route;
+pub mod worker;
 
 pub use config::{Config, DefaultsConfig, RouteConfig, Settings};
 pub use registry::{Definitions, REGISTRY, Registration, Stage};

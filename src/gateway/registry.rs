@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Settings;
+use crate::auth::credential::Source;
 use crate::config::Report;
-use crate::credential::Source;
 use crate::denial::Refusal;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::identity_headers::IdentityHeaders;

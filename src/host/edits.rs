@@ -1,8 +1,8 @@
 //! Changes of headers, carried out with few host calls.
 
 use super::abi::{self, HostError, Map};
-use crate::header_changes::HeaderChanges;
-use crate::headers::Headers;
+use crate::http::changes::HeaderChanges;
+use crate::http::headers::Headers;
 
 /// One call for each of a few changes, one call for the whole map where there are more. `headers` are those of the map; where they have not been
 /// read, each change is of one value.

@@ -12,10 +12,10 @@ use super::metrics;
 use super::streams::Streams;
 use super::world::{Envoy, begin_callback};
 use crate::exchange::Exchange;
-use crate::headers::Headers;
+use crate::gateway::worker::Worker;
+use crate::http::headers::Headers;
 use crate::http::piece::{Chunk, Direction};
 use crate::seam::{Event, HostFailure, Note, Reply, Step, StreamId, Then};
-use crate::worker::Worker;
 
 /// One request, with its response.
 pub(super) struct Http {

@@ -14,9 +14,9 @@ use super::streams::Streams;
 use super::world::{Envoy, begin_callback, random, set_clock};
 use crate::config::{ConfigError, Environment};
 use crate::gateway::decode;
-use crate::plan::Plan;
+use crate::gateway::plan::Plan;
+use crate::gateway::worker::{Agenda, CallId, Worker};
 use crate::seam::Answer;
-use crate::worker::{Agenda, CallId, Worker};
 
 /// One configured plugin in one VM.
 #[derive(Default)]

@@ -1,3 +1,7 @@
 //! Raw parts of HTTP messages: headers, what becomes of them, and pieces of bodies.
 
+pub mod changes;
+pub mod edits;
+pub mod headers;
+pub mod list;
 pub mod piece;

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::path::{Name, Segment};
-use crate::fields::change_one;
+use crate::http::edits::change_one;
 
 /// A value.
 #[derive(Debug, Clone)]

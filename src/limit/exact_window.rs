@@ -2,7 +2,7 @@
 
 use super::{MOST_EXACT, Rate, Taken, Verdict};
 use crate::seam::store::encode;
-use crate::slots::Entry;
+use crate::shared::table::Entry;
 
 /// Those that the last `window` still covers.
 fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> Vec<u64> {

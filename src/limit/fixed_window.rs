@@ -2,7 +2,7 @@
 
 use super::{Rate, Taken, Verdict};
 use crate::seam::store::{encode, numbers};
-use crate::slots::Entry;
+use crate::shared::table::Entry;
 
 /// The beginning of the present window, and what is used of it. Another worker may already be in the next one.
 fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> (u64, u64) {

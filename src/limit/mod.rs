@@ -10,7 +10,7 @@ mod token_bucket;
 
 use serde::Deserialize;
 
-use crate::slots::Entry;
+use crate::shared::table::Entry;
 
 /// How a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

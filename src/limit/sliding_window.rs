@@ -2,7 +2,7 @@
 
 use super::{Rate, Taken, Verdict, scaled_down, scaled_up};
 use crate::seam::store::{encode, numbers};
-use crate::slots::Entry;
+use crate::shared::table::Entry;
 
 struct State {
     start: u64,

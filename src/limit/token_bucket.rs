@@ -2,7 +2,7 @@
 
 use super::{Rate, Taken, Verdict, scaled_up};
 use crate::seam::store::{encode, numbers};
-use crate::slots::Entry;
+use crate::shared::table::Entry;
 
 /// Nanoseconds in a millisecond: tokens may come faster than one in a millisecond.
 const FINE: u64 = 1_000_000;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Access, Policy, Rule, Stop};
 use crate::config::Report;
 use crate::denial::{Denial, DenialKind};
-use crate::request::Request;
+use crate::message::request::Request;
 use crate::seam::Context;
 
 /// What an identity must have.

@@ -12,10 +12,10 @@ use super::proof::ProofConfig;
 use super::{Policy, Stop};
 use crate::config::Report;
 use crate::config::values::{self, HeaderName};
-use crate::header_list::encode;
-use crate::identity::Identity;
-use crate::managed_names::ManagedNames;
-use crate::request::Request;
+use crate::http::list::encode;
+use crate::message::identity::Identity;
+use crate::message::managed_names::ManagedNames;
+use crate::message::request::Request;
 use crate::seam::{Context, Note};
 
 /// What upstreams learn about the caller.

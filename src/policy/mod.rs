@@ -18,11 +18,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::managed_names::ManagedNames;
-use crate::request::Request;
+use crate::message::managed_names::ManagedNames;
+use crate::message::request::Request;
 use crate::seam::{Caller, Context};
 
-pub use crate::request::Stop;
+pub use crate::message::request::Stop;
 
 /// One step that a request must pass. This is the one extension point.
 ///

@@ -13,7 +13,7 @@ use sha2::Sha256;
 use super::{Policy, Stop};
 use crate::config::values::HeaderName;
 use crate::config::{Environment, Report};
-use crate::request::Request;
+use crate::message::request::Request;
 use crate::seam::Context;
 
 /// A header by which upstreams can tell the gateway's requests from others.
@@ -138,11 +138,11 @@ mod tests {
     use super::*;
     use crate::exchange::Exchange;
     use crate::gateway::decode;
-    use crate::headers::Headers;
-    use crate::plan::Plan;
+    use crate::gateway::plan::Plan;
+    use crate::gateway::worker::Worker;
+    use crate::http::headers::Headers;
     use crate::seam::simulated::Simulated;
     use crate::seam::{Event, StreamId};
-    use crate::worker::Worker;
 
     fn compile(proof: &Value, secret: &str) -> Result<Arc<Plan>, String> {
         let config = json!({

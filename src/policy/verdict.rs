@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::values::HeaderName;
-use crate::identity::Subject;
+use crate::message::identity::Subject;
 use crate::seam::Wait;
 
 /// A credential that passed every check.

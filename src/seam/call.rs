@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Context, Note};
-use crate::headers::Headers;
+use crate::http::headers::Headers;
 use crate::json;
 
 /// A request to another service, through an Envoy cluster.

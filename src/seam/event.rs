@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::headers::Headers;
+use crate::http::headers::Headers;
 use crate::http::piece::{Chunk, Direction};
 
 /// One step in the life of a request.

@@ -1,7 +1,7 @@
 //! The contract between the core and a shell: what a shell tells, what it is asked, and what it is to do.
 //!
 //! A shell tells an [`Exchange`](crate::exchange::Exchange) of each [`Event`] and carries out the [`Step`] that comes back; it sends each [`Call`]
-//! that a [`Worker`](crate::worker::Worker) hands out, and tells it of the [`Answer`]. It decides nothing: what fails in it is an event too.
+//! that a [`Worker`](crate::gateway::worker::Worker) hands out, and tells it of the [`Answer`]. It decides nothing: what fails in it is an event too.
 
 mod call;
 mod context;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::header_changes::HeaderChanges;
-use crate::headers::Headers;
+use crate::http::changes::HeaderChanges;
+use crate::http::headers::Headers;
 
 /// Everything that one event leads to. The shell carries it out from the first field to the last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Then {
     Continue,
     /// It is held until more of its body is there. The shell tells all that is held then.
     Hold,
-    /// It is held until the worker wakes it up: see [`Worker`](crate::worker::Worker).
+    /// It is held until the worker wakes it up: see [`Worker`](crate::gateway::worker::Worker).
     Wait,
     /// The client gets this answer, and nothing else; nothing more reaches the upstream.
     Respond(Reply),

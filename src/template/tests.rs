@@ -1,6 +1,6 @@
 use super::*;
-use crate::headers::Headers;
-use crate::managed_names::ManagedNames;
+use crate::http::headers::Headers;
+use crate::message::managed_names::ManagedNames;
 use proptest::prelude::*;
 
 const HEADERS: [(&str, &str); 7] = [

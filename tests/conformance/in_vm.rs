@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tollgate::jose::verify::verify;
-use tollgate::jose::{Algorithm, Key};
+use tollgate::auth::jose::verify::verify;
+use tollgate::auth::jose::{Algorithm, Key};
 
 use tollgate::seam::simulated::Simulated;
 

@@ -4,8 +4,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
-use tollgate::jose::verify::verify;
-use tollgate::jose::{Jws, Key};
+use tollgate::auth::jose::verify::verify;
+use tollgate::auth::jose::{Jws, Key};
 
 use tollgate::seam::simulated::Simulated;
 

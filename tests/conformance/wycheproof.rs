@@ -5,8 +5,8 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use tollgate::jose::verify::verify;
-use tollgate::jose::{Jws, Key, KeySet};
+use tollgate::auth::jose::verify::verify;
+use tollgate::auth::jose::{Jws, Key, KeySet};
 
 use tollgate::seam::simulated::Simulated;
 

@@ -25,7 +25,11 @@ use clap::{Parser, Subcommand};
 
 /// Tollgate's command line.
 #[derive(Parser)]
-#[command(name = "tollgate", version, about)]
+#[command(
+    name = "tollgate",
+    version,
+    about = "An API gateway for microservices: one plugin inside a stock Envoy"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

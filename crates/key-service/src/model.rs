@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize};
-use tollgate::api_key::{KeyHash, KeyRecord};
+use tollgate::auth::api_key::{KeyHash, KeyRecord};
 use tollgate::config::values::{Timestamp, present};
 
 use crate::error::{Error, Result};

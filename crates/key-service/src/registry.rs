@@ -1,6 +1,6 @@
 //! What can be done with keys, by the command line and by the service alike.
 
-use tollgate::api_key::{Format, KeyHash, Secrets};
+use tollgate::auth::api_key::{Format, KeyHash, Secrets};
 
 use crate::error::{Error, Result};
 use crate::model::{NewKey, Rotation, Span, StoredKey, end, now};

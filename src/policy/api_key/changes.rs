@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::config::LookupConfig;
 use super::lookup::UNKNOWN;
 use super::service::Service;
-use crate::api_key::wire;
+use crate::auth::api_key::wire;
 use crate::seam::store::{self, Store, update};
 use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, document};
 

@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::api_key::{KeyRecord, SecretConfig};
+use crate::auth::api_key::{KeyRecord, SecretConfig};
+use crate::auth::credential::Source;
 use crate::config::values::{self, Duration, HeaderName};
-use crate::credential::Source;
 
 /// API keys: how they look, how they are hashed, and where they are known.
 #[derive(Debug, Clone, Deserialize)]

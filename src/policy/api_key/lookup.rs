@@ -8,14 +8,14 @@ use super::changes;
 use super::config::LookupConfig;
 use super::service::Service;
 use super::throttle::Throttle;
-use crate::api_key::secrets::Digest;
-use crate::api_key::wire::{LookupAnswer, LookupRequest};
-use crate::api_key::{KeyHash, KeyRecord, Presented};
-use crate::calls::Calls;
-use crate::request::Request;
+use crate::auth::api_key::secrets::Digest;
+use crate::auth::api_key::wire::{LookupAnswer, LookupRequest};
+use crate::auth::api_key::{KeyHash, KeyRecord, Presented};
+use crate::message::request::Request;
 use crate::seam::store::Store;
 use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, Ticket, Wait, WaitKind, document};
-use crate::slots::Entry;
+use crate::shared::calls::Calls;
+use crate::shared::table::Entry;
 
 /// What this worker asks the key service. Times are milliseconds since the epoch.
 #[derive(Debug)]

@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use super::config::LookupConfig;
-use crate::api_key::record::MAX_RECORD;
-use crate::breaker::Breaker;
+use crate::auth::api_key::record::MAX_RECORD;
 use crate::config::{Environment, Report};
 use crate::seam::Call;
-use crate::slots::Slots;
+use crate::shared::breaker::Breaker;
+use crate::shared::table::Slots;
 
 /// One key service. Times are milliseconds, moments since the epoch.
 #[derive(Debug)]

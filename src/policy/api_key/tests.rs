@@ -5,12 +5,12 @@ mod service;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api_key::{Format, Minted, SecretConfig, Secrets};
+use crate::auth::api_key::{Format, Minted, SecretConfig, Secrets};
 use crate::config::{Environment, Report};
-use crate::headers::Headers;
-use crate::managed_names::ManagedNames;
+use crate::http::headers::Headers;
+use crate::message::managed_names::ManagedNames;
+use crate::message::request::Request;
 use crate::policy::verdict::{Failure, Verified};
-use crate::request::Request;
 use crate::seam::Note;
 use crate::seam::simulated::Simulated;
 

@@ -5,12 +5,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::config::ThrottleConfig;
-use crate::api_key::Secrets;
-use crate::api_key::secrets::Digest;
-use crate::origin::Origin;
+use crate::auth::api_key::Secrets;
+use crate::auth::api_key::secrets::Digest;
+use crate::client_network::Origin;
 use crate::seam::store::Store;
 use crate::seam::{Context, Local};
-use crate::slots::{Entry, Slots};
+use crate::shared::table::{Entry, Slots};
 
 /// Counts bad keys by their source. Times are milliseconds since the epoch.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ const MOST_TOLD: usize = 8192;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api_key::SecretConfig;
+    use crate::auth::api_key::SecretConfig;
     use crate::config::Report;
     use crate::config::values::Duration;
     use crate::seam::simulated::Simulated;

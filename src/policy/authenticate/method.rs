@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::MethodConfig;
+use crate::auth::credential::Source;
 use crate::config::Report;
-use crate::credential::Source;
 use crate::denial::DenialKind;
+use crate::message::request::Request;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::jwt::{Accept, Issuers};
 use crate::policy::verdict::{Failure, Verified};
-use crate::request::Request;
 use crate::seam::Context;
 
 #[derive(Debug)]

@@ -10,11 +10,11 @@ use super::api_key::ApiKeys;
 use super::jwt::Issuers;
 use super::verdict::{Failure, Invalid, Verified};
 use super::{Policy, Stop};
+use crate::auth::credential::{self, Found, Source};
 use crate::config::Report;
-use crate::credential::{self, Found, Source};
 use crate::denial::{Denial, DenialKind};
-use crate::identity::{Authenticated, Identity};
-use crate::request::Request;
+use crate::message::identity::{Authenticated, Identity};
+use crate::message::request::Request;
 use crate::seam::{Context, Note};
 
 pub use config::{AuthConfig, MethodConfig};

@@ -2,7 +2,7 @@
 
 use super::config::AnswerConfig;
 use crate::config::Report;
-use crate::response::Whole;
+use crate::message::response::Whole;
 
 /// An answer, made once.
 #[derive(Debug)]

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::config::ClusterConfig;
 use super::response::{is_of_hop, passed_on};
-use crate::body::DEFAULT_MAX_BYTES;
-use crate::calls::{Calls, InFlight};
 use crate::config::Report;
-use crate::headers::Headers;
-use crate::response::Whole;
+use crate::http::headers::Headers;
+use crate::message::body::DEFAULT_MAX_BYTES;
+use crate::message::response::Whole;
 use crate::seam::{Answer, Call, Caller, Context, Local, Outcome};
+use crate::shared::calls::{Calls, InFlight};
 
 /// One rule's other cluster.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use super::cluster::Cluster;
 use super::config::{Cause, FallbackConfig};
 use super::last_good::LastGood;
 use super::{Fallback, Rules};
+use crate::auth::credential::Source;
 use crate::config::Report;
-use crate::credential::Source;
 use crate::policy::{Access, Policy, Rule};
 
 /// The policy of a rule with `fallback`. `sources` are the places of credentials anywhere in the configuration.

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 
 use super::config::{Anonymous, LastGoodConfig};
-use crate::credential::Source;
-use crate::headers::Headers;
-use crate::identity::Identity;
-use crate::request::Request;
-use crate::response::Whole;
+use crate::auth::credential::Source;
+use crate::http::headers::Headers;
+use crate::message::identity::Identity;
+use crate::message::request::Request;
+use crate::message::response::Whole;
 use crate::seam::store::{self, Store};
 use crate::seam::{Context, Local};
 

@@ -13,14 +13,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{Policy, Stop};
-use crate::calls::InFlight;
-use crate::credential::Source;
-use crate::headers::Headers;
+use crate::auth::credential::Source;
+use crate::http::headers::Headers;
 use crate::http::piece::Chunk;
+use crate::message::request::{OnResponse, Request};
+use crate::message::response::{Response, Tap, Whole};
 use crate::policy::transform::StatusPattern;
-use crate::request::{OnResponse, Request};
-use crate::response::{Response, Tap, Whole};
 use crate::seam::{Caller, Context, Note, Wait, WaitKind};
+use crate::shared::calls::InFlight;
 
 use answer::Answer;
 use cluster::{Cluster, Question};

@@ -2,9 +2,9 @@
 
 use super::last_good::{LastGood, Owner, Varies, varies};
 use super::response::passed_on;
-use crate::headers::Headers;
+use crate::http::headers::Headers;
 use crate::http::piece::Chunk;
-use crate::response::Whole;
+use crate::message::response::Whole;
 use crate::seam::Context;
 
 /// A response of which not all is there.

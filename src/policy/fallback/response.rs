@@ -1,7 +1,7 @@
 //! Responses that replace an upstream's.
 
-use crate::headers::Headers;
-use crate::response::Whole;
+use crate::http::headers::Headers;
+use crate::message::response::Whole;
 
 /// What another has answered, as this gateway may pass it on: without what was said of the connection alone (RFC 9110
 /// section 7.6.1), or by Envoy of its own call. Of a `HEAD`, the length is told all the same.

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use crate::config::Environment;
 use crate::exchange::Exchange;
 use crate::gateway::decode;
-use crate::headers::Headers;
-use crate::plan::Plan;
+use crate::gateway::plan::Plan;
+use crate::gateway::worker::Worker;
+use crate::http::headers::Headers;
 use crate::seam::simulated::Simulated;
 use crate::seam::{Answer, Event, Note, Step, StreamId, Then, Wakeup};
-use crate::worker::Worker;
 
 fn compile(fallback: &Value) -> Result<Arc<Plan>, String> {
     let rule = json!({"name": "r", "match": {"path_prefix": "/"}, "public": true, "fallback": fallback});

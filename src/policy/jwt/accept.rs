@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::cache::{Hashed, Known, TokenCache, Verdict};
 use super::issuer::Issuer;
-use crate::credential::Source;
-use crate::jose::Jws;
+use crate::auth::credential::Source;
+use crate::auth::jose::Jws;
 use crate::json;
 use crate::policy::verdict::{Failure, Verified};
 use crate::seam::{Context, Local};

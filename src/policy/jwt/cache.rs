@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::issuer::Issuer;
-use crate::identity::Subject;
-use crate::jose::claims::Registered;
-use crate::jose::jwk::KeyId;
+use crate::auth::jose::claims::Registered;
+use crate::auth::jose::jwk::KeyId;
+use crate::message::identity::Subject;
 use crate::policy::verdict::Invalid;
 
 /// Tokens, whole: good ones, and for a short time bad ones.

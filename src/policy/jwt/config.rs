@@ -3,10 +3,10 @@
 use serde::Deserialize;
 
 use super::subject::{ClaimsConfig, FixedPlan, TenantConfig};
+use crate::auth::credential::Source;
+use crate::auth::jose::Algorithm;
+use crate::auth::jwks::RemoteConfig;
 use crate::config::values::{self, Duration, HeaderName};
-use crate::credential::Source;
-use crate::jose::Algorithm;
-use crate::keys::RemoteConfig;
 
 /// Token issuers and how their tokens are checked.
 #[derive(Debug, Clone, Deserialize)]

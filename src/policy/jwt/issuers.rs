@@ -6,10 +6,10 @@ use super::JwtConfig;
 use super::accept::Accept;
 use super::cache::TokenCache;
 use super::issuer::Issuer;
+use crate::auth::credential::Source;
+use crate::auth::jwks::RemoteKeys;
 use crate::config::values::{HeaderName, is_realm};
 use crate::config::{Environment, Report};
-use crate::credential::Source;
-use crate::keys::RemoteKeys;
 use crate::seam::Local;
 
 /// All issuers of a configuration.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::config::{IssuerConfig, JwksConfig};
+use crate::auth::jose::{Key, KeySet};
+use crate::auth::jwks::{Lookup, RemoteKeys};
 use crate::config::{Environment, Report};
-use crate::jose::{Key, KeySet};
-use crate::keys::{Lookup, RemoteKeys};
 use crate::policy::verdict::Failure;
 use crate::seam::{Context, Wait};
 

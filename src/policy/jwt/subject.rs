@@ -6,8 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::identity::{Subject, Unfit, check_list, check_value};
-use crate::jose::claims::Claims;
+use crate::auth::jose::claims::Claims;
+use crate::message::identity::{Subject, Unfit, check_list, check_value};
 use crate::policy::verdict::Invalid;
 
 /// Which claims say who the caller is.

@@ -7,7 +7,7 @@ use super::{Policy, Rule, Stop};
 use crate::config::network::Network;
 use crate::config::{Report, values};
 use crate::denial::{Denial, DenialKind, Refusal};
-use crate::request::Request;
+use crate::message::request::Request;
 use crate::seam::Context;
 
 /// Which networks requests may come from; `deny` counts before `allow`.

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::headers::Headers;
-use crate::managed_names::ManagedNames;
+use crate::http::headers::Headers;
+use crate::message::managed_names::ManagedNames;
 use crate::policy::Access;
 use crate::seam::simulated::Simulated;
 

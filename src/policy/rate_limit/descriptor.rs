@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::header_list::encode;
+use crate::http::list::encode;
 
 /// Entries, in order.
 pub(super) type Descriptor = Vec<(String, String)>;

@@ -7,7 +7,7 @@ use super::protocol::Told;
 use super::service::RateLimitService;
 use crate::limit::{Rate, Verdict};
 use crate::seam::store::{self, Store};
-use crate::slots::{Entry, Name, Slots};
+use crate::shared::table::{Entry, Name, Slots};
 
 /// How a limit is counted elsewhere.
 #[derive(Debug)]

@@ -6,11 +6,11 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::config::{KeyPart, OnMissing};
 use super::descriptor::{self, Descriptor};
+use crate::client_network::Origin;
 use crate::denial::{Denial, DenialKind};
-use crate::origin::Origin;
-use crate::request::Request;
+use crate::message::request::Request;
 use crate::seam::Context;
-use crate::slots::Name;
+use crate::shared::table::Name;
 
 /// The parts that are counted apart.
 #[derive(Debug)]

@@ -14,12 +14,12 @@ use super::limits::{Limit, Limits, OTHER_PLAN};
 use super::protocol::Told;
 use super::quota::Quota;
 use super::service::Question;
-use crate::calls::InFlight;
 use crate::denial::{Denial, DenialKind};
 use crate::limit::{Algorithm, Rate, Verdict};
-use crate::request::Request;
+use crate::message::request::Request;
 use crate::seam::{Context, Note};
-use crate::slots::{Entry, Name, Uses};
+use crate::shared::calls::InFlight;
+use crate::shared::table::{Entry, Name, Uses};
 
 /// What entries of a limit have used, seen when a request is charged.
 struct Counted<'a> {

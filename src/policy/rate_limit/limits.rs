@@ -12,7 +12,7 @@ use crate::config::Report;
 use crate::config::network::Network;
 use crate::limit::{Algorithm, MOST_EXACT, Rate};
 use crate::seam::{Context, Local};
-use crate::slots::Slots;
+use crate::shared::table::Slots;
 
 /// All limits of a configuration.
 #[derive(Debug)]

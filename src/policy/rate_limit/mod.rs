@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::{Policy, Rule, Stop};
 use crate::config::Report;
 use crate::denial::Denial;
-use crate::request::Request;
+use crate::message::request::Request;
 use crate::seam::{Context, Wait, WaitKind};
 
 pub use config::{KeyPart, LimitRef, QuotaHeaders, RateLimitConfig, RateLimitServiceConfig};

@@ -6,13 +6,13 @@ use std::rc::Rc;
 use super::config::RateLimitServiceConfig;
 use super::descriptor::Descriptor;
 use super::protocol::{PATH, Told, question, read};
-use crate::breaker::Breaker;
-use crate::calls::{Calls, InFlight};
 use crate::config::Report;
-use crate::grpc;
 use crate::limit::Rate;
-use crate::request::Request;
+use crate::message::grpc;
+use crate::message::request::Request;
 use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome};
+use crate::shared::breaker::Breaker;
+use crate::shared::calls::{Calls, InFlight};
 
 /// A Rate Limit Service behind an Envoy cluster.
 #[derive(Debug)]

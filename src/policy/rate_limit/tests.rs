@@ -12,17 +12,18 @@ use serde_json::{Value, json};
 use crate::config::Environment;
 use crate::exchange::Exchange;
 use crate::gateway::decode;
-use crate::headers::Headers;
-use crate::plan::Plan;
+use crate::gateway::plan::Plan;
+use crate::gateway::worker::Worker;
+use crate::http::headers::Headers;
 use crate::seam::simulated::Simulated;
 use crate::seam::{Event, Note, StreamId, Then, Wakeup};
-use crate::worker::Worker;
 
 /// HMAC-SHA256 of the key that is all of this letter, with the secret of 32 `s`.
 fn record(letter: char, user: &str, plan: Option<&str>) -> Value {
     let environment = environment();
     let secret = serde_json::from_value(json!({"id": "v1", "env": "SECRET"})).unwrap();
-    let secrets = crate::api_key::Secrets::compile(&[secret], &environment, &mut crate::config::Report::default());
+    let secrets =
+        crate::auth::api_key::Secrets::compile(&[secret], &environment, &mut crate::config::Report::default());
     let hash = secrets.newest(key(letter).as_bytes()).unwrap().to_string();
     let mut record = json!({"id": format!("k-{letter}"), "hash": hash, "user_id": user, "tenant_id": "acme"});
     if let Some(plan) = plan {

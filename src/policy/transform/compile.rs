@@ -9,9 +9,9 @@ use super::steps::Steps;
 use super::target::PathPattern;
 use crate::config::Report;
 use crate::config::values::FieldName;
-use crate::media_range::MediaRange;
+use crate::message::media_range::MediaRange;
+use crate::message::target::check_path;
 use crate::policy::{Policy, Rule};
-use crate::target::check_path;
 use crate::template::{Source, Template};
 
 /// The policy of a rule with `request` or `response`.

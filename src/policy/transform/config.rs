@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::body::BodyConfig;
 use crate::config::values::{self, FieldName};
-use crate::fields::Edit;
-use crate::media_range::MediaRange;
+use crate::http::edits::Edit;
+use crate::message::media_range::MediaRange;
 use crate::template::Template;
 
 /// Changes of requests.

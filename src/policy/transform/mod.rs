@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use super::{Policy, Stop};
 use crate::denial::{Denial, DenialKind};
-use crate::fields::{self, Edit};
-use crate::request::Request;
+use crate::http::edits::{self, Edit};
+use crate::message::request::Request;
+use crate::message::target::check_path;
 use crate::seam::Context;
-use crate::target::check_path;
 use crate::template::{Place, Scope};
 
 pub use body::BodyChange;
@@ -68,7 +68,7 @@ impl Policy for Transform {
         };
         let body = self.request_body.as_ref().map(|rules| rules.ready(scope));
         if !self.headers.is_empty() {
-            let changed = fields::apply(self.headers.edits(Place::Header, scope), |name| request.now(name));
+            let changed = edits::apply(self.headers.edits(Place::Header, scope), |name| request.now(name));
             for (name, values) in changed {
                 request.changes.set(name, values);
             }

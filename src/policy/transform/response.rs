@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::body::BodyChange;
 use super::config::StatusPattern;
-use crate::fields::{self, Edit};
-use crate::request::{OnResponse, Stop};
-use crate::response::Response;
+use crate::http::edits::{self, Edit};
+use crate::message::request::{OnResponse, Stop};
+use crate::message::response::Response;
 use crate::seam::Context;
 
 /// Changes of a response, ready before it is there.
@@ -46,7 +46,7 @@ impl OnResponse for ResponseChange {
         }
         let edits = self.presets.iter().chain(&self.edits).cloned();
         let headers = Rc::clone(response.headers_now());
-        for (name, values) in fields::apply(edits, |name| headers.all(name).collect()) {
+        for (name, values) in edits::apply(edits, |name| headers.all(name).collect()) {
             response.changes.set(name, values);
         }
         if let (Some((statuses, change)), Some(status)) = (self.body.take(), status)

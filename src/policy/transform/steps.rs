@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::config::{Kind, Rules};
-use crate::fields::Edit;
+use crate::http::edits::Edit;
 use crate::template::{Place, Scope, Template};
 
 /// Rules in the order in which they run.

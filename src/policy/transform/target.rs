@@ -1,6 +1,6 @@
 //! Paths and queries, changed so that what no rule names stays byte for byte.
 
-use crate::fields::{Edit, change_one};
+use crate::http::edits::{Edit, change_one};
 use crate::template::{parameter, plain};
 
 /// A pattern of a path that names parts of it.

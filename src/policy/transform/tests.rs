@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use crate::config::Environment;
 use crate::exchange::Exchange;
 use crate::gateway::decode;
-use crate::headers::Headers;
-use crate::plan::Plan;
+use crate::gateway::plan::Plan;
+use crate::gateway::worker::Worker;
+use crate::http::headers::Headers;
 use crate::seam::simulated::Simulated;
 use crate::seam::{Event, StreamId};
-use crate::worker::Worker;
 
 fn plan(rule: Value) -> Result<Arc<Plan>, String> {
     let mut route = json!({"match": {"path_prefix": "/"}, "public": true});

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::values::{self, FieldName};
-use crate::media_range::MediaRange;
+use crate::message::media_range::MediaRange;
 
 /// What a request must look like.
 #[derive(Debug, Default, Clone, Deserialize)]

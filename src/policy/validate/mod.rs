@@ -6,12 +6,12 @@ mod schema;
 use std::sync::Arc;
 
 use super::{Policy, Rule, Stop};
-use crate::body::{DEFAULT_MAX_BYTES, MOST_HELD};
 use crate::config::Report;
 use crate::config::values::FieldName;
 use crate::denial::{Denial, DenialKind, Failure, Location};
-use crate::media_range::MediaRange;
-use crate::request::Request;
+use crate::message::body::{DEFAULT_MAX_BYTES, MOST_HELD};
+use crate::message::media_range::MediaRange;
+use crate::message::request::Request;
 use crate::seam::Context;
 use crate::template::parameter;
 

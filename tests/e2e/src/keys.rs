@@ -4,7 +4,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::Rng as _;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tollgate::api_key::{Format, Minted};
+use tollgate::auth::api_key::{Format, Minted};
 
 /// The environment variable of the secret, and its value.
 pub const SECRET: (&str, &str) = ("TOLLGATE_KEY_SECRET", "the-secret-of-the-tests-0123456789abcdef");

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tollgate::config::Environment;
 use tollgate::exchange::Exchange;
 use tollgate::gateway::decode;
-use tollgate::headers::Headers;
+use tollgate::gateway::plan::Plan;
+use tollgate::gateway::worker::Worker;
+use tollgate::http::headers::Headers;
 use tollgate::http::piece::{Chunk, Direction};
-use tollgate::plan::Plan;
 use tollgate::seam::simulated::Simulated;
 use tollgate::seam::{Event, Note, Reply, Step, StreamId};
-use tollgate::worker::Worker;
 
 use crate::case::{Case, CaseFile, responded};
 use crate::issuer::now;

@@ -1,9 +1,9 @@
 //! What the gateway changes of requests, which no route may match on.
 
-use tollgate::credential::Source;
+use tollgate::auth::credential::Source;
 use tollgate::gateway::Config;
+use tollgate::gateway::route::MethodOverride;
 use tollgate::policy::transform::RequestConfig;
-use tollgate::route::MethodOverride;
 
 use super::configuration::Sound;
 

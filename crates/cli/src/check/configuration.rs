@@ -1,8 +1,8 @@
 //! One configuration of the plugin, judged by the plugin's own code.
 
 use tollgate::config::Environment;
+use tollgate::gateway::plan::Plan;
 use tollgate::gateway::{Config, Settings, decode};
-use tollgate::plan::Plan;
 use tollgate::policy::rate_limit::{KeyPart, LimitRef};
 
 use super::shape;

@@ -1,7 +1,7 @@
 //! A configuration beside the Envoy configuration that it works in.
 
 use tollgate::gateway::Config;
-use tollgate::route::MatchConfig;
+use tollgate::gateway::route::MatchConfig;
 
 use super::changes::Changes;
 use super::configuration::{Configuration, Sound};

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use p256::pkcs8::DecodePublicKey as _;
 use rsa::traits::PublicKeyParts as _;
-use tollgate::api_key::{Format, Secrets};
+use tollgate::auth::api_key::{Format, Secrets};
 
 use super::access::Methods;
 use super::kong::{Consumer, Kong, Names};

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use tollgate::api_key::{SecretConfig, Secrets};
+use tollgate::auth::api_key::{SecretConfig, Secrets};
 use tollgate::config::{Environment, Report};
 
 use crate::build::{self, Build, replace};

@@ -1,6 +1,6 @@
 //! Secrets and the format of keys, from the command line and the environment.
 
-use tollgate::api_key::{Format, SecretConfig, Secrets};
+use tollgate::auth::api_key::{Format, SecretConfig, Secrets};
 use tollgate::config::{Environment, Report};
 use tollgate_key_service::{Error, Result};
 

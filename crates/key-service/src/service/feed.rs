@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tollgate::api_key::wire::MAX_WAIT;
+use tollgate::auth::api_key::wire::MAX_WAIT;
 
 use super::Service;
 use super::router::{Answer, json, unprocessable};

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tollgate::api_key::wire::{LookupAnswer, LookupRequest, MAX_HASHES, MAX_WAIT};
+use tollgate::auth::api_key::wire::{LookupAnswer, LookupRequest, MAX_HASHES, MAX_WAIT};
 
 use super::problem::Problem;
 use super::tokens::Role;

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use tollgate::api_key::wire::Changes;
+use tollgate::auth::api_key::wire::Changes;
 use tollgate::config::values::Timestamp;
 
 use super::{Change, Store, signed, unsigned};

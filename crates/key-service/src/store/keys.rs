@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use tollgate::api_key::{KeyHash, KeyRecord};
+use tollgate::auth::api_key::{KeyHash, KeyRecord};
 use tollgate::config::values::Timestamp;
 
 use super::{Change, Store, signed, unsigned};

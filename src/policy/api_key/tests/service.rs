@@ -371,7 +371,7 @@ fn nobody_is_locked_out_by_a_public_id() {
             bytes & 0x7f
         });
         let secret = other.key.rsplit('_').next().unwrap().get(..43).unwrap();
-        crate::api_key::format::signed(&format!("tg_live_{}_{secret}", good.id))
+        crate::auth::api_key::format::signed(&format!("tg_live_{}_{secret}", good.id))
     };
     for number in 0..2 {
         world.address.set(Some([192, 0, 2, number].into()));

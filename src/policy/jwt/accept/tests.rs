@@ -3,8 +3,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::auth::jwks::RemoteKeys;
 use crate::config::{Environment, Report};
-use crate::keys::RemoteKeys;
 use crate::policy::jwt::{Issuers, JwtConfig};
 use crate::seam::simulated::Simulated;
 use crate::seam::{Answer, Caller as _};

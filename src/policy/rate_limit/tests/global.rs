@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
-use crate::grpc;
+use crate::gateway::worker::{Agenda, CallId};
+use crate::message::grpc;
 use crate::policy::rate_limit::protocol::{Limit, Question, Response, Status};
 use crate::seam::{Answer, Call};
-use crate::worker::{Agenda, CallId};
 
 const OK: i32 = 1;
 const OVER_LIMIT: i32 = 2;

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use super::super::config::{Kind, StatusPattern};
 use super::content::Content;
 use super::form::Convert;
-use crate::body::{MOST_HELD, OnFault};
 use crate::config::values;
-use crate::fields::Edit;
+use crate::http::edits::Edit;
 use crate::json::{Path, Segment};
+use crate::message::body::{MOST_HELD, OnFault};
 use crate::template::{Source, Template};
 
 /// Changes of a JSON body. They run in the order in which they stand here, each seeing what those before it have done.

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::config::Kind;
-use crate::body::{Change, DEFAULT_MAX_BYTES, OnFault};
-use crate::headers::media_type;
+use crate::http::headers::media_type;
 use crate::json::{Mask, Name, Node, Path, Segment};
-use crate::media_range::MediaRange;
+use crate::message::body::{Change, DEFAULT_MAX_BYTES, OnFault};
+use crate::message::media_range::MediaRange;
 use crate::template::{Scope, Template};
 
 pub(super) use config::BodyConfig;

@@ -1,7 +1,7 @@
 use super::*;
-use crate::headers::Headers;
-use crate::managed_names::ManagedNames;
-use crate::request::Request;
+use crate::http::headers::Headers;
+use crate::message::managed_names::ManagedNames;
+use crate::message::request::Request;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

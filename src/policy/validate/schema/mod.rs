@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use compile::Pattern;
 use serde_json::{Map, Number, Value};
 
-use crate::body::Check;
 use crate::denial::{Denial, DenialKind, Failure, Location};
 use crate::json;
+use crate::message::body::Check;
 
 /// A schema, compiled.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
+use tollgate::auth::jose::verify::verify;
+use tollgate::auth::jose::{Algorithm, Key};
 use tollgate::host::Envoy;
-use tollgate::jose::verify::verify;
-use tollgate::jose::{Algorithm, Key};
 use tollgate::seam::store::Store;
 use tollgate::seam::{Host, SignatureCheck};
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tollgate::api_key::Minted;
+use tollgate::auth::api_key::Minted;
 use tollgate_e2e::bootstrap::{Bare, api_key_auth, direct, listener};
 use tollgate_e2e::echo::Echo;
 use tollgate_e2e::envoy::Envoy;

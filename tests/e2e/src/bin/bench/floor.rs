@@ -10,11 +10,11 @@ use serde_json::Value;
 use tollgate::config::Environment;
 use tollgate::exchange::Exchange;
 use tollgate::gateway::decode;
-use tollgate::plan::Plan;
+use tollgate::gateway::plan::Plan;
+use tollgate::gateway::worker::Worker;
 use tollgate::seam::simulated::Simulated;
 use tollgate::seam::store::Store;
 use tollgate::seam::{Event, Host, SignatureCheck, StreamId};
-use tollgate::worker::Worker;
 
 /// The calibration's calls for a token that Tollgate has not seen.
 pub(crate) fn calls(config: &Value, token: &str) -> String {

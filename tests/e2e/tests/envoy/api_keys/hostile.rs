@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use serde_json::json;
-use tollgate::api_key::Format;
+use tollgate::auth::api_key::Format;
 use tollgate_e2e::envoy::eventually;
 use tollgate_e2e::keys::mint;
 use tollgate_e2e::publisher::{Answer, Publisher};

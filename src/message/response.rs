@@ -3,10 +3,10 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::body::Body;
-use crate::header_changes::HeaderChanges;
-use crate::headers::Headers;
+use crate::http::changes::HeaderChanges;
+use crate::http::headers::Headers;
 use crate::http::piece::{Chunk, Direction};
+use crate::message::body::Body;
 use crate::seam::{Context, Note};
 
 /// One response on its way through the policies that asked for it.

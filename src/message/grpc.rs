@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prost::Message;
 
-use crate::headers::Headers;
+use crate::http::headers::Headers;
 use crate::seam::Answer;
 
 /// Whether a message with these headers is gRPC.

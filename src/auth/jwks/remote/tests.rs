@@ -3,7 +3,7 @@ use std::cell::Cell;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::jose::Algorithm;
+use crate::auth::jose::Algorithm;
 use crate::seam::simulated::Simulated;
 use crate::seam::{Host, SignatureCheck};
 

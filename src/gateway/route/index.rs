@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{HostPattern, Matcher, PathPattern};
-use crate::request::Received;
+use crate::message::request::Received;
 
 /// The places of rules in the order of the configuration.
 #[derive(Debug, Default)]
@@ -201,11 +201,11 @@ mod tests {
 
     use super::*;
     use crate::config::Report;
-    use crate::headers::Headers;
+    use crate::http::headers::Headers;
     use std::rc::Rc;
     use std::sync::Arc;
 
-    use crate::route::MatchConfig;
+    use crate::gateway::route::MatchConfig;
 
     /// Few words, so that rules overlap.
     fn config() -> impl Strategy<Value = MatchConfig> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::secrets::KeyHash;
 use crate::config::values::{Timestamp, present};
-use crate::identity::{Subject, check_list, check_value};
+use crate::message::identity::{Subject, check_list, check_value};
 
 /// A key, as a configuration or the key service describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::gateway::decode;
-use crate::headers::Headers;
+use crate::http::headers::Headers;
 
 fn keys() -> Value {
     // The public key of RFC 7515 A.3.1.

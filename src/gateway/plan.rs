@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
+use crate::auth::credential::Source;
 use crate::config::{ConfigError, Environment, Report};
-use crate::credential::Source;
+use crate::gateway::route::{Index, METHOD_OVERRIDES, Matcher, MethodOverride};
 use crate::gateway::{Config, Definitions, REGISTRY, RouteConfig, Settings, Stage};
-use crate::managed_names::ManagedNames;
+use crate::message::managed_names::ManagedNames;
+use crate::message::request::Received;
+use crate::message::target::PathParameters;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::identity_headers::IdentityHeaders;
 use crate::policy::jwt::Issuers;
 use crate::policy::proof::Proof;
 use crate::policy::rate_limit::{KeyPart, Limits, RateLimitService};
 use crate::policy::{Access, Policy, Rule as RuleContext};
-use crate::request::Received;
-use crate::route::{Index, METHOD_OVERRIDES, Matcher, MethodOverride};
 use crate::seam::{Caller, Context};
-use crate::target::PathParameters;
 
 /// Everything that is decided before a request comes. It never changes, and all workers of a process may share it.
 #[derive(Debug)]

@@ -6,18 +6,18 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::body::Body;
 use crate::denial::{Denial, DenialKind};
-use crate::grpc;
-use crate::header_changes::HeaderChanges;
-use crate::headers::Headers;
+use crate::http::changes::HeaderChanges;
+use crate::http::headers::Headers;
 use crate::http::piece::Direction;
-use crate::identity::Identity;
-use crate::managed_names::ManagedNames;
-use crate::memory::Memory;
-use crate::response::Response;
+use crate::message::body::Body;
+use crate::message::grpc;
+use crate::message::identity::Identity;
+use crate::message::managed_names::ManagedNames;
+use crate::message::memory::Memory;
+use crate::message::response::Response;
+use crate::message::target::{check_path, host_of, invalid, matched_path};
 use crate::seam::{Context, Host, Note, Wait};
-use crate::target::{check_path, host_of, invalid, matched_path};
 
 /// A request as it came. It does not change.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::config::Report;
-use crate::target::{check_path, has_parameters, host_of, matched_path};
+use crate::message::target::{check_path, has_parameters, host_of, matched_path};
 
 pub use index::Index;
 
@@ -113,7 +113,7 @@ impl Matcher {
 
     /// Whether the rule decides about this request, whatever its method: what the [`Index`] finds without asking.
     #[cfg(test)]
-    fn matches(&self, request: &crate::request::Received) -> bool {
+    fn matches(&self, request: &crate::message::request::Received) -> bool {
         self.route
             .as_deref()
             .is_none_or(|name| request.route_name() == Some(name))

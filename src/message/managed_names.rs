@@ -1,7 +1,7 @@
 //! Names of headers that only the gateway may set.
 
-use crate::header_changes::HeaderChanges;
-use crate::headers::Headers;
+use crate::http::changes::HeaderChanges;
+use crate::http::headers::Headers;
 
 /// Names that no client and no upstream may use. Each stands for all of its spellings.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde::Deserialize;
 
 use crate::config::values::HeaderName;
-use crate::request::{Received, Request};
+use crate::message::request::{Received, Request};
 
 /// A place for a credential.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -168,8 +168,8 @@ fn parameters(request: &Received) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::headers::Headers;
-    use crate::managed_names::ManagedNames;
+    use crate::http::headers::Headers;
+    use crate::message::managed_names::ManagedNames;
 
     fn with<T>(headers: &[(&str, &str)], path: &str, test: impl FnOnce(&mut Request) -> T) -> T {
         let headers: Headers = [(":method", "GET"), (":authority", "h"), (":path", path)]

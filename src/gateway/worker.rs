@@ -4,10 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::origin::Origin;
-use crate::plan::Plan;
+use crate::client_network::Origin;
+use crate::gateway::plan::Plan;
 use crate::seam::{Answer, Call, Caller, Context, Host, Locals, Note, Outcome, StreamId, Wait, WaitKind, Wakeup};
-use crate::suspended::Suspended;
+use crate::shared::suspended::Suspended;
 
 /// A thread of the host that handles requests.
 #[derive(Debug)]

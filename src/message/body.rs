@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::denial::{Denial, DenialKind};
-use crate::header_changes::HeaderChanges;
-use crate::headers::Headers;
+use crate::http::changes::HeaderChanges;
+use crate::http::headers::Headers;
 use crate::http::piece::{Chunk, Direction};
 use crate::json;
 use crate::seam::Note;

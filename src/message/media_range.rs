@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error};
 
 use crate::config::values::is_token;
-use crate::headers::media_type;
+use crate::http::headers::media_type;
 
 /// `application/json`, `text/*` for all of a kind, or `application/*+json` for all that are built on one (RFC 6839 section 3.1). Compared without
 /// case.

@@ -7,15 +7,15 @@ mod response;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::body::{Body, Fate};
 use crate::denial::{Denial, DenialKind};
-use crate::headers::Headers;
+use crate::gateway::plan::{Plan, Route};
+use crate::gateway::worker::Worker;
+use crate::http::headers::Headers;
 use crate::http::piece::{Chunk, Direction};
-use crate::plan::{Plan, Route};
-use crate::request::{OnResponse, Request};
-use crate::response::{Response, Tap};
+use crate::message::body::{Body, Fate};
+use crate::message::request::{OnResponse, Request};
+use crate::message::response::{Response, Tap};
 use crate::seam::{Event, Host, HostFailure, Note, Step, StreamId, Then, Wakeup};
-use crate::worker::Worker;
 
 use refusal::Caller;
 

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::headers::Headers;
-use crate::jose::KeySet;
-use crate::jose::jwk::KeyError;
+use crate::auth::jose::KeySet;
+use crate::auth::jose::jwk::KeyError;
+use crate::http::headers::Headers;
 
 /// Bytes of an answer; more is not read.
 pub(super) const MAX_BODY: usize = 1024 * 1024;

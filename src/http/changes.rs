@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::fields::Values;
-use crate::headers::Headers;
+use crate::http::edits::Values;
+use crate::http::headers::Headers;
 
 /// The values that headers get, by name; the last word on a name counts. What it says is applied here and nowhere else.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::origin::Origin;
+use crate::client_network::Origin;
 use crate::seam::{StreamId, Ticket, Wait, WaitKind, Wakeup};
 
 /// The held messages of one worker. A stream holds one at a time.
