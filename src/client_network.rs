@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// An IPv4 address, a /64 of IPv6, or whatever has no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Origin(Option<Ipv6Addr>);
+pub struct ClientNetwork(Option<Ipv6Addr>);
 
-impl Origin {
+impl ClientNetwork {
     /// The networks that it belongs to, from coarse to fine: a /48, a /56 and the /64 itself; a /24 and the address itself for IPv4. Providers give
     /// one customer a /48 or a /56.
     pub fn networks(self) -> [Vec<u8>; 3] {
@@ -23,7 +23,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ClientNetwork {
     /// `192.0.2.1`, `2001:db8:0:1::/64`, or `-`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.map(|address| IpAddr::V6(address).to_canonical()) {
@@ -34,7 +34,7 @@ impl fmt::Display for Origin {
     }
 }
 
-impl From<Option<IpAddr>> for Origin {
+impl From<Option<IpAddr>> for ClientNetwork {
     fn from(address: Option<IpAddr>) -> Self {
         Self(address.map(|address| match address.to_canonical() {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -50,7 +50,7 @@ impl From<Option<IpAddr>> for Origin {
 mod tests {
     use super::*;
 
-    fn origin(address: &str) -> Origin {
+    fn origin(address: &str) -> ClientNetwork {
         Some(address.parse().unwrap()).into()
     }
 
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(shared("2001:db8:0:1::", "2001:db8:1:1::"), 0);
         assert_eq!(shared("192.0.2.1", "192.0.2.2"), 1);
         assert_eq!(shared("192.0.2.1", "192.0.3.1"), 0);
-        assert_ne!(Origin::from(None), origin("::1"));
+        assert_ne!(ClientNetwork::from(None), origin("::1"));
         let texts = ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8:0:1:2::1"].map(|address| origin(address).to_string());
         assert_eq!(texts, ["192.0.2.1", "192.0.2.1", "2001:db8:0:1::/64"]);
     }

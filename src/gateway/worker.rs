@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::client_network::Origin;
+use crate::client_network::ClientNetwork;
 use crate::gateway::plan::Plan;
 use crate::seam::{Answer, Call, Caller, Context, Host, Locals, Note, Outcome, StreamId, Wait, WaitKind, Wakeup};
 use crate::shared::suspended::Suspended;
@@ -112,12 +112,12 @@ impl Worker {
     /// Whether a message may be held for this.
     pub(crate) fn has_place(&self, kind: WaitKind, host: &dyn Host) -> bool {
         let suspended = self.suspended.borrow();
-        suspended.has_place(kind, || Origin::from(host.client_address()))
+        suspended.has_place(kind, || ClientNetwork::from(host.client_address()))
     }
 
     /// Holds a message until this moment of the monotonic clock; `false` where there is no place for it.
     pub(crate) fn hold(&self, stream: StreamId, wait: Wait, until: u64, host: &dyn Host) -> bool {
-        let origin = Origin::from(host.client_address());
+        let origin = ClientNetwork::from(host.client_address());
         self.suspended.borrow_mut().hold(stream, wait, origin, until)
     }
 

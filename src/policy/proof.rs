@@ -92,10 +92,10 @@ impl Proof {
         mac.update(format!("v2\n{now}").as_bytes());
         for name in [":method", ":authority", ":path"] {
             mac.update(b"\n");
-            request.now(name).iter().for_each(|value| mac.update(value));
+            request.current(name).iter().for_each(|value| mac.update(value));
         }
         for name in &self.names {
-            for value in request.now(name) {
+            for value in request.current(name) {
                 mac.update(format!("\n{name}:").as_bytes());
                 mac.update(value);
             }

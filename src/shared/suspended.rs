@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::client_network::Origin;
+use crate::client_network::ClientNetwork;
 use crate::seam::{StreamId, Ticket, Wait, WaitKind, Wakeup};
 
 /// The held messages of one worker. A stream holds one at a time.
@@ -16,7 +16,7 @@ pub struct Suspended {
 #[derive(Debug)]
 struct Place {
     wait: Wait,
-    origin: Origin,
+    origin: ClientNetwork,
     /// Milliseconds of the monotonic clock: a clock that is set back holds nobody longer.
     until: u64,
 }
@@ -28,7 +28,7 @@ impl Suspended {
     }
 
     /// Whether one of this kind and from there may be held: what is scarce is shared out among those who ask.
-    pub fn has_place(&self, kind: WaitKind, origin: impl FnOnce() -> Origin) -> bool {
+    pub fn has_place(&self, kind: WaitKind, origin: impl FnOnce() -> ClientNetwork) -> bool {
         let of_kind = || self.places.values().filter(|place| place.wait.kind == kind);
         kind.has_place(of_kind().count(), || {
             let origin = origin();
@@ -42,7 +42,7 @@ impl Suspended {
     }
 
     /// Holds a message until this moment of the monotonic clock, in milliseconds; `false` where there is no place for it.
-    pub fn hold(&mut self, stream: StreamId, wait: Wait, origin: Origin, until: u64) -> bool {
+    pub fn hold(&mut self, stream: StreamId, wait: Wait, origin: ClientNetwork, until: u64) -> bool {
         if !self.has_place(wait.kind, || origin) {
             return false;
         }
@@ -108,7 +108,7 @@ mod tests {
         let [one, other] = [wakes.ticket(), wakes.ticket()];
         let mut suspended = Suspended::default();
         let [a, b, c, d] = [1, 2, 3, 4].map(StreamId);
-        let nowhere = Origin::from(None);
+        let nowhere = ClientNetwork::from(None);
         for (stream, tickets, until) in [
             (a, &[one][..], 10),
             (b, &[one, other], 20),
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_source_has_its_share_of_the_places() {
         let mut suspended = Suspended::default();
-        let origin = |last: u8| Origin::from(Some([192, 0, 2, last].into()));
+        let origin = |last: u8| ClientNetwork::from(Some([192, 0, 2, last].into()));
         let mut held = 0;
         for number in 0..200 {
             held += u32::from(suspended.hold(StreamId(number), wait(&[]), origin(1), 10));

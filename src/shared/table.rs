@@ -2,8 +2,8 @@
 //! fill it for good.
 //!
 //! The table has a fixed number of slots, made before there is traffic. A slot holds a few entries; one more displaces
-//! the entry that ends first ([`Slots::change`]), or the one that is least used, or shares that one where it may not be forgotten
-//! ([`Slots::share`]).
+//! the entry that ends first ([`Table::change`]), or the one that is least used, or shares that one where it may not be forgotten
+//! ([`Table::share`]).
 
 use std::cell::Cell;
 
@@ -11,7 +11,7 @@ use crate::seam::store::{Store, update};
 
 /// A table, by where it lies.
 #[derive(Debug)]
-pub struct Slots {
+pub struct Table {
     prefix: String,
     count: u32,
     ways: usize,
@@ -51,7 +51,7 @@ enum Place {
     New,
 }
 
-impl Slots {
+impl Table {
     /// A table for about so many entries of no more than `max_value` bytes, `ways` in each slot.
     pub fn new(prefix: String, entries: u32, ways: u16, max_value: usize) -> Self {
         Self {

@@ -12,7 +12,7 @@ use crate::auth::api_key::record::Validity;
 use crate::auth::api_key::secrets::Digest;
 use crate::auth::api_key::{Format, KeyHash, KeyRecord, Secrets};
 use crate::auth::credential::Source;
-use crate::client_network::Origin;
+use crate::client_network::ClientNetwork;
 use crate::config::values::is_realm;
 use crate::config::{Environment, Report};
 use crate::message::identity::Subject;
@@ -121,7 +121,7 @@ impl ApiKeys {
     /// unknown id take the same way.
     pub(crate) fn verify(&self, key: &[u8], request: &mut Request, cx: &Context<'_>) -> Result<Verified, Failure> {
         let (now, store) = (cx.now_millis(), cx.store());
-        let origin = Origin::from(request.client_address(cx.host));
+        let origin = ClientNetwork::from(request.client_address(cx.host));
         let known = self.identify(key, origin, request, cx);
         match known {
             Ok((digest, subject)) => {
@@ -147,7 +147,7 @@ impl ApiKeys {
         }
     }
 
-    fn give_back(&self, origin: Origin, request: &mut Request, now: u64, store: &dyn Store) {
+    fn give_back(&self, origin: ClientNetwork, request: &mut Request, now: u64, store: &dyn Store) {
         if request.memory.take::<IsCharged>().is_some() {
             self.throttle.give_back(origin, now, store);
         }
@@ -156,7 +156,7 @@ impl ApiKeys {
     fn identify(
         &self,
         key: &[u8],
-        origin: Origin,
+        origin: ClientNetwork,
         request: &mut Request,
         cx: &Context<'_>,
     ) -> Result<(Digest, Arc<Subject>), Failure> {

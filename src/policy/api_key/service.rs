@@ -8,7 +8,7 @@ use crate::auth::api_key::record::MAX_RECORD;
 use crate::config::{Environment, Report};
 use crate::seam::Call;
 use crate::shared::breaker::Breaker;
-use crate::shared::table::Slots;
+use crate::shared::table::Table;
 
 /// One key service. Times are milliseconds, moments since the epoch.
 #[derive(Debug)]
@@ -18,9 +18,9 @@ pub(super) struct Service {
     pub(super) timeout: u64,
     pub(super) breaker: Breaker,
     /// Known keys, by digest.
-    pub(super) known: Slots,
+    pub(super) known: Table,
     /// Unknown keys and those that are being looked up, by digest: apart, so that made-up keys displace no good one.
-    pub(super) unsettled: Slots,
+    pub(super) unsettled: Table,
     cluster: String,
     authority: String,
     authorization: Option<Authorization>,
@@ -80,8 +80,8 @@ impl Service {
         Self {
             timeout: config.timeout.as_millis(),
             breaker: Breaker::new(&prefix),
-            known: Slots::new(format!("{prefix}.known"), entries, WAYS, MAX_KNOWN),
-            unsettled: Slots::new(format!("{prefix}.unsettled"), entries.div_ceil(4), WAYS, 1),
+            known: Table::new(format!("{prefix}.known"), entries, WAYS, MAX_KNOWN),
+            unsettled: Table::new(format!("{prefix}.unsettled"), entries.div_ceil(4), WAYS, 1),
             cluster: config.cluster.clone(),
             authority: config.authority.clone().unwrap_or_else(|| config.cluster.clone()),
             authorization,

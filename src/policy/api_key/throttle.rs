@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use super::config::ThrottleConfig;
 use crate::auth::api_key::Secrets;
 use crate::auth::api_key::secrets::Digest;
-use crate::client_network::Origin;
+use crate::client_network::ClientNetwork;
 use crate::seam::store::Store;
 use crate::seam::{Context, Local};
-use crate::shared::table::{Entry, Slots};
+use crate::shared::table::{Entry, Table};
 
 /// Counts bad keys by their source. Times are milliseconds since the epoch.
 #[derive(Debug)]
@@ -21,14 +21,14 @@ pub(super) struct Throttle {
     trust: u64,
     secrets: Secrets,
     /// Bad keys by source, and lookups by key id, in this window.
-    counts: Slots,
+    counts: Table,
     /// Pairs of a source and a key that was good from there.
-    trusted: Slots,
+    trusted: Table,
     /// The pairs that this worker need not tell the others about, and until when.
     told: Local<RefCell<HashMap<Pair, u64>>>,
 }
 
-type Pair = (Origin, Digest);
+type Pair = (ClientNetwork, Digest);
 
 impl Throttle {
     pub(super) fn new(config: ThrottleConfig, trust: u64, secrets: &Secrets, prefix: &str) -> Self {
@@ -37,8 +37,8 @@ impl Throttle {
             window: config.window.as_millis(),
             trust,
             secrets: secrets.clone(),
-            counts: Slots::new(format!("{prefix}.counts"), ENTRIES, WAYS, size_of::<u32>()),
-            trusted: Slots::new(format!("{prefix}.trusted"), ENTRIES, WAYS, 0),
+            counts: Table::new(format!("{prefix}.counts"), ENTRIES, WAYS, size_of::<u32>()),
+            trusted: Table::new(format!("{prefix}.trusted"), ENTRIES, WAYS, 0),
             told: Local::default(),
         }
     }
@@ -49,7 +49,7 @@ impl Throttle {
     }
 
     /// Whether a key may be looked at; `Err` holds the seconds until it may.
-    pub(super) fn check(&self, origin: Origin, key: &Digest, cx: &Context<'_>) -> Result<(), u64> {
+    pub(super) fn check(&self, origin: ClientNetwork, key: &Digest, cx: &Context<'_>) -> Result<(), u64> {
         let (now, store) = (cx.now_millis(), cx.store());
         if self.is_told(origin, key, cx) {
             return Ok(());
@@ -62,7 +62,7 @@ impl Throttle {
     }
 
     /// A key was good: it stays so from there, whoever else tries keys out there.
-    pub(super) fn trust(&self, origin: Origin, key: &Digest, cx: &Context<'_>) {
+    pub(super) fn trust(&self, origin: ClientNetwork, key: &Digest, cx: &Context<'_>) {
         let (now, store) = (cx.now_millis(), cx.store());
         if self.is_told(origin, key, cx) {
             return;
@@ -82,12 +82,12 @@ impl Throttle {
     }
 
     /// A key was bad, or may be.
-    pub(super) fn count(&self, origin: Origin, now: u64, store: &dyn Store) {
+    pub(super) fn count(&self, origin: ClientNetwork, now: u64, store: &dyn Store) {
         self.change(&self.origin(origin), now, store, |count| count.saturating_add(1));
     }
 
     /// A key that was counted while nobody knew it was good.
-    pub(super) fn give_back(&self, origin: Origin, now: u64, store: &dyn Store) {
+    pub(super) fn give_back(&self, origin: ClientNetwork, now: u64, store: &dyn Store) {
         self.change(&self.origin(origin), now, store, |count| count.saturating_sub(1));
     }
 
@@ -115,17 +115,17 @@ impl Throttle {
         });
     }
 
-    fn is_told(&self, origin: Origin, key: &Digest, cx: &Context<'_>) -> bool {
+    fn is_told(&self, origin: ClientNetwork, key: &Digest, cx: &Context<'_>) -> bool {
         let told = cx.local(&self.told);
         let until = told.borrow().get(&(origin, *key)).copied();
         until.is_some_and(|until| cx.now_millis() < until)
     }
 
-    fn origin(&self, origin: Origin) -> Digest {
+    fn origin(&self, origin: ClientNetwork) -> Digest {
         self.secrets.digest("origin", &origin.bytes())
     }
 
-    fn pair(&self, origin: Origin, key: &Digest) -> Digest {
+    fn pair(&self, origin: ClientNetwork, key: &Digest) -> Digest {
         self.secrets.digest("pair", &[&origin.bytes(), &key[..]].concat())
     }
 }
@@ -165,7 +165,7 @@ mod tests {
         throttle
     }
 
-    fn origin(address: &str) -> Origin {
+    fn origin(address: &str) -> ClientNetwork {
         Some(address.parse().unwrap()).into()
     }
 

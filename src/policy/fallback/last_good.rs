@@ -61,7 +61,10 @@ pub(super) fn owner(request: &Request, sources: &[Source]) -> Option<Owner> {
     part(Some(authority.to_ascii_lowercase().as_bytes()));
     part(Some(request.path().as_bytes()));
     part(request.query().map(str::as_bytes));
-    request.now("accept").into_iter().for_each(|value| part(Some(value)));
+    request
+        .current("accept")
+        .into_iter()
+        .for_each(|value| part(Some(value)));
     part(None);
     if let Some(identity) = identity {
         describe(identity, &mut |text: Option<&str>| part(text.map(str::as_bytes)));

@@ -7,7 +7,7 @@ use super::protocol::Told;
 use super::service::RateLimitService;
 use crate::limit::{Rate, Verdict};
 use crate::seam::store::{self, Store};
-use crate::shared::table::{Entry, Name, Slots};
+use crate::shared::table::{Entry, Name, Table};
 
 /// How a limit is counted elsewhere.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Global {
     /// The counter of such requests, made once.
     pub(super) faults: Arc<str>,
     /// Keys that the service has refused, so that they cost no call until it said that something is left again.
-    pub(super) exhausted: Slots,
+    pub(super) exhausted: Table,
 }
 
 impl Global {

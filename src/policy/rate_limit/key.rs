@@ -6,7 +6,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::config::{KeyPart, OnMissing};
 use super::descriptor::{self, Descriptor};
-use crate::client_network::Origin;
+use crate::client_network::ClientNetwork;
 use crate::denial::{Denial, DenialKind};
 use crate::message::request::Request;
 use crate::seam::Context;
@@ -26,7 +26,7 @@ pub(super) struct Values<'a> {
     issuer: Option<&'a [u8]>,
     /// In order; none of them for the address.
     parts: Vec<(&'a KeyPart, Vec<&'a [u8]>)>,
-    origin: Option<Origin>,
+    origin: Option<ClientNetwork>,
 }
 
 impl Key {

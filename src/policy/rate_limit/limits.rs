@@ -12,7 +12,7 @@ use crate::config::Report;
 use crate::config::network::Network;
 use crate::limit::{Algorithm, MOST_EXACT, Rate};
 use crate::seam::{Context, Local};
-use crate::shared::table::Slots;
+use crate::shared::table::Table;
 
 /// All limits of a configuration.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Limit {
     pub(super) is_shadow: bool,
     /// Milliseconds.
     pub(super) jitter: u64,
-    pub(super) table: Slots,
+    pub(super) table: Table,
     /// `None` where this Envoy counts.
     pub(super) global: Option<Global>,
     pub(super) counters: Counters,
@@ -179,7 +179,7 @@ impl Limit {
             service: Arc::clone(service),
             on_fault,
             faults: format!("tollgate_rate_limit_faults_total;limit={};", config.name).into(),
-            exhausted: Slots::new(format!("{prefix}.exhausted"), entries, WAYS, REFUSAL_SIZE),
+            exhausted: Table::new(format!("{prefix}.exhausted"), entries, WAYS, REFUSAL_SIZE),
         });
         Self {
             name: config.name.as_str().into(),
@@ -198,7 +198,7 @@ impl Limit {
             exempt: config.exempt.clone(),
             is_shadow: config.mode == Mode::Shadow,
             jitter: config.retry_after_jitter.as_millis(),
-            table: Slots::new(prefix, entries, WAYS, size),
+            table: Table::new(prefix, entries, WAYS, size),
             global,
             counters: Counters {
                 allowed: counter("allowed"),

@@ -68,7 +68,7 @@ impl Policy for Transform {
         };
         let body = self.request_body.as_ref().map(|rules| rules.ready(scope));
         if !self.headers.is_empty() {
-            let changed = edits::apply(self.headers.edits(Place::Header, scope), |name| request.now(name));
+            let changed = edits::apply(self.headers.edits(Place::Header, scope), |name| request.current(name));
             for (name, values) in changed {
                 request.changes.set(name, values);
             }
@@ -87,7 +87,7 @@ impl Policy for Transform {
         if response.has_body() {
             // A part of a document, or a compressed one, could not be changed.
             for name in WHOLE_AND_PLAIN {
-                if !request.now(name).is_empty() {
+                if !request.current(name).is_empty() {
                     request.changes.remove(name);
                 }
             }
@@ -119,7 +119,7 @@ impl Transform {
 
 /// Changes path and query, of which a credential may have been taken out already.
 fn retarget(path: Option<String>, query: &[Edit], request: &mut Request) {
-    let now = request.now(":path").into_iter().next().unwrap_or_default();
+    let now = request.current(":path").into_iter().next().unwrap_or_default();
     let now = String::from_utf8_lossy(now).into_owned();
     let (own, own_query) = match now.split_once('?') {
         Some((path, query)) => (path, Some(query)),

@@ -13,8 +13,8 @@ fn entry(until: u64, value: &str) -> Entry {
     }
 }
 
-fn table(entries: u32) -> (Slots, Memory) {
-    let (slots, store) = (Slots::new("t".into(), entries, 4, 100), Memory::default());
+fn table(entries: u32) -> (Table, Memory) {
+    let (slots, store) = (Table::new("t".into(), entries, 4, 100), Memory::default());
     slots.prepare(&store);
     (slots, store)
 }
@@ -105,7 +105,7 @@ impl Uses for Little {
 }
 
 /// Counts a name's uses; what it is told after this one.
-fn used(slots: &Slots, store: &Memory, name: Name, now: u64) -> u8 {
+fn used(slots: &Table, store: &Memory, name: Name, now: u64) -> u8 {
     let count = slots.share(&name, now, store, &Little(0), |found, _| {
         let count = found.map_or(0, |entry| entry.value[0]) + 1;
         let entry = Entry {
@@ -157,7 +157,7 @@ fn what_is_little_used_is_forgotten_before_anything_is_shared() {
 
 #[test]
 fn names_with_words_in_common_stay_in_a_part_of_the_table() {
-    let slots = Slots::new("t".into(), 1 << 16, 8, 8);
+    let slots = Table::new("t".into(), 1 << 16, 8, 8);
     let mut seed = 1_u64;
     let mut random = || {
         seed = seed
