@@ -10,10 +10,8 @@ use crate::message::managed_names::ManagedNames;
 use crate::message::request::Received;
 use crate::message::target::PathParameters;
 use crate::policy::api_key::ApiKeys;
-use crate::policy::identity_headers::IdentityHeaders;
 use crate::policy::jwt::Issuers;
-use crate::policy::proof::Proof;
-use crate::policy::rate_limit::{KeyPart, Limits, RateLimitService};
+use crate::policy::rate_limit::{KeyPart, Limits};
 use crate::policy::{Access, Policy, Rule as RuleContext};
 use crate::seam::{Caller, Context};
 
@@ -81,57 +79,10 @@ impl Plan {
                 format!("is {}; this is a plugin for version {VERSION}", config.version),
             );
         }
-        let identity = Arc::new(IdentityHeaders::compile(
-            &config.identity,
-            config.jwt.iter().flat_map(Issuers::payload_headers),
-            &mut report,
-        ));
-        let proof = config.identity.proof.as_ref().map(|proof| {
-            report.within("identity.proof", |report| {
-                let payloads = config.jwt.iter().flat_map(Issuers::payload_headers);
-                let names = identity.names().chain(payloads.map(|(_, name)| name.as_str()));
-                Arc::new(Proof::compile(proof, names, environment, report))
-            })
-        });
-        let jwt = config
-            .jwt
-            .as_ref()
-            .map(|jwt| report.within("jwt", |report| Issuers::compile(jwt, environment, report)));
-        let api_keys = config.api_keys.as_ref().map(|keys| {
-            report.within("api_keys", |report| {
-                Arc::new(ApiKeys::compile(keys, environment, report))
-            })
-        });
-        let counting = config.rate_limit_service.as_ref().map(|service| {
-            report.within("rate_limit_service", |report| {
-                Arc::new(RateLimitService::compile(service, report))
-            })
-        });
-        let limits = report.within("rate_limits", |report| {
-            Limits::compile(&config.rate_limits, counting.as_ref(), config.quota_headers, report)
-        });
-        let limits = Arc::new(limits);
-        let definitions = Definitions {
-            sources: sources(jwt.as_ref(), api_keys.as_deref()),
-            identity: Arc::clone(&identity),
-            proof,
-            jwt,
-            api_keys,
-            limits: Arc::clone(&limits),
-        };
+        let definitions = Definitions::compile(config, environment, &mut report);
         check_names(config, &definitions, &mut report);
         let (rules, index) = compile_rules(config, &definitions, &mut report);
-        let default = report.within("defaults", |report| {
-            let settings = Settings::new(None, &config.defaults);
-            settings.auth?;
-            let policies = compile_policies("default", &settings, false, &definitions, report);
-            Some(Arc::new(Route {
-                path_parameters: config.defaults.path_parameters,
-                method_override: config.defaults.method_override,
-                reroutes: settings.request.is_some_and(|request| request.reroute),
-                ..Route::new("default".into(), policies)
-            }))
-        });
+        let default = report.within("defaults", |report| compile_default(config, &definitions, report));
         if rules.is_empty() && default.is_none() {
             report.error("refuses every request: it has neither `routes` nor `defaults.auth`");
         }
@@ -146,12 +97,12 @@ impl Plan {
             warnings,
             callers: published
                 .chain(services)
-                .chain(counting.map(|service| service as Arc<dyn Caller>))
+                .chain(definitions.counting.map(|service| service as Arc<dyn Caller>))
                 .chain(policies.flat_map(|policy| policy.callers()))
                 .collect(),
             api_keys: definitions.api_keys,
-            limits,
-            managed: Arc::clone(&identity.managed),
+            limits: definitions.limits,
+            managed: Arc::clone(&definitions.identity.managed),
             method_overrides: ManagedNames::of(&METHOD_OVERRIDES),
             needs_route_name,
             rules,
@@ -202,13 +153,6 @@ pub fn counter(route: &str, outcome: &str, code: &str) -> Arc<str> {
     format!("tollgate_requests_total;route={route};outcome={outcome};code={code};").into()
 }
 
-/// Where credentials are looked for, by whatever rule.
-fn sources(jwt: Option<&Issuers>, keys: Option<&ApiKeys>) -> Arc<[Source]> {
-    let tokens = jwt.into_iter().flat_map(Issuers::sources).map(|(_, source)| source);
-    let keys = keys.into_iter().flat_map(|keys| keys.sources());
-    tokens.chain(keys).cloned().collect()
-}
-
 /// Names that must be defined elsewhere, and names that exclude each other.
 fn check_names(config: &Config, definitions: &Definitions, report: &mut Report) {
     let tokens = definitions.jwt.iter().flat_map(Issuers::sources);
@@ -252,6 +196,19 @@ fn check_names(config: &Config, definitions: &Definitions, report: &mut Report) 
             );
         }
     }
+}
+
+/// What a request gets that no rule names, where `defaults` says who may pass.
+fn compile_default(config: &Config, definitions: &Definitions, report: &mut Report) -> Option<Arc<Route>> {
+    let settings = Settings::new(None, &config.defaults);
+    settings.auth?;
+    let policies = compile_policies("default", &settings, false, definitions, report);
+    Some(Arc::new(Route {
+        path_parameters: config.defaults.path_parameters,
+        method_override: config.defaults.method_override,
+        reroutes: settings.request.is_some_and(|request| request.reroute),
+        ..Route::new("default".into(), policies)
+    }))
 }
 
 fn compile_rules(config: &Config, definitions: &Definitions, report: &mut Report) -> (Vec<Rule>, Index) {

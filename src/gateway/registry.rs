@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::Settings;
+use super::{Config, Settings};
 use crate::auth::credential::Source;
-use crate::config::Report;
+use crate::config::{Environment, Report};
 use crate::denial::Refusal;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::identity_headers::IdentityHeaders;
 use crate::policy::jwt::Issuers;
 use crate::policy::proof::Proof;
-use crate::policy::rate_limit::Limits;
+use crate::policy::rate_limit::{Limits, RateLimitService};
 use crate::policy::{
     Policy, Rule, authenticate, authorize, fallback, identity_headers, network, proof, rate_limit, transform, validate,
 };
@@ -66,8 +66,50 @@ pub struct Definitions {
     pub api_keys: Option<Arc<ApiKeys>>,
     /// Rate limits.
     pub limits: Arc<Limits>,
+    /// Who counts those of `backend: rls`.
+    pub counting: Option<Arc<RateLimitService>>,
     /// Where credentials are looked for, by whatever rule.
     pub sources: Arc<[Source]>,
+}
+
+impl Definitions {
+    /// Checks everything in a configuration that is not a rule.
+    pub(super) fn compile(config: &Config, environment: &Environment, report: &mut Report) -> Self {
+        let payloads = || config.jwt.iter().flat_map(Issuers::payload_headers);
+        let identity = Arc::new(IdentityHeaders::compile(&config.identity, payloads(), report));
+        let proof = config.identity.proof.as_ref().map(|proof| {
+            report.within("identity.proof", |report| {
+                let names = identity.names().chain(payloads().map(|(_, name)| name.as_str()));
+                Arc::new(Proof::compile(proof, names, environment, report))
+            })
+        });
+        let jwt = config.jwt.as_ref();
+        let jwt = jwt.map(|jwt| report.within("jwt", |report| Issuers::compile(jwt, environment, report)));
+        let api_keys = config.api_keys.as_ref().map(|keys| {
+            report.within("api_keys", |report| {
+                Arc::new(ApiKeys::compile(keys, environment, report))
+            })
+        });
+        let counting = config.rate_limit_service.as_ref().map(|service| {
+            report.within("rate_limit_service", |report| {
+                Arc::new(RateLimitService::compile(service, report))
+            })
+        });
+        let limits = report.within("rate_limits", |report| {
+            Limits::compile(&config.rate_limits, counting.as_ref(), config.quota_headers, report)
+        });
+        let tokens = jwt.iter().flat_map(Issuers::sources).map(|(_, source)| source);
+        let keys = api_keys.iter().flat_map(|keys| keys.sources());
+        Self {
+            sources: tokens.chain(keys).cloned().collect(),
+            identity,
+            proof,
+            jwt,
+            api_keys,
+            limits: Arc::new(limits),
+            counting,
+        }
+    }
 }
 
 /// Every policy.

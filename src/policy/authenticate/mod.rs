@@ -153,33 +153,27 @@ impl Authenticate {
                 request.identity = Some(Identity::new(subject, Authenticated::by_a_verified_credential()));
                 Ok(())
             }
-            Err(Failure::Wait(wait)) => {
+            Err(failure) => Err(self.stop(request, method, failure)),
+        }
+    }
+
+    /// What becomes of a request whose credential has not passed.
+    fn stop(&self, request: &mut Request, method: &Method, failure: Failure) -> Stop {
+        let (kind, reason, seconds) = match failure {
+            Failure::Wait(wait) => {
                 request.memory.put(HasWaited);
-                Err(Stop::Wait(wait))
+                return Stop::Wait(wait);
             }
-            Err(Failure::Invalid(Invalid { reason, detail })) => {
+            Failure::Invalid(Invalid { reason, detail }) => {
                 count_failure(request, method, reason);
                 let mut denial = Denial::new(method.denial(), reason);
                 denial.detail = detail;
-                Err(self.challenged(denial, Some(method)).into())
+                return self.challenged(denial, Some(method)).into();
             }
-            Err(Failure::KeysUnavailable(seconds)) => Err(later(
-                request,
-                method,
-                DenialKind::KeysUnavailable,
-                "keys_unavailable",
-                seconds,
-            )
-            .into()),
-            Err(Failure::TooManyAttempts(seconds)) => Err(later(
-                request,
-                method,
-                DenialKind::TooManyAttempts,
-                "too_many_attempts",
-                seconds,
-            )
-            .into()),
-        }
+            Failure::KeysUnavailable(seconds) => (DenialKind::KeysUnavailable, "keys_unavailable", seconds),
+            Failure::TooManyAttempts(seconds) => (DenialKind::TooManyAttempts, "too_many_attempts", seconds),
+        };
+        later(request, method, kind, reason, seconds).into()
     }
 
     /// A challenge for each accepted method (RFC 9110 section 11.6.1).

@@ -120,42 +120,12 @@ impl Limits {
 
 impl Limit {
     fn compile(config: &RateLimitConfig, service: Option<&Arc<RateLimitService>>, report: &mut Report) -> Self {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        if config.name.is_empty() || config.name.len() > 64 || !config.name.bytes().all(plain) {
-            report.error_at("name", "must be 1 to 64 letters, digits, `-` or `_`");
-        }
-        if config.key.is_empty() {
-            report.error_at("key", "is empty; name what is counted apart, such as `ip` or `user`");
-        }
-        let window = config.window.as_millis();
-        if window == 0 {
-            report.error_at("window", "must be at least 1ms");
-        }
-        if config.entries == 0 || config.entries > MOST_ENTRIES {
-            report.error_at("entries", format!("must be from 1 to {MOST_ENTRIES}"));
-        }
-        let is_bucket = config.algorithm == Algorithm::TokenBucket;
-        let rate = |limit: u64, burst: Option<u64>, report: &mut Report| {
-            if limit == 0 {
-                report.error_at("limit", "must be at least 1");
-            }
-            if config.algorithm == Algorithm::ExactWindow && limit > MOST_EXACT {
-                report.error_at("limit", format!("is above {MOST_EXACT}, the most for `exact_window`"));
-            }
-            match burst {
-                Some(_) if !is_bucket => report.error_at("burst", "is for `token_bucket` alone"),
-                Some(0) => report.error_at("burst", "must be at least 1"),
-                _ => {}
-            }
-            Rate {
-                limit: limit.max(1),
-                window: window.max(1),
-                burst: burst.unwrap_or(limit).max(1),
-            }
-        };
-        let default = rate(config.limit, config.burst, report);
+        check(config, report);
+        let default = rate(config, config.limit, config.burst, report);
         let plans = config.plans.iter().map(|(name, plan)| {
-            let rate = report.within(format!("plans.{name}"), |report| rate(plan.limit, plan.burst, report));
+            let rate = report.within(format!("plans.{name}"), |report| {
+                rate(config, plan.limit, plan.burst, report)
+            });
             (name.clone(), rate)
         });
         let plans: BTreeMap<_, _> = plans.collect();
@@ -165,13 +135,13 @@ impl Limit {
             .chain([default.limit])
             .max()
             .unwrap_or_default();
-        let counter = |outcome: &str| -> Arc<str> {
-            format!("tollgate_rate_limit_total;limit={};outcome={outcome};", config.name).into()
-        };
         // Whoever changes how a limit counts begins to count anew.
         let prefix = format!(
-            "tollgate.limit.{}.{:?}.{window}.{}",
-            config.name, config.algorithm, config.entries
+            "tollgate.limit.{}.{:?}.{}.{}",
+            config.name,
+            config.algorithm,
+            config.window.as_millis(),
+            config.entries
         );
         let size = config.algorithm.state_size(highest);
         let entries = config.entries.min(MOST_ENTRIES);
@@ -200,19 +170,67 @@ impl Limit {
             jitter: config.retry_after_jitter.as_millis(),
             table: Table::new(prefix, entries, WAYS, size),
             global,
-            counters: Counters {
-                allowed: counter("allowed"),
-                denied: counter("denied"),
-                shared: format!("tollgate_rate_limit_shared_denials_total;limit={};", config.name).into(),
-                shadow: counter("shadow"),
-                contended: counter("contended"),
-            },
+            counters: Counters::new(&config.name),
         }
     }
 
     /// Whether it can be asked only once it is known who a request is from.
     pub(super) fn needs_identity(&self) -> bool {
         self.key.is_of_identity() || !self.plans.is_empty()
+    }
+}
+
+impl Counters {
+    fn new(limit: &str) -> Self {
+        let counter = |outcome: &str| -> Arc<str> {
+            format!("tollgate_rate_limit_total;limit={limit};outcome={outcome};").into()
+        };
+        Self {
+            allowed: counter("allowed"),
+            denied: counter("denied"),
+            shared: format!("tollgate_rate_limit_shared_denials_total;limit={limit};").into(),
+            shadow: counter("shadow"),
+            contended: counter("contended"),
+        }
+    }
+}
+
+/// Mistakes of a limit that have nothing to do with its rates.
+fn check(config: &RateLimitConfig, report: &mut Report) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if config.name.is_empty() || config.name.len() > 64 || !config.name.bytes().all(plain) {
+        report.error_at("name", "must be 1 to 64 letters, digits, `-` or `_`");
+    }
+    if config.key.is_empty() {
+        report.error_at("key", "is empty; name what is counted apart, such as `ip` or `user`");
+    }
+    if config.window.as_millis() == 0 {
+        report.error_at("window", "must be at least 1ms");
+    }
+    if config.entries == 0 || config.entries > MOST_ENTRIES {
+        report.error_at("entries", format!("must be from 1 to {MOST_ENTRIES}"));
+    }
+}
+
+/// A rate of this limit: its own, or that of a plan.
+fn rate(config: &RateLimitConfig, limit: u64, burst: Option<u64>, report: &mut Report) -> Rate {
+    if limit == 0 {
+        report.error_at("limit", "must be at least 1");
+    }
+    if config.algorithm == Algorithm::ExactWindow && limit > MOST_EXACT {
+        report.error_at("limit", format!("is above {MOST_EXACT}, the most for `exact_window`"));
+    }
+    match burst {
+        Some(_) if config.algorithm != Algorithm::TokenBucket => {
+            report.error_at("burst", "is for `token_bucket` alone");
+        }
+        Some(0) => report.error_at("burst", "must be at least 1"),
+        _ => {}
+    }
+    Rate {
+        limit: limit.max(1),
+        window: config.window.as_millis().max(1),
+        burst: burst.unwrap_or(limit).max(1),
     }
 }
 
