@@ -97,9 +97,9 @@ impl Pending {
 impl Policy for RateLimit {
     fn on_request(&self, request: &mut Request, cx: &Context<'_>) -> Result<(), Stop> {
         let decided = self.decide(request, cx);
-        if let Some(quota) = request.memory.get::<Quota>() {
-            request.told = quota.headers(self.tells);
-        }
+        // A refusal may have nothing to tell: what an earlier limit has told is not about it.
+        let quota = request.memory.get::<Quota>();
+        request.told = quota.map(|quota| quota.headers(self.tells)).unwrap_or_default();
         decided
     }
 }

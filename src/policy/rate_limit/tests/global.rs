@@ -224,6 +224,19 @@ fn its_word_counts_and_an_exhausted_key_costs_no_call() {
 }
 
 #[test]
+fn a_refusal_without_numbers_tells_nothing_of_another_limit() {
+    let limits = vec![
+        limit("ip", json!(["ip"]), 9, json!({"backend": "local"})),
+        limit("user", json!(["user"]), 5, json!({})),
+    ];
+    let gateway = Gateway::with_service(limits, json!(["ip", "user"]));
+    let seen = gateway.ask_with('a', Some(&says(OK, vec![])));
+    assert_eq!(seen.header("ratelimit-policy"), Some("\"ip\";q=9;w=60"));
+    let seen = gateway.ask_with('a', Some(&says(OVER_LIMIT, vec![])));
+    assert_eq!((seen.status, seen.header("ratelimit-policy")), (429, None));
+}
+
+#[test]
 fn a_costly_request_that_is_refused_keeps_no_cheap_one_out() {
     let limits = vec![limit("user", json!(["user"]), 5, json!({"costs": {"POST": 4}}))];
     let gateway = Gateway::with_service(limits, json!(["user"]));
