@@ -111,6 +111,18 @@ impl Plan {
         })
     }
 
+    /// The plan of a configuration that a test writes; `Err` has every mistake, each on a line.
+    #[cfg(test)]
+    pub(crate) fn of(config: &serde_json::Value, environment: &Environment) -> Result<Arc<Self>, String> {
+        let plan = crate::gateway::decode(config.to_string().as_bytes())
+            .map_err(|error| vec![error])
+            .and_then(|config| Self::compile(&config, environment));
+        plan.map(Arc::new).map_err(|errors| {
+            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            errors.join("\n")
+        })
+    }
+
     /// Makes what the workers share, before there is traffic. `seed` is unpredictable.
     pub fn prepare(&self, seed: [u8; 16], cx: &Context<'_>) {
         self.limits.prepare(seed, cx);

@@ -137,7 +137,6 @@ mod tests {
 
     use super::*;
     use crate::exchange::Exchange;
-    use crate::gateway::decode;
     use crate::gateway::plan::Plan;
     use crate::gateway::worker::Worker;
     use crate::http::headers::Headers;
@@ -154,9 +153,7 @@ mod tests {
             }],
         });
         let environment = [("SECRET".to_owned(), secret.to_owned())].into_iter().collect();
-        let plan = Plan::compile(&decode(config.to_string().as_bytes()).unwrap(), &environment);
-        plan.map(Arc::new)
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+        Plan::of(&config, &environment)
     }
 
     #[test]

@@ -109,6 +109,40 @@ pub mod simulated {
         }
     }
 
+    /// A simulated host with other shared memory than its own.
+    pub struct Sharing<'a> {
+        /// What it is in all else.
+        pub host: &'a Simulated,
+        /// What its workers share.
+        pub store: &'a dyn Store,
+    }
+
+    impl Host for Sharing<'_> {
+        fn now_millis(&self) -> u64 {
+            self.host.now_millis()
+        }
+
+        fn monotonic_millis(&self) -> u64 {
+            self.host.monotonic_millis()
+        }
+
+        fn client_address(&self) -> Option<IpAddr> {
+            self.host.client_address()
+        }
+
+        fn store(&self) -> &dyn Store {
+            self.store
+        }
+
+        fn response_flags(&self) -> Option<u64> {
+            self.host.response_flags()
+        }
+
+        fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {
+            self.host.verify_signature(check)
+        }
+    }
+
     impl Host for Simulated {
         fn now_millis(&self) -> u64 {
             self.now.get()

@@ -38,13 +38,7 @@ fn errors(pointer: &str, value: Value) -> String {
         Value::Array(items) => items.push(value),
         _ => panic!("{pointer}"),
     }
-    let plan = decode(config.to_string().as_bytes())
-        .map_err(|error| vec![error])
-        .and_then(|config| Plan::compile(&config, &Environment::new()));
-    match plan {
-        Ok(_) => String::new(),
-        Err(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
-    }
+    Plan::of(&config, &Environment::new()).err().unwrap_or_default()
 }
 
 #[test]

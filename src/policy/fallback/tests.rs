@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use crate::config::Environment;
 use crate::exchange::Exchange;
-use crate::gateway::decode;
 use crate::gateway::plan::Plan;
 use crate::gateway::worker::Worker;
 use crate::http::headers::Headers;
@@ -15,13 +14,7 @@ use crate::seam::{Answer, Event, Note, Step, StreamId, Then, Wakeup};
 fn compile(fallback: &Value) -> Result<Arc<Plan>, String> {
     let rule = json!({"name": "r", "match": {"path_prefix": "/"}, "public": true, "fallback": fallback});
     let config = json!({"version": 1, "routes": [rule]});
-    let plan = decode(config.to_string().as_bytes())
-        .map_err(|error| vec![error])
-        .and_then(|config| Plan::compile(&config, &Environment::default()));
-    plan.map(Arc::new).map_err(|errors| {
-        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        errors.join("\n")
-    })
+    Plan::of(&config, &Environment::default())
 }
 
 /// A request that has passed. It is held by a worker of its own.

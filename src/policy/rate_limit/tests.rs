@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use crate::config::Environment;
 use crate::exchange::Exchange;
-use crate::gateway::decode;
 use crate::gateway::plan::Plan;
 use crate::gateway::worker::Worker;
 use crate::http::headers::Headers;
@@ -63,13 +62,7 @@ fn config(limits: Value, names: Value) -> Value {
 }
 
 fn plan(config: &Value) -> Result<Arc<Plan>, String> {
-    let plan = decode(config.to_string().as_bytes())
-        .map_err(|error| vec![error])
-        .and_then(|config| Plan::compile(&config, &environment()));
-    plan.map(Arc::new).map_err(|errors| {
-        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        errors.join("\n")
-    })
+    Plan::of(config, &environment())
 }
 
 struct Gateway {
@@ -302,8 +295,8 @@ fn quota_headers_come_as_they_are_wanted() {
             "routes": [{"match": {"path_prefix": "/"}, "public": true, "rate_limits": ["ip"]}],
         });
         config["quota_headers"] = kind.into();
-        let plan = Plan::compile(&decode(config.to_string().as_bytes()).unwrap(), &Environment::new()).unwrap();
-        let gateway = Gateway::with(Arc::new(plan), Simulated::default());
+        let plan = Plan::of(&config, &Environment::new()).unwrap();
+        let gateway = Gateway::with(plan, Simulated::default());
         gateway.send("GET", "/", &[]).headers
     };
     let named = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use crate::config::Environment;
 use crate::exchange::Exchange;
-use crate::gateway::decode;
 use crate::gateway::plan::Plan;
 use crate::gateway::worker::Worker;
 use crate::http::headers::Headers;
@@ -18,13 +17,7 @@ fn plan(rule: Value) -> Result<Arc<Plan>, String> {
         route[name] = value.clone();
     }
     let config = json!({"version": 1, "routes": [route]});
-    let plan = decode(config.to_string().as_bytes())
-        .map_err(|error| vec![error])
-        .and_then(|config| Plan::compile(&config, &Environment::default()));
-    plan.map(Arc::new).map_err(|errors| {
-        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        errors.join("\n")
-    })
+    Plan::of(&config, &Environment::default())
 }
 
 /// What the upstream gets of these headers, or the code of the refusal; and the exchange, for the response.

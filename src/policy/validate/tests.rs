@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use crate::config::Environment;
 use crate::exchange::Exchange;
-use crate::gateway::decode;
 use crate::gateway::plan::Plan;
 use crate::gateway::worker::Worker;
 use crate::http::headers::Headers;
@@ -15,13 +14,7 @@ use crate::seam::{Event, StreamId};
 fn plan(validate: &Value) -> Result<Arc<Plan>, String> {
     let config =
         json!({"version": 1, "routes": [{"match": {"path_prefix": "/"}, "public": true, "validate": validate}]});
-    let config = decode(config.to_string().as_bytes()).map_err(|error| error.to_string())?;
-    Plan::compile(&config, &Environment::new())
-        .map(Arc::new)
-        .map_err(|errors| {
-            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            errors.join("\n")
-        })
+    Plan::of(&config, &Environment::new())
 }
 
 /// The refusal's status and body; `None` where the request passes its headers.

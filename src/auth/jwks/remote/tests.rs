@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::auth::jose::Algorithm;
-use crate::seam::simulated::Simulated;
-use crate::seam::{Host, SignatureCheck};
+use crate::seam::simulated::{Sharing, Simulated};
 
 const ISSUER: &str = "https://issuer.example";
 
@@ -69,7 +68,7 @@ fn one_worker_fetches_for_all() {
 
 #[test]
 fn workers_that_begin_at_once_do_not_all_fetch() {
-    /// A host that lets another worker in between a read and the write that follows it.
+    /// Lets another worker in between a read and the write that follows it.
     struct Raced<'a>(&'a Simulated, &'a RemoteKeys, Cell<bool>);
 
     impl Store for Raced<'_> {
@@ -85,35 +84,17 @@ fn workers_that_begin_at_once_do_not_all_fetch() {
         }
     }
 
-    impl Host for Raced<'_> {
-        fn now_millis(&self) -> u64 {
-            self.0.now_millis()
-        }
-
-        fn monotonic_millis(&self) -> u64 {
-            self.0.monotonic_millis()
-        }
-
-        fn client_address(&self) -> Option<std::net::IpAddr> {
-            self.0.client_address()
-        }
-
-        fn store(&self) -> &dyn Store {
-            self
-        }
-
-        fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {
-            self.0.verify_signature(check)
-        }
-    }
-
     let host = Simulated::default();
     let (first, second) = (remote(json!({})), remote(json!({})));
     first.prepare(&host.cx());
     second.prepare(&host.cx());
     let raced = Raced(&host, &second, Cell::new(false));
+    let sharing = Sharing {
+        host: &host,
+        store: &raced,
+    };
     let cx = Context {
-        host: &raced,
+        host: &sharing,
         locals: &host.locals,
     };
     assert_eq!(first.begin(&cx), None, "the other was faster");

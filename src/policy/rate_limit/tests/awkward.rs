@@ -4,8 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::*;
+use crate::seam::simulated::Sharing;
 use crate::seam::store::Store;
-use crate::seam::{Host, SignatureCheck};
+use crate::seam::store::memory::Memory;
 
 /// Users of the same name, of two issuers.
 #[test]
@@ -28,8 +29,8 @@ fn issuers_do_not_mix() {
             {"match": {"path": "/tenant"}, "auth": {"any": [{"jwt": ["one", "two"]}]}, "rate_limits": ["tenant"]},
         ],
     });
-    let plan = Plan::compile(&decode(config.to_string().as_bytes()).unwrap(), &Environment::new()).unwrap();
-    let gateway = Gateway::with(Arc::new(plan), Simulated::default());
+    let plan = Plan::of(&config, &Environment::new()).unwrap();
+    let gateway = Gateway::with(plan, Simulated::default());
     gateway.world.verdict.set(Some(true));
     let bearer = |issuer: &str| {
         let encode = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
@@ -53,37 +54,15 @@ fn issuers_do_not_mix() {
 
 /// Another worker is always faster.
 #[derive(Debug)]
-struct Contended(Simulated);
+struct Contended(Memory);
 
 impl Store for Contended {
     fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
-        self.0.store.read(key)
+        self.0.read(key)
     }
 
     fn write(&self, _: &str, _: &[u8], _: u32) -> bool {
         false
-    }
-}
-
-impl Host for Contended {
-    fn now_millis(&self) -> u64 {
-        self.0.now_millis()
-    }
-
-    fn monotonic_millis(&self) -> u64 {
-        self.0.monotonic_millis()
-    }
-
-    fn client_address(&self) -> Option<IpAddr> {
-        self.0.client_address()
-    }
-
-    fn store(&self) -> &dyn Store {
-        self
-    }
-
-    fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
-        None
     }
 }
 
@@ -98,8 +77,12 @@ fn who_loses_the_race_for_a_slot_is_refused_and_counted() {
         route_name: None,
         has_body: false,
     };
+    let sharing = Sharing {
+        host: &Simulated::default(),
+        store: &Contended(Memory::default()),
+    };
     let worker = Rc::new(Worker::new(plan));
-    let step = Exchange::new(worker, StreamId(0)).on(event, &Contended(Simulated::default()));
+    let step = Exchange::new(worker, StreamId(0)).on(event, &sharing);
     assert_eq!(step.reply().map(|reply| reply.status), Some(429), "{step:?}");
     assert!(step.notes.contains(&Note::Count(
         "tollgate_rate_limit_total;limit=ip;outcome=contended;".into()
