@@ -15,7 +15,7 @@ use crate::http::piece::{Chunk, Direction};
 use crate::message::body::{Body, Fate};
 use crate::message::request::{OnResponse, Request};
 use crate::message::response::{Response, Tap};
-use crate::seam::{Event, Host, HostFailure, Note, Step, StreamId, Then, Wakeup};
+use crate::seam::{Context, Event, Host, HostFailure, Note, Step, StreamId, Then, Wakeup};
 
 use refusal::Caller;
 
@@ -176,7 +176,7 @@ impl Exchange {
             Event::ResponseHeaders { headers, has_body } => self.on_response(headers, has_body, host),
             Event::RequestBody(chunk) => self.on_body(Direction::Request, &chunk, host),
             Event::ResponseBody(chunk) => self.on_body(Direction::Response, &chunk, host),
-            Event::HostFailed(direction, failure) => self.on_failure(direction, failure),
+            Event::HostFailed(direction, failure) => self.on_failure(direction, failure, host),
         }
     }
 
@@ -197,7 +197,7 @@ impl Exchange {
                 let responding = passed.responding.take();
                 self.state = State::Passed(passed);
                 let responding = responding?;
-                let headers = Rc::clone(responding.response.headers_received());
+                let headers = Rc::clone(responding.response.received());
                 self.patience = left(responding.until, wakeup, host);
                 let step = self.respond(responding.response, responding.place, responding.early, host);
                 Some(Woken {
@@ -306,7 +306,8 @@ impl Exchange {
     }
 
     /// The host has failed: nobody has decided about what is left of the message.
-    fn on_failure(&mut self, direction: Direction, failure: HostFailure) -> Step {
+    fn on_failure(&mut self, direction: Direction, failure: HostFailure, host: &dyn Host) -> Step {
+        self.worker.leave(self.stream);
         let denial = Denial::new(DenialKind::Unavailable, failure.reason());
         let cause = match failure {
             HostFailure::Call(status) => format!("a host call failed with status {status}"),
@@ -324,9 +325,9 @@ impl Exchange {
                 self.refuse_late(direction, denial, notes)
             }
             State::Suspended(suspended) => {
-                let Deciding { request, route, .. } = suspended.deciding;
-                let caller = Caller::of(request.headers());
-                refusal::refuse(denial, &route.name, request.changes, notes, caller)
+                let mut deciding = suspended.deciding;
+                deciding.request.notes.extend(notes);
+                self.refuse(deciding, denial, host)
             }
             State::Begun | State::Over => {
                 refusal::refuse(denial, refusal::NO_ROUTE, Default::default(), notes, Caller::default())
@@ -336,7 +337,7 @@ impl Exchange {
 }
 
 /// Takes down a piece of the upstream's own response.
-fn record(passed: &mut Passed, chunk: &Chunk<'_>, cx: &crate::seam::Context<'_>) {
+fn record(passed: &mut Passed, chunk: &Chunk<'_>, cx: &Context<'_>) {
     // What is held comes again with the next piece.
     if passed.response_body.is_held() && !chunk.ends {
         return;

@@ -68,7 +68,7 @@ impl Exchange {
             deciding.request.may_wait = may_wait;
             match policy.on_request(&mut deciding.request, &cx) {
                 Ok(()) => deciding.place = deciding.place.saturating_add(1),
-                Err(Stop::Deny(denial)) => return self.refuse(deciding, denial, &cx),
+                Err(Stop::Deny(denial)) => return self.refuse(deciding, denial, host),
                 Err(Stop::Wait(wait)) if may_wait => match self.hold(wait, host) {
                     Some(until) => {
                         self.state = State::Suspended(Box::new(Suspended {
@@ -82,7 +82,7 @@ impl Exchange {
                     None => may_wait = false,
                 },
                 Err(Stop::Wait(_)) => {
-                    return self.refuse(deciding, Denial::new(DenialKind::Unavailable, "undecided"), &cx);
+                    return self.refuse(deciding, Denial::new(DenialKind::Unavailable, "undecided"), host);
                 }
             }
         }
@@ -101,7 +101,7 @@ impl Exchange {
         };
         match begun {
             Ok(()) => self.pass(deciding),
-            Err(denial) => self.refuse(deciding, denial, &cx),
+            Err(denial) => self.refuse(deciding, denial, host),
         }
     }
 
@@ -111,11 +111,11 @@ impl Exchange {
         self.worker.hold(self.stream, wait, until, host).then_some(until)
     }
 
-    fn refuse(&mut self, deciding: Deciding, mut denial: Denial, cx: &crate::seam::Context<'_>) -> Step {
+    pub(super) fn refuse(&mut self, deciding: Deciding, mut denial: Denial, host: &dyn Host) -> Step {
         self.state = State::Over;
         let Deciding { mut request, route, .. } = deciding;
         for policy in &route.policies {
-            policy.on_refusal(&mut request, cx);
+            policy.on_refusal(&mut request, &self.worker.context(host));
         }
         denial.headers.append(&mut request.told);
         let caller = Caller::of(request.headers());

@@ -20,7 +20,7 @@ impl Exchange {
     pub(super) fn respond(
         &mut self,
         mut response: Response,
-        place: usize,
+        mut place: usize,
         early: Option<Early>,
         host: &dyn Host,
     ) -> Step {
@@ -28,7 +28,6 @@ impl Exchange {
         let cx = worker.context(host);
         // Who could not wait for an answer does not ask for it.
         let mut may_wait = self.patience > 0 && worker.has_place(WaitKind::Response, host);
-        let mut place = place;
         loop {
             let State::Passed(passed) = &mut self.state else {
                 return Step::default();
@@ -96,7 +95,7 @@ fn pass(passed: &mut Passed, response: &mut Response, early: Option<Early>) -> R
 
 /// What is decided before the body: whether it can be changed at all, and the headers that the client is told.
 fn begin(passed: &mut Passed, response: &mut Response) -> Result<(), Denial> {
-    let headers = Rc::clone(response.headers_now());
+    let headers = Rc::clone(response.headers());
     let begun = response
         .body
         .begin(&passed.route.name, &headers, &mut response.changes, &mut response.notes);
@@ -137,7 +136,7 @@ fn replace(
         headers: response.changes.applied_to(response.headers()).collect(),
         body,
     };
-    let (actual, had_body) = (response.headers_received(), response.had_body);
+    let (actual, had_body) = (response.received(), response.had_body);
     if !had_body && !whole.body.is_empty() {
         return Ok(Step {
             then: Then::Respond(reply(whole)),

@@ -3,14 +3,11 @@ use serde_json::json;
 
 use super::*;
 use crate::config::Environment;
-use crate::gateway::decode;
 use crate::seam::simulated::Simulated;
 use crate::seam::{Answer, Reply};
 
 fn worker(config: &serde_json::Value) -> Rc<Worker> {
-    let config = decode(config.to_string().as_bytes()).unwrap();
-    let plan = Plan::compile(&config, &Environment::new()).unwrap();
-    Rc::new(Worker::new(Arc::new(plan)))
+    Rc::new(Worker::new(Plan::of(config, &Environment::new()).unwrap()))
 }
 
 fn exchange(routes: serde_json::Value) -> Exchange {
@@ -138,6 +135,28 @@ fn what_the_host_cannot_do_is_a_refusal_like_any_other() {
     assert!(String::from_utf8_lossy(&reply(&step).body).contains("\"request_id\":\"r1\""));
     let counted = "tollgate_responses_refused_total;route=/public/*;reason=response_unreadable;";
     assert!(step.notes.contains(&count(counted)), "{step:?}");
+}
+
+#[test]
+fn a_request_that_waits_is_refused_where_the_host_fails_and_leaves_its_place() {
+    let host = Simulated::default();
+    let worker = waiting(&json!({}));
+    let mut exchange = begun(&worker);
+    assert_eq!(
+        exchange.on(request("GET", "/", &[("x-user-id", "a")]), &host),
+        Step::wait()
+    );
+    let step = exchange.on(
+        Event::HostFailed(Direction::Request, HostFailure::TrailersUnreadable),
+        &host,
+    );
+    assert_eq!(reply(&step).details, "tollgate{unavailable:trailers_unreadable}");
+    assert_eq!(names(&step), [b"x-user-id"]);
+    assert!(step.notes.contains(&count(
+        "tollgate_requests_total;route=/*;outcome=denied;code=unavailable;"
+    )));
+    host.now.set(60_000);
+    assert_eq!(worker.attend(&host).wakeups, []);
 }
 
 #[test]

@@ -117,7 +117,7 @@ pub const REGISTRY: &[Registration] = &[
     Registration {
         stage: Stage::Admit,
         refusals: &[network::REFUSED],
-        compile: |settings, _, rule, report| network::compile(settings.network?, rule, report),
+        compile: |settings, _, _, report| network::compile(settings.network?, report),
     },
     Registration {
         stage: Stage::LimitSource,

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::client_network::ClientNetwork;
@@ -21,7 +22,7 @@ pub struct Worker {
 }
 
 /// A call, and who has made it.
-type UnderWay = (Arc<dyn Caller>, Call);
+type UnderWay = (Arc<dyn Caller>, Rc<Call>);
 
 /// A call under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +34,7 @@ pub struct Agenda {
     /// What is counted and logged.
     pub notes: Vec<Note>,
     /// Calls to send. Of each, the worker is told the answer, or that it could not be sent.
-    pub calls: Vec<(CallId, Call)>,
+    pub calls: Vec<(CallId, Rc<Call>)>,
     /// Streams whose exchange is to be woken up.
     pub wakeups: Vec<(StreamId, Wakeup)>,
     /// Whether somebody waits for something: the timer should run fast.
@@ -121,10 +122,13 @@ impl Worker {
         self.suspended.borrow_mut().hold(stream, wait, origin, until)
     }
 
-    fn begin(&self, caller: &Arc<dyn Caller>, call: Call) -> (CallId, Call) {
+    fn begin(&self, caller: &Arc<dyn Caller>, call: Call) -> (CallId, Rc<Call>) {
+        let call = Rc::new(call);
         let id = CallId(self.next_call.get());
         self.next_call.set(id.0.wrapping_add(1));
-        self.calls.borrow_mut().insert(id, (Arc::clone(caller), call.clone()));
+        self.calls
+            .borrow_mut()
+            .insert(id, (Arc::clone(caller), Rc::clone(&call)));
         (id, call)
     }
 

@@ -258,25 +258,18 @@ impl<'a> Message<'a> {
             then,
         } = step;
         note(notes);
-        let changed = carry_out(self.map, &headers, self.headers);
-        match then {
-            Then::Respond(reply) => {
-                // For whoever logs the request. The refusal does not hang on it.
-                if changed.is_err() {
-                    log::warn!(
-                        "a refused request: its headers could not be changed, so the access log may show what the client sent"
-                    );
+        if let Err(error) = carry_out(self.map, &headers, self.headers) {
+            // Nothing hangs on these: a refusal stands, and where no rule has looked at the response, what is left is for the client to know.
+            let consequence = match (&then, self.headers) {
+                (Then::Respond(_), _) => {
+                    "a refused request: its headers could not be changed, so the access log may show what the client sent"
                 }
-                send(&reply)?;
-                return Ok(Applied::Replied);
-            }
-            // No rule has looked at the response: what is left is for the client to know, and nothing hangs on it.
-            _ if changed.is_err() && self.headers.is_none() => {
-                log::warn!(
+                (_, None) => {
                     "a response: its rate-limit headers could not be set, so the client does not learn what is left"
-                );
-            }
-            _ => changed?,
+                }
+                _ => return Err(error),
+            };
+            log::warn!("{consequence}");
         }
         if let Some(bytes) = body {
             abi::set_buffer(self.body, &bytes)?;
@@ -285,7 +278,10 @@ impl<'a> Message<'a> {
             Then::Continue => Applied::Continue,
             Then::Hold => Applied::Hold,
             Then::Wait => Applied::Wait,
-            Then::Respond(_) => Applied::Replied,
+            Then::Respond(reply) => {
+                send(&reply)?;
+                Applied::Replied
+            }
         })
     }
 }

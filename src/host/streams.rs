@@ -59,12 +59,9 @@ impl Streams {
         let held = self.held.borrow_mut().remove(&stream);
         let Some(exchange) = held else { return };
         // A request that has ended has left; whatever else the host says, there is nobody to answer.
-        let Some(context) = u32::try_from(stream.0)
-            .ok()
-            .filter(|&id| abi::set_effective_context(id).is_ok())
-        else {
+        if !u32::try_from(stream.0).is_ok_and(|context| abi::set_effective_context(context).is_ok()) {
             return;
-        };
+        }
         let woken = exchange.borrow_mut().wake(wakeup, &Envoy);
         let Some(woken) = woken else { return };
         let message = Message::with(woken.direction, &woken.headers);
@@ -73,7 +70,7 @@ impl Streams {
                 // An error says that the request has ended meanwhile.
                 let _ = abi::continue_stream(woken.direction);
             }
-            Applied::Wait => self.hold(StreamId(context.into()), &exchange),
+            Applied::Wait => self.hold(stream, &exchange),
             Applied::Hold | Applied::Replied => {}
         }
     }

@@ -32,7 +32,7 @@ pub struct Response {
 }
 
 /// A response that is there as a whole, and need not come from the upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whole {
     /// `:status` among them; nothing that frames it.
     pub headers: Headers,
@@ -67,17 +67,12 @@ impl Response {
     }
 
     /// As the upstream, Envoy or what replaces them has sent them.
-    pub fn headers(&self) -> &Headers {
-        &self.headers
-    }
-
-    /// The same, to be kept.
-    pub fn headers_now(&self) -> &Rc<Headers> {
+    pub fn headers(&self) -> &Rc<Headers> {
         &self.headers
     }
 
     /// As the upstream or Envoy has sent them, whatever has replaced them.
-    pub fn headers_received(&self) -> &Rc<Headers> {
+    pub fn received(&self) -> &Rc<Headers> {
         &self.received
     }
 
@@ -100,14 +95,6 @@ impl Response {
         self.replacement.take()
     }
 }
-
-impl PartialEq for Whole {
-    fn eq(&self, other: &Self) -> bool {
-        self.headers == other.headers && self.body == other.body
-    }
-}
-
-impl Eq for Whole {}
 
 impl Whole {
     /// The changes that make a response's headers these.

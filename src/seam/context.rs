@@ -30,7 +30,7 @@ pub struct Local<T> {
 #[derive(Default)]
 pub struct Locals {
     values: RefCell<HashMap<u64, Rc<dyn Any>>>,
-    wakes: Rc<Wakes>,
+    wakes: Wakes,
 }
 
 impl<'a> Context<'a> {

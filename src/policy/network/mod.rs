@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{Policy, Rule, Stop};
+use super::{Policy, Stop};
 use crate::config::network::Network;
 use crate::config::{Report, values};
 use crate::denial::{Denial, DenialKind, Refusal};
@@ -31,13 +31,10 @@ pub const REFUSED: Refusal = Refusal {
 };
 
 #[derive(Debug)]
-struct Networks {
-    allow: Option<Vec<Network>>,
-    deny: Vec<Network>,
-}
+struct Networks(NetworkConfig);
 
 /// The policy of a rule with `network`.
-pub fn compile(config: &NetworkConfig, _: &Rule<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
+pub fn compile(config: &NetworkConfig, report: &mut Report) -> Option<Box<dyn Policy>> {
     let NetworkConfig { allow, deny } = config;
     report.within("network", |report| {
         if allow.as_ref().is_some_and(Vec::is_empty) {
@@ -64,12 +61,7 @@ pub fn compile(config: &NetworkConfig, _: &Rule<'_>, report: &mut Report) -> Opt
         }
     });
     let is_empty = allow.is_none() && deny.is_empty();
-    (!is_empty).then(|| {
-        Box::new(Networks {
-            allow: allow.clone(),
-            deny: deny.clone(),
-        }) as Box<dyn Policy>
-    })
+    (!is_empty).then(|| Box::new(Networks(config.clone())) as Box<dyn Policy>)
 }
 
 /// What is hardly meant: bits of a host in a network, and a network within another one.
@@ -90,11 +82,12 @@ fn check(key: &str, index: usize, networks: &[Network], network: &Network, repor
 
 impl Policy for Networks {
     fn on_request(&self, request: &mut Request, cx: &Context<'_>) -> Result<(), Stop> {
+        let Self(NetworkConfig { allow, deny }) = self;
         let has = |networks: &[Network], address| networks.iter().any(|network| network.contains(address));
-        let reason = match (request.client_address(cx.host), &self.allow) {
+        let reason = match (request.client_address(cx.host), allow) {
             // Whoever has no address is of no network.
             (None, _) => "network_unknown",
-            (Some(address), _) if has(&self.deny, address) => "network_denied",
+            (Some(address), _) if has(deny, address) => "network_denied",
             (Some(address), Some(allow)) if !has(allow, address) => "network_not_allowed",
             (Some(_), _) => return Ok(()),
         };

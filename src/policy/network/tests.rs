@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -6,21 +5,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::http::headers::Headers;
 use crate::message::managed_names::ManagedNames;
-use crate::policy::Access;
 use crate::seam::simulated::Simulated;
 
 /// The policy, its mistakes and its warnings.
 fn compiled(config: Value) -> (Option<Box<dyn Policy>>, Vec<String>) {
     let config: NetworkConfig = serde_json::from_value(config).unwrap();
-    let rule = Rule {
-        name: "r",
-        access: Access::Public,
-        matches_route_name: false,
-        managed: &ManagedNames::default(),
-        attributes: &BTreeSet::new(),
-    };
     let mut report = Report::default();
-    let policy = compile(&config, &rule, &mut report);
+    let policy = compile(&config, &mut report);
     let said = match report.finish() {
         Ok(warnings) => warnings,
         Err(errors) => errors,

@@ -45,7 +45,7 @@ impl OnResponse for ResponseChange {
             response.changes.set_one(":status", status.to_string());
         }
         let edits = self.presets.iter().chain(&self.edits).cloned();
-        let headers = Rc::clone(response.headers_now());
+        let headers = Rc::clone(response.headers());
         for (name, values) in edits::apply(edits, |name| headers.all(name).collect()) {
             response.changes.set(name, values);
         }

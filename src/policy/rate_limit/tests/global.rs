@@ -31,13 +31,13 @@ impl Gateway {
     }
 
     /// What it would send now.
-    fn calls(&self) -> Vec<(CallId, Call)> {
+    fn calls(&self) -> Vec<(CallId, Rc<Call>)> {
         let agenda = self.worker.attend(&self.world);
         assert!(agenda.wakeups.is_empty());
         agenda.calls
     }
 
-    fn answer(&self, (id, _): &(CallId, Call), answer: Option<&Answer>) -> Vec<Note> {
+    fn answer(&self, (id, _): &(CallId, Rc<Call>), answer: Option<&Answer>) -> Vec<Note> {
         let Agenda { notes, wakeups, .. } = self.worker.answered(*id, answer, &self.world);
         self.woken
             .borrow_mut()
