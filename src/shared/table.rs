@@ -171,9 +171,14 @@ impl Table {
 
     /// Removes the entry of this name.
     pub fn remove(&self, name: &Name, now: u64, store: &dyn Store) {
+        self.remove_if(name, now, store, |_| true);
+    }
+
+    /// Removes the entry of this name if it is such a one.
+    pub fn remove_if(&self, name: &Name, now: u64, store: &dyn Store, goes: impl Fn(&Entry) -> bool) {
         self.change(name, now, store, |found| match found {
-            Some(_) => Ok((None, ())),
-            None => Err(()),
+            Some(entry) if goes(&entry) => Ok((None, ())),
+            _ => Err(()),
         });
     }
 

@@ -4,8 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::config::LookupConfig;
-use super::lookup::UNKNOWN;
-use super::service::Service;
+use super::service::{Known, Service, Unsettled};
 use crate::auth::api_key::wire;
 use crate::seam::store::{self, Store, update};
 use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, document};
@@ -116,7 +115,7 @@ impl Changes {
         )
     }
 
-    /// Makes every worker forget what has changed. The version comes first: see `Lookups::remember`.
+    /// Makes every worker forget what has changed, but not what was read after the change. The version comes first: see `Lookups::remember`.
     fn apply(&self, changes: &wire::Changes, cx: &Context<'_>) {
         let (now, store) = (cx.now_millis(), cx.store());
         let own = cx.local(&self.term).get();
@@ -131,13 +130,20 @@ impl Changes {
         let Service { known, unsettled, .. } = &*self.service;
         if changes.all {
             known.clear(|_| true, store);
-            unsettled.clear(|entry| entry.value == UNKNOWN, store);
+            unsettled.clear(
+                |entry| Unsettled::decode(&entry.value) != Some(Unsettled::Pending),
+                store,
+            );
         }
         for hash in &changes.hashes {
-            known.remove(&hash.digest, now, store);
-            unsettled.change(&hash.digest, now, store, |found| match found {
-                Some(entry) if entry.value == UNKNOWN => Ok((None, ())),
-                _ => Err(()),
+            known.remove_if(&hash.digest, now, store, |entry| {
+                Known::decode(&entry.value).is_none_or(|known| known.version < changes.version)
+            });
+            unsettled.remove_if(&hash.digest, now, store, |entry| {
+                match Unsettled::decode(&entry.value) {
+                    Some(Unsettled::Unknown(version)) => version < changes.version,
+                    Some(Unsettled::Pending) | None => false,
+                }
             });
         }
     }

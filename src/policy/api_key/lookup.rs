@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::changes;
 use super::config::LookupConfig;
-use super::service::Service;
+use super::service::{Known, Service, Unsettled};
 use super::throttle::Throttle;
 use crate::auth::api_key::secrets::Digest;
 use crate::auth::api_key::wire::{LookupAnswer, LookupRequest};
@@ -104,11 +104,13 @@ impl Lookups {
             Some(record) => Found::Known(record, "stale"),
             None => Found::Unavailable(seconds),
         };
-        let unsettled = |hash: &KeyHash| self.service.unsettled.find(&hash.digest, now, store);
+        let unsettled = |hash: &KeyHash| self.unsettled(&hash.digest, now, store);
         match hashes.first().and_then(unsettled) {
-            Some(entry) if entry.value == PENDING && request.may_wait => return self.soon(name, cx),
-            Some(entry) if entry.value == PENDING => return may_be_old(stale, 1),
-            Some(_) if hashes.iter().skip(1).all(|hash| unsettled(hash).is_some()) => return Found::Unknown,
+            Some(Unsettled::Pending) if request.may_wait => return self.soon(name, cx),
+            Some(Unsettled::Pending) => return may_be_old(stale, 1),
+            Some(Unsettled::Unknown(_)) if hashes.iter().skip(1).all(|hash| unsettled(hash).is_some()) => {
+                return Found::Unknown;
+            }
             _ => {}
         }
         if let Some(seconds) = self.service.breaker.open_for(now, store) {
@@ -142,23 +144,27 @@ impl Lookups {
     /// A known key, and whether it need not be asked for again.
     fn remembered(&self, hash: &KeyHash, now: u64, store: &dyn Store) -> Option<(Box<KeyRecord>, bool)> {
         let entry = self.service.known.find(&hash.digest, now, store)?;
-        let (fetched_at, record) = entry.value.split_first_chunk()?;
-        let fetched_at = u64::from_le_bytes(*fetched_at);
+        let Known { fetched_at, record, .. } = Known::decode(&entry.value)?;
         let record: Box<KeyRecord> = serde_json::from_slice(record).ok()?;
         // A clock that was set back must not make anything last longer; another worker's may be a little ahead.
         let trusted = record.hash == *hash && fetched_at <= now.saturating_add(SKEW);
         trusted.then(|| (record, now < fetched_at.saturating_add(self.cache)))
     }
 
+    fn unsettled(&self, name: &Digest, now: u64, store: &dyn Store) -> Option<Unsettled> {
+        let entry = self.service.unsettled.find(name, now, store)?;
+        Unsettled::decode(&entry.value)
+    }
+
     /// Makes a key one that is being looked up; `false` where it is already.
     fn take(&self, name: &Digest, now: u64, store: &dyn Store) -> bool {
         let until = now.saturating_add(self.service.timeout).saturating_add(LEASE_SLACK);
         let taken = self.service.unsettled.change(name, now, store, |found| match found {
-            Some(entry) if entry.value == PENDING => Err(false),
+            Some(entry) if Unsettled::decode(&entry.value) == Some(Unsettled::Pending) => Err(false),
             _ => Ok((
                 Some(Entry {
                     until,
-                    value: PENDING.into(),
+                    value: Unsettled::Pending.encode(),
                 }),
                 true,
             )),
@@ -189,17 +195,22 @@ impl Lookups {
     }
 
     /// Takes a good answer: whether it was still true when it was written down. Whoever applies changes first writes their
-    /// version and then removes entries, so that of the two at least one sees the other.
+    /// version and then removes entries that are older, so that of the two at least one sees the other.
     fn remember(&self, question: &Question, answer: &LookupAnswer, record: &[u8], cx: &Context<'_>) -> bool {
         let (now, store) = (cx.now_millis(), cx.store());
         let known = &self.service.known;
         match &answer.key {
             Some(key) => {
                 let until = now.saturating_add(self.max_stale);
-                let value = [&now.to_le_bytes()[..], record].concat();
+                let known_key = Known {
+                    fetched_at: now,
+                    version: answer.version,
+                    record,
+                };
+                let value = known_key.encode();
                 known.put(&key.hash.digest, &Entry { until, value }, now, store);
             }
-            None => self.remember_unknown(question, cx),
+            None => self.remember_unknown(question, answer.version, cx),
         }
         let is_true = changes::version(&self.service, store).is_none_or(|version| version <= answer.version);
         if !is_true {
@@ -211,19 +222,19 @@ impl Lookups {
     }
 
     /// Of the key hashed with every secret but the newest, which is [settled](Self::settle).
-    fn remember_unknown(&self, question: &Question, cx: &Context<'_>) {
+    fn remember_unknown(&self, question: &Question, version: u64, cx: &Context<'_>) {
         let now = cx.now_millis();
         for hash in question.hashes.iter().skip(1) {
             self.service
                 .unsettled
-                .put(&hash.digest, &self.unknown(now), now, cx.store());
+                .put(&hash.digest, &self.unknown(version, now), now, cx.store());
         }
     }
 
-    fn unknown(&self, now: u64) -> Entry {
+    fn unknown(&self, version: u64, now: u64) -> Entry {
         Entry {
             until: now.saturating_add(self.negative_cache),
-            value: UNKNOWN.into(),
+            value: Unsettled::Unknown(version).encode(),
         }
     }
 
@@ -242,8 +253,7 @@ impl Lookups {
     }
 
     fn is_pending(&self, name: &Digest, cx: &Context<'_>) -> bool {
-        let entry = self.service.unsettled.find(name, 0, cx.store());
-        entry.is_some_and(|entry| entry.value == PENDING)
+        self.unsettled(name, 0, cx.store()) == Some(Unsettled::Pending)
     }
 }
 
@@ -319,7 +329,7 @@ impl Caller for Lookups {
                     outcome.notes.push(count("outdated", "changed"));
                     return outcome;
                 }
-                let entry = answer.key.is_none().then(|| self.unknown(now));
+                let entry = answer.key.is_none().then(|| self.unknown(answer.version, now));
                 self.settle(question, entry, cx);
                 outcome
                     .notes
@@ -328,8 +338,8 @@ impl Caller for Lookups {
             Err(reason) if OF_ONE_KEY.contains(&reason) => {
                 // The service does answer: what is wrong with one key keeps no other one out.
                 self.service.breaker.succeeded(store);
-                self.remember_unknown(question, cx);
-                self.settle(question, Some(self.unknown(now)), cx);
+                self.remember_unknown(question, 0, cx);
+                self.settle(question, Some(self.unknown(0, now)), cx);
                 let message =
                     format!("key service: the record of an API key cannot be used ({reason}); that key is refused");
                 outcome.notes = vec![count("failed", reason), Note::Log(log::Level::Warn, message)];
@@ -354,10 +364,6 @@ impl Caller for Lookups {
 
 /// Reasons that tell of one key's record, not of the service.
 const OF_ONE_KEY: [&str; 3] = ["bad_record", "other_key", "too_large"];
-
-/// What an unsettled entry holds.
-const PENDING: &[u8] = b"?";
-pub(super) const UNKNOWN: &[u8] = b"-";
 
 /// Milliseconds by which one worker may be ahead of another: each looks at the clock when it is called.
 const SKEW: u64 = 1000;

@@ -26,8 +26,66 @@ pub(super) struct Service {
     authorization: Option<Authorization>,
 }
 
+/// What is remembered of a known key.
+pub(super) struct Known<'a> {
+    /// Milliseconds since the epoch.
+    pub(super) fetched_at: u64,
+    /// The version of the service's data at which this was true.
+    pub(super) version: u64,
+    /// The key's record, as JSON.
+    pub(super) record: &'a [u8],
+}
+
+/// What is remembered of a key that is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsettled {
+    /// It is being looked up.
+    Pending,
+    /// The service did not know it at this version of its data.
+    Unknown(u64),
+}
+
 /// The value of a header that no log shows.
 struct Authorization(String);
+
+impl<'a> Known<'a> {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        [
+            &self.fetched_at.to_le_bytes()[..],
+            &self.version.to_le_bytes(),
+            self.record,
+        ]
+        .concat()
+    }
+
+    /// `None` for bytes that are none.
+    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let (fetched_at, rest) = bytes.split_first_chunk()?;
+        let (version, record) = rest.split_first_chunk()?;
+        Some(Self {
+            fetched_at: u64::from_le_bytes(*fetched_at),
+            version: u64::from_le_bytes(*version),
+            record,
+        })
+    }
+}
+
+impl Unsettled {
+    pub(super) fn encode(self) -> Vec<u8> {
+        match self {
+            Self::Pending => Vec::new(),
+            Self::Unknown(version) => version.to_le_bytes().into(),
+        }
+    }
+
+    /// `None` for bytes that are none.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [] => Some(Self::Pending),
+            bytes => Some(Self::Unknown(u64::from_le_bytes(bytes.try_into().ok()?))),
+        }
+    }
+}
 
 impl Service {
     pub(super) fn compile(config: &LookupConfig, environment: &Environment, report: &mut Report) -> Self {
@@ -75,13 +133,19 @@ impl Service {
             }
             value.map(|value| Authorization(format!("Bearer {value}")))
         });
-        let prefix = format!("tollgate.keys.{}{}", config.cluster, config.path);
+        // The number tells apart what plugins of several versions remember in one Envoy.
+        let prefix = format!("tollgate.keys.2.{}{}", config.cluster, config.path);
         let entries = config.entries.min(MOST_ENTRIES);
         Self {
             timeout: config.timeout.as_millis(),
             breaker: Breaker::new(&prefix),
             known: Table::new(format!("{prefix}.known"), entries, WAYS, MAX_KNOWN),
-            unsettled: Table::new(format!("{prefix}.unsettled"), entries.div_ceil(4), WAYS, 1),
+            unsettled: Table::new(
+                format!("{prefix}.unsettled"),
+                entries.div_ceil(4),
+                WAYS,
+                size_of::<u64>(),
+            ),
             cluster: config.cluster.clone(),
             authority: config.authority.clone().unwrap_or_else(|| config.cluster.clone()),
             authorization,
@@ -128,8 +192,8 @@ impl fmt::Debug for Authorization {
     }
 }
 
-/// Bytes of what is remembered of a known key: its record, and when it was fetched.
-const MAX_KNOWN: usize = MAX_RECORD + size_of::<u64>();
+/// Bytes of what is remembered of a known key: its record, when it was fetched, and at which version.
+const MAX_KNOWN: usize = MAX_RECORD + 2 * size_of::<u64>();
 
 /// Bytes of an answer: a record, or 500 hashes.
 const MAX_BODY: usize = 64 * 1024;

@@ -193,6 +193,37 @@ fn a_revoked_key_is_forgotten_by_all_at_once() {
 }
 
 #[test]
+fn a_change_takes_nothing_away_that_was_read_after_it() {
+    let world = world();
+    let worker = worker(&world);
+    let (known, unknown) = (mint(1).key, mint(2).key);
+    let feed = worker.changes.next_call(&world.at(NOW)).unwrap();
+    let feed = worker
+        .changed(&feed, &json!({"version": 4, "all": true, "hashes": []}), &world)
+        .unwrap();
+    // One key is created and another deleted; both are asked for before the change arrives.
+    for (key, answer) in [
+        (&known, found(6, "k1", &known)),
+        (&unknown, json!({"version": 6, "key": null})),
+    ] {
+        assert_eq!(worker.ask(key, &world), "wait");
+        let call = worker.lookup(&world).unwrap();
+        worker.answered(&call, "200", &answer, &world);
+    }
+    let changed = |version: u64| {
+        let hashes = [&known, &unknown].map(|key| hash("v2", key));
+        json!({"version": version, "all": false, "hashes": hashes})
+    };
+    let feed = worker.changed(&feed, &changed(6), &world).unwrap();
+    assert_eq!(worker.again(&known, &world), "k1 of u1");
+    assert_eq!(worker.again(&unknown, &world), "unknown");
+    worker.changed(&feed, &changed(7), &world);
+    for key in [&known, &unknown] {
+        assert_eq!(worker.again(key, &world), "unavailable for 1", "to be looked up again");
+    }
+}
+
+#[test]
 fn an_answer_that_a_change_has_overtaken_is_not_believed() {
     let world = world();
     let worker = worker(&world);
