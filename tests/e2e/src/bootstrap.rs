@@ -39,7 +39,7 @@ pub struct Bare {
     /// Further clusters, for the plugin's own calls.
     pub clusters: Vec<(&'static str, SocketAddr)>,
     /// The same for what speaks HTTP/2.
-    pub http2_clusters: Vec<(&'static str, SocketAddr)>,
+    pub http2_clusters: Vec<(String, SocketAddr)>,
     /// Whether Envoy tells the plugin of bodies while it holds the headers.
     pub tells_of_held: bool,
     /// Filters between the plugin and the router.

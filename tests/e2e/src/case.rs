@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::issuer::{Issuer, TokenSpec};
+use crate::steps::Happening;
 
 /// One file.
 #[derive(Debug, Deserialize)]
@@ -20,8 +21,15 @@ pub struct CaseFile {
     pub environment: BTreeMap<String, String>,
     /// The plugin's configuration; `$keys` is the issuer's published key set.
     pub config: Value,
-    /// What is sent, in order.
+    /// What is sent, each request for itself.
+    #[serde(default)]
     pub requests: Vec<Case>,
+    /// Envoy's clusters besides the upstream, which the steps answer for.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// What happens, in order, in place of `requests`.
+    #[serde(default)]
+    pub steps: Vec<Happening>,
 }
 
 /// One request.
@@ -127,7 +135,17 @@ impl CaseFile {
         let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut file: Self =
             serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(
+            file.requests.is_empty() != file.steps.is_empty(),
+            "{}: has either `requests` or `steps`",
+            path.display()
+        );
         file.config = with_keys(file.config);
+        for happening in &mut file.steps {
+            if let Happening::Answer(answer) = happening {
+                answer.body = with_keys(answer.body.take());
+            }
+        }
         for value in file.environment.values_mut() {
             *value = value.replace("$secret", Issuer::shared().secret());
         }

@@ -23,5 +23,7 @@ pub mod publisher;
 pub mod rate_limit_service;
 pub mod raw;
 pub mod server;
+pub mod services;
+pub mod steps;
 pub mod streams;
 pub mod tls;

@@ -52,7 +52,7 @@ fn theirs(name: &str, limit: u64) -> Value {
 
 fn gateway(config: &Value, service: SocketAddr, echo: &Echo) -> Envoy {
     let mut bare = Bare::new(config.clone(), echo);
-    bare.http2_clusters = vec![("rls", service)];
+    bare.http2_clusters = vec![("rls".into(), service)];
     Envoy::with_workers(2, &bare.bootstrap())
 }
 

@@ -157,7 +157,7 @@ fn an_upstream_that_resets_the_request_is_answered_for() {
         json!({"version": 1, "routes": [{"match": {"path_prefix": "/"}, "public": true, "fallback": answer()}]}),
         &upstream.echo,
     );
-    bare.http2_clusters.push(("resets", address));
+    bare.http2_clusters.push(("resets".into(), address));
     bare.routes = Some(vec![json!({"match": {"prefix": "/"}, "route": {"cluster": "resets"}})]);
     let envoy = Envoy::start(&bare.bootstrap());
     assert_answered(&envoy, "GET");

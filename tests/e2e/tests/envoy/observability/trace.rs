@@ -176,7 +176,7 @@ fn what_is_asked_for_a_request_carries_its_trace() {
     });
     let mut bare = Bare::new(config, &upstream);
     bare.clusters.push(("keys", keys.address));
-    bare.http2_clusters.push(("limits", limits.address));
+    bare.http2_clusters.push(("limits".into(), limits.address));
     for name in ["SECRET", "TOKEN"] {
         bare.environment
             .insert(name.into(), "a-secret-of-thirty-two-bytes-or-more".into());

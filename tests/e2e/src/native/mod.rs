@@ -1,5 +1,9 @@
 //! Runs cases against the core, without Envoy.
 
+mod steps;
+
+pub use steps::run_steps;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,7 +15,7 @@ use tollgate::gateway::worker::Worker;
 use tollgate::http::headers::Headers;
 use tollgate::http::piece::{Chunk, Direction};
 use tollgate::seam::simulated::Simulated;
-use tollgate::seam::{Event, Note, Reply, Step, StreamId};
+use tollgate::seam::{Event, Note, Reply, Step, StreamId, Then, Wakeup};
 
 use crate::case::{Case, CaseFile, responded};
 use crate::issuer::now;
@@ -29,51 +33,38 @@ pub fn run(plan: &Arc<Plan>, case: &Case) -> Vec<String> {
     if case.expect.by_envoy.is_some() {
         return Vec::new();
     }
-    let prepared = case.prepare();
-    let headers: Vec<(String, Vec<u8>)> = [
-        (":method", &prepared.method),
-        (":authority", &prepared.host),
-        (":path", &prepared.path),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), latin1(value)))
-    .chain(
-        prepared
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), latin1(value))),
-    )
-    .collect();
-    let map: Headers = headers.iter().map(|(name, value)| (name, value)).collect();
-    let route_name = prepared
-        .path
-        .strip_prefix("/by-name/")
-        .and_then(|rest| rest.split(['/', '?']).next());
-    let event = Event::RequestHeaders {
-        headers: Rc::new(map),
-        route_name: route_name.map(str::to_owned),
-        has_body: !case.body.is_empty(),
-    };
-    // Without cryptography of its own: the core verifies every signature itself.
+    let (worker, world) = begin(plan);
+    let mut run = Run::new(Exchange::impatient(worker, StreamId(0)), case);
+    run.start(case, &world);
+    run.differences(case)
+}
+
+/// A worker of this plan, in a world without cryptography of its own: the core verifies every signature itself.
+fn begin(plan: &Arc<Plan>) -> (Rc<Worker>, Simulated) {
     let world = Simulated::default();
     world.now.set(now() * 1000);
     let worker = Rc::new(Worker::new(Arc::clone(plan)));
     worker.prepare([7; 16], &world);
-    let mut run = Run {
-        exchange: Exchange::impatient(worker, StreamId(0)),
-        world,
-    };
-    let mut request = Message {
-        headers,
-        body: case.body.clone().into_bytes(),
-    };
-    let mut response = told(case);
-    let replied = run.request(event, &mut request);
-    match replied.or_else(|| run.response(&mut response)) {
-        Some((reply, notes)) => refused(case, &reply, &notes),
-        None if case.expect.code.is_some() => vec![format!("passes instead of {}", case.expect.status)],
-        None => passed(case, &request, &response),
-    }
+    (worker, world)
+}
+
+/// The request's headers, and the name of Envoy's route for it.
+fn asked(case: &Case) -> (Vec<(String, Vec<u8>)>, Option<String>) {
+    let prepared = case.prepare();
+    let pseudo = [
+        (":method", &prepared.method),
+        (":authority", &prepared.host),
+        (":path", &prepared.path),
+    ];
+    let pseudo = pseudo.map(|(name, value)| (name.to_owned(), latin1(value)));
+    let headers = prepared.headers.iter();
+    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), latin1(value)));
+    let route_name = prepared.path.strip_prefix("/by-name/");
+    let route_name = route_name.and_then(|rest| rest.split(['/', '?']).next());
+    (
+        pseudo.into_iter().chain(headers).collect(),
+        route_name.map(str::to_owned),
+    )
 }
 
 /// What the upstream answers with.
@@ -132,30 +123,92 @@ impl Message {
 /// An answer of the gateway's own, and what was noted.
 type Answered = (Reply, Vec<Note>);
 
-/// One exchange; its steps end with a reply.
+/// One exchange as a shell drives it.
 struct Run {
     exchange: Exchange,
-    world: Simulated,
+    request: Message,
+    response: Message,
+    phase: Phase,
+}
+
+/// How far an exchange has come.
+enum Phase {
+    Request,
+    Response,
+    /// With the gateway's own answer, if that was it.
+    Over(Option<Answered>),
 }
 
 impl Run {
-    fn request(&mut self, event: Event<'_>, request: &mut Message) -> Option<Answered> {
-        let replied = request.apply(self.exchange.on(event, &self.world));
-        replied.or_else(|| self.body(Direction::Request, request))
+    fn new(exchange: Exchange, case: &Case) -> Self {
+        let request = Message {
+            headers: asked(case).0,
+            body: case.body.clone().into_bytes(),
+        };
+        Self {
+            exchange,
+            request,
+            response: told(case),
+            phase: Phase::Request,
+        }
     }
 
-    fn response(&mut self, response: &mut Message) -> Option<Answered> {
-        let headers: Headers = response.headers.iter().map(|(name, value)| (name, value)).collect();
-        let event = Event::ResponseHeaders {
+    fn start(&mut self, case: &Case, world: &Simulated) {
+        let headers: Headers = self.request.headers.iter().map(|(name, value)| (name, value)).collect();
+        let event = Event::RequestHeaders {
             headers: Rc::new(headers),
-            has_body: !response.body.is_empty(),
+            route_name: asked(case).1,
+            has_body: !self.request.body.is_empty(),
         };
-        let replied = response.apply(self.exchange.on(event, &self.world));
-        replied.or_else(|| self.body(Direction::Response, response))
+        let step = self.exchange.on(event, world);
+        self.take(step, world);
+    }
+
+    /// Looks again at the message that is held.
+    fn wake(&mut self, wakeup: Wakeup, world: &Simulated) {
+        if let Some(woken) = self.exchange.wake(wakeup, world) {
+            self.take(woken.step, world);
+        }
+    }
+
+    /// Carries out the step about the headers of the message at hand, and goes on until something is waited for.
+    fn take(&mut self, step: Step, world: &Simulated) {
+        let waits = step.then == Then::Wait;
+        let replied = match self.phase {
+            Phase::Request => self.request.apply(step),
+            Phase::Response => self.response.apply(step),
+            Phase::Over(_) => return,
+        };
+        if replied.is_none() && waits {
+            return;
+        }
+        let replied = replied.or_else(|| self.body(world));
+        match (&self.phase, replied) {
+            (Phase::Request, None) => {
+                self.phase = Phase::Response;
+                let headers: Headers = self
+                    .response
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name, value))
+                    .collect();
+                let event = Event::ResponseHeaders {
+                    headers: Rc::new(headers),
+                    has_body: !self.response.body.is_empty(),
+                };
+                let step = self.exchange.on(event, world);
+                self.take(step, world);
+            }
+            (_, replied) => self.phase = Phase::Over(replied),
+        }
     }
 
     /// In two pieces, as a network might bring it.
-    fn body(&mut self, direction: Direction, message: &mut Message) -> Option<Answered> {
+    fn body(&mut self, world: &Simulated) -> Option<Answered> {
+        let (message, direction) = match self.phase {
+            Phase::Request => (&mut self.request, Direction::Request),
+            _ => (&mut self.response, Direction::Response),
+        };
         let whole = message.body.clone();
         let half = whole.len() / 2;
         for (end, ends) in [(half, false), (whole.len(), true)] {
@@ -176,16 +229,27 @@ impl Run {
                 Direction::Request => Event::RequestBody(chunk),
                 Direction::Response => Event::ResponseBody(chunk),
             };
-            let replied = message.apply(self.exchange.on(event, &self.world));
+            let replied = message.apply(self.exchange.on(event, world));
             if replied.is_some() {
                 return replied;
             }
         }
         None
     }
+
+    fn differences(&self, case: &Case) -> Vec<String> {
+        match &self.phase {
+            Phase::Over(Some((reply, notes))) => answered(case, reply, notes),
+            Phase::Over(None) if case.expect.code.is_some() => {
+                vec![format!("passes instead of {}", case.expect.status)]
+            }
+            Phase::Over(None) => passed(case, &self.request, &self.response),
+            Phase::Request | Phase::Response => vec!["waits".into()],
+        }
+    }
 }
 
-fn refused(case: &Case, reply: &Reply, notes: &[Note]) -> Vec<String> {
+fn answered(case: &Case, reply: &Reply, notes: &[Note]) -> Vec<String> {
     let mut differences = Vec::new();
     let mut compare = |what: &str, expected: &str, found: &str| {
         if expected != found {
@@ -195,11 +259,13 @@ fn refused(case: &Case, reply: &Reply, notes: &[Note]) -> Vec<String> {
     let expect = &case.expect;
     compare("status", &expect.status.to_string(), &reply.status.to_string());
     let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    compare(
-        "code",
-        expect.code.as_deref().unwrap_or_default(),
-        body["code"].as_str().unwrap_or(&String::from_utf8_lossy(&reply.body)),
-    );
+    let text = String::from_utf8_lossy(&reply.body);
+    if let Some(code) = &expect.code {
+        compare("code", code, body["code"].as_str().unwrap_or(&text));
+    }
+    if let Some(expected) = &expect.body {
+        compare("the body", expected, &text);
+    }
     for (name, expected) in &expect.headers {
         let found = reply.headers.first(name);
         compare(name, expected.as_deref().unwrap_or("absent"), found.unwrap_or("absent"));
