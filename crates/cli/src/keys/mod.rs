@@ -40,18 +40,7 @@ async fn dispatch(Keys { common, command }: Keys) -> Result<()> {
             let made = registry(&common).await?.rotate(&id, rotation).await?;
             show_made(&made, json)
         }
-        Command::Revoke { id, json } => {
-            let store = Store::open(&common.database).await?;
-            let (key, at_once) = revoke(&store, &id).await?;
-            if json {
-                return show_json(&key.view(now()));
-            }
-            let id = &key.record.id;
-            match key.revoked_at {
-                Some(at) if !at_once => show::line(&format!("the key {id} was already revoked at {at}")),
-                _ => show::line(&format!("the key {id} is revoked")),
-            }
-        }
+        Command::Revoke { id, json } => revoke_key(&common, &id, json).await,
         Command::List {
             user,
             tenant,
@@ -70,29 +59,49 @@ async fn dispatch(Keys { common, command }: Keys) -> Result<()> {
         } => {
             let mut new = rights.read()?;
             new.id = id;
-            let registry = registry(&common).await?;
-            if stdin {
-                read_key(&common, &registry, &mut new)?;
-            } else {
-                let hash = hash.unwrap_or_default().parse();
-                new.hash = Some(hash.map_err(|problem| Error::Invalid(format!("--hash: {problem}")))?);
-            }
-            if new.id.is_none() {
-                return Err(Error::invalid(
-                    "--id is missing: the name by which logs and upstreams know the key",
-                ));
-            }
-            let key = registry.import(new).await?;
-            if json {
-                show_json(&key.view(now()))
-            } else {
-                show::line(&format!("the key {} is imported", key.record.id))
-            }
+            let hash = (!stdin).then(|| hash.unwrap_or_default());
+            import(&common, new, hash.as_deref(), json).await
         }
         Command::Events { follow } => {
             let store = Store::open(&common.database).await?;
             events(&store, follow).await
         }
+    }
+}
+
+async fn revoke_key(common: &Common, id: &str, json: bool) -> Result<()> {
+    let store = Store::open(&common.database).await?;
+    let (key, at_once) = revoke(&store, id).await?;
+    if json {
+        return show_json(&key.view(now()));
+    }
+    let id = &key.record.id;
+    match key.revoked_at {
+        Some(at) if !at_once => show::line(&format!("the key {id} was already revoked at {at}")),
+        _ => show::line(&format!("the key {id} is revoked")),
+    }
+}
+
+/// Takes a key in by its hash. Where none is given, the key itself comes from standard input.
+async fn import(common: &Common, mut new: NewKey, hash: Option<&str>, json: bool) -> Result<()> {
+    let registry = registry(common).await?;
+    match hash {
+        None => read_key(common, &registry, &mut new)?,
+        Some(hash) => {
+            let hash = hash.parse();
+            new.hash = Some(hash.map_err(|problem| Error::Invalid(format!("--hash: {problem}")))?);
+        }
+    }
+    if new.id.is_none() {
+        return Err(Error::invalid(
+            "--id is missing: the name by which logs and upstreams know the key",
+        ));
+    }
+    let key = registry.import(new).await?;
+    if json {
+        show_json(&key.view(now()))
+    } else {
+        show::line(&format!("the key {} is imported", key.record.id))
     }
 }
 
