@@ -89,46 +89,13 @@ struct Offer {
 
 /// Says everything; the variables that VMs need.
 pub(crate) fn check(documents: &[Node], findings: &mut Findings) -> BTreeSet<String> {
-    let mut files = Files::default();
-    let mut offers = Vec::new();
-    let mut filters = Vec::new();
-    let mut unknown: Vec<&Node> = Vec::new();
-    let mut known = BTreeSet::new();
-    let mut discovering = Vec::new();
-    let mut mesh = Mesh::default();
-    for document in documents {
-        let before = filters.len();
-        let mut is_ours = files.take(document);
-        if mesh.takes(document) {
-            let plugin = Filter::istio(document, findings);
-            mesh.plugins.extend(plugin.clone());
-            filters.extend(plugin);
-        } else if !is_ours && is_bare(document) {
-            filters.extend(Filter::bare(document, findings));
-            is_ours = true;
-        } else if !is_ours {
-            filters.extend(Filter::all(document, findings));
-            offers.extend(offers_of(document));
-            for (surroundings, http_filters) in Surroundings::all(document) {
-                is_ours |= http_filters.iter().any(|filter| envoy::discovered(filter).is_some());
-                discovering.push((surroundings, http_filters));
-            }
-        }
-        if is_ours || filters.len() > before {
-            known.insert(Rc::clone(&document.place.file));
-        } else {
-            unknown.push(document);
-        }
-    }
-    for document in unknown {
-        if mesh.is_beside(document) {
-            continue;
-        }
-        // A file may hold other documents beside.
-        if known.insert(Rc::clone(&document.place.file)) && !findings.mention(&document.place.file) {
-            findings.error(&document.place, NOTHING);
-        }
-    }
+    let Sorted {
+        files,
+        mut filters,
+        mut offers,
+        discovering,
+        mesh,
+    } = Sorted::of(documents, findings);
     let mut found = Findings::default();
     if let Some(policies) = files.merge(findings) {
         offers.push(Offer {
@@ -150,6 +117,59 @@ pub(crate) fn check(documents: &[Node], findings: &mut Findings) -> BTreeSet<Str
     mesh.check(&mut found);
     files.name_teams(found, findings);
     needs
+}
+
+/// All documents, by what they are.
+#[derive(Default)]
+struct Sorted<'a> {
+    files: Files,
+    filters: Vec<Filter>,
+    offers: Vec<Offer>,
+    /// Connection managers with their filters.
+    discovering: Vec<(Surroundings<'a>, &'a [Node])>,
+    mesh: Mesh<'a>,
+}
+
+impl<'a> Sorted<'a> {
+    /// Says of files that hold nothing of Tollgate's that they do.
+    fn of(documents: &'a [Node], findings: &mut Findings) -> Self {
+        let mut sorted = Self::default();
+        let (known, unknown): (Vec<&Node>, Vec<&Node>) =
+            documents.iter().partition(|document| sorted.take(document, findings));
+        let mut known: BTreeSet<_> = known.iter().map(|document| Rc::clone(&document.place.file)).collect();
+        for document in unknown {
+            if sorted.mesh.is_beside(document) {
+                continue;
+            }
+            // A file may hold other documents beside.
+            if known.insert(Rc::clone(&document.place.file)) && !findings.mention(&document.place.file) {
+                findings.error(&document.place, NOTHING);
+            }
+        }
+        sorted
+    }
+
+    /// Whether there is anything of Tollgate's in it.
+    fn take(&mut self, document: &'a Node, findings: &mut Findings) -> bool {
+        let before = self.filters.len();
+        let mut is_ours = self.files.take(document);
+        if self.mesh.takes(document) {
+            let plugin = Filter::istio(document, findings);
+            self.mesh.plugins.extend(plugin.clone());
+            self.filters.extend(plugin);
+        } else if !is_ours && is_bare(document) {
+            self.filters.extend(Filter::bare(document, findings));
+            is_ours = true;
+        } else if !is_ours {
+            self.filters.extend(Filter::all(document, findings));
+            self.offers.extend(offers_of(document));
+            for (surroundings, http_filters) in Surroundings::all(document) {
+                is_ours |= http_filters.iter().any(|filter| envoy::discovered(filter).is_some());
+                self.discovering.push((surroundings, http_filters));
+            }
+        }
+        is_ours || self.filters.len() > before
+    }
 }
 
 /// Istio's documents: plugins, and the services whose entries become routes.
