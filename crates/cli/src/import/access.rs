@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::kong::{Consumer, Effective, Kong, Plugin, Route, Service};
+use super::kong::{Consumer, Kong, Route, Service};
 use super::node::text;
+use super::plugin::Plugin;
+use super::subjects::Effective;
 use super::tree::{Tree, tree};
 use crate::finding::Findings;
 use crate::yaml::{Node, Place};
@@ -150,7 +152,7 @@ fn is_free(plugin: &Plugin<'_>, kong: &Kong<'_>) -> bool {
     };
     let is_about = |plugin: &Plugin<'_>| match (&plugin.scope.consumer, &plugin.scope.group) {
         (None, None) => false,
-        _ if plugin.is_lost() => true,
+        _ if plugin.is_lost => true,
         (Some(name), _) => *name == consumer.name,
         (None, Some(group)) => consumer.groups.contains(group),
     };
@@ -172,7 +174,7 @@ impl<'a> Methods<'a> {
                     let consequence = if known {
                         "is about one consumer, and is not carried over; limits by consumer group are"
                     } else {
-                        match plugin.is_lost() {
+                        match plugin.is_lost {
                             // It may be about any of them.
                             true => methods.shut_out.extend(kong.consumers.iter().map(|consumer| consumer.name.clone())),
                             false => drop(methods.shut_out.insert(consumer.clone())),
@@ -185,7 +187,7 @@ impl<'a> Methods<'a> {
                     let consequence = if known {
                         ""
                     } else {
-                        let members = kong.consumers.iter().filter(|consumer| plugin.is_lost() || consumer.groups.contains(group));
+                        let members = kong.consumers.iter().filter(|consumer| plugin.is_lost || consumer.groups.contains(group));
                         methods.shut_out.extend(members.map(|consumer| consumer.name.clone()));
                         ": the credentials of its consumers are left out"
                     };

@@ -7,7 +7,8 @@ use rsa::traits::PublicKeyParts as _;
 use tollgate::auth::api_key::{Format, Secrets};
 
 use super::access::Methods;
-use super::kong::{Consumer, Kong, Names};
+use super::kong::{Consumer, Kong};
+use super::names::Names;
 use super::node::{META, given, has_placeholder, leave, list, plain, text};
 use super::tree::{Tree, tree};
 use crate::finding::Findings;

@@ -7,9 +7,10 @@ use super::credentials::{Credentials, KEY_SECRET};
 use super::kong::Kong;
 use super::limit::Limit;
 use super::limits::Limits;
+use super::subjects::Effective;
 use super::tree::{Tree, tree};
 use super::upstream::Address;
-use super::{BUILT, gateway, kong, route, transform, upstream};
+use super::{BUILT, gateway, route, tracing, transform, upstream};
 use crate::finding::Findings;
 
 /// Each of Kong's services is a team's: its routes, with a policy file of its own.
@@ -63,13 +64,7 @@ impl Teams {
                 if access.put(&mut rule, &credentials.issuers).is_none() {
                     continue;
                 }
-                let is_counted = |plugin: &&&kong::Plugin<'_>| plugin.name.starts_with("rate-limiting");
-                let counted: Vec<usize> = plugins
-                    .values()
-                    .filter(is_counted)
-                    .filter_map(|plugin| kong.plugins.iter().position(|other| std::ptr::eq(other, *plugin)))
-                    .collect();
-                let names = limits.of(&counted, matches!(access, Access::Proven { .. }));
+                let names = limits.of(&counted(&plugins, kong), matches!(access, Access::Proven { .. }));
                 teams
                     .limits
                     .extend(names.iter().map(|name| (service.name.clone(), name.clone())));
@@ -103,6 +98,16 @@ impl Teams {
             .map(|(_, name)| name.clone())
             .collect()
     }
+}
+
+/// The plugins of a route that limit, by where they stand among all of the file's.
+fn counted(plugins: &Effective<'_, '_>, kong: &Kong<'_>) -> Vec<usize> {
+    let limiting = plugins
+        .values()
+        .filter(|plugin| plugin.name.starts_with("rate-limiting"));
+    limiting
+        .filter_map(|plugin| kong.plugins.iter().position(|other| std::ptr::eq(other, *plugin)))
+        .collect()
 }
 
 pub(super) fn team_file(
@@ -143,6 +148,17 @@ pub(super) fn base_file(
     limits: &Limits,
     shared: &BTreeSet<String>,
 ) -> String {
+    let file = tree! {
+        "teams": declared(teams, shared),
+        "filter": tree! { "name": "tollgate", "failure_policy": "FAIL_RELOAD", "vm_config": machine(credentials) },
+        "policy": policy(methods, credentials, limits, shared),
+    };
+    let about = "The platform's policy file; each service has its own beside it:\n#\n#   tollgate build policies/*.yaml --output";
+    written(&format!("{about} {BUILT}\n#"), &file)
+}
+
+/// What each team may name.
+fn declared(teams: &Teams, shared: &BTreeSet<String>) -> Tree {
     let mut declared = tree! {};
     for (name, _) in &teams.rules {
         let mut team = tree! { "routes": Teams::of(&teams.names, name) };
@@ -153,6 +169,11 @@ pub(super) fn base_file(
         team.put_full("rate_limits", named);
         declared.put(name, team);
     }
+    declared
+}
+
+/// The VM that the plugin runs in, with the variables that it may read.
+fn machine(credentials: &Credentials) -> Tree {
     let variables: Vec<_> = credentials.secrets.iter().map(|(name, _)| name.as_str()).collect();
     let mut machine = tree! {
         "vm_id": "tollgate",
@@ -162,6 +183,11 @@ pub(super) fn base_file(
     if !variables.is_empty() {
         machine.put("environment_variables", tree! { "host_env_keys": variables });
     }
+    machine
+}
+
+/// The plugin's configuration, but for what is a team's.
+fn policy(methods: &Methods<'_>, credentials: &Credentials, limits: &Limits, shared: &BTreeSet<String>) -> Tree {
     let mut policy = tree! {
         "version": 1_u64,
         "identity": tree! { "headers": tree! {
@@ -191,13 +217,7 @@ pub(super) fn base_file(
     policy.put_full("rate_limits", named.map(Limit::tree).collect::<Vec<_>>());
     let open = |route: &str| tree! { "match": tree! { "route": route }, "public": true };
     policy.put("routes", [open(READY), open(UNMATCHED)]);
-    let file = tree! {
-        "teams": declared,
-        "filter": tree! { "name": "tollgate", "failure_policy": "FAIL_RELOAD", "vm_config": machine },
-        "policy": policy,
-    };
-    let about = "The platform's policy file; each service has its own beside it:\n#\n#   tollgate build policies/*.yaml --output";
-    written(&format!("{about} {BUILT}\n#"), &file)
+    policy
 }
 
 pub(super) const LIMITER: &str = "rate-limit-service";
@@ -235,7 +255,7 @@ pub(super) fn envoy_file(
         clusters.push(upstream::single(LIMITER, &address, true));
     }
     let tracing = tracing.map(|(tracing, address)| {
-        clusters.push(upstream::single(gateway::COLLECTOR, &address, false));
+        clusters.push(upstream::single(tracing::COLLECTOR, &address, false));
         tracing
     });
     let removed: Vec<&str> = [
@@ -257,6 +277,24 @@ pub(super) fn envoy_file(
     )
 }
 
+/// Limits that are counted in Redis; `None` where there are none.
+pub(super) fn limitador_file(limits: &Limits) -> Option<String> {
+    let entries: Vec<_> = limits.all.iter().flat_map(Limit::limitador).collect();
+    let redis = limits.redis.as_deref().unwrap_or_default();
+    let command = format!(
+        "limitador-server --rate-limit-headers DRAFT_VERSION_03 --rls-port 8081 limitador.yaml redis redis://{redis}"
+    );
+    let about = format!("Limits that are counted in Redis:\n#\n#   {command}\n#");
+    limits.is_shared().then(|| written(&about, &Tree::List(entries)))
+}
+
+/// Variables of the environment with what they hold; `None` where there are none.
+pub(super) fn secrets_file(credentials: &Credentials) -> Option<String> {
+    let lines = credentials.secrets.iter();
+    let lines = lines.map(|(name, value)| format!("{name}={}\n", quoted(value)));
+    (!credentials.secrets.is_empty()).then(|| lines.collect())
+}
+
 /// The cluster of an issuer whose keys are fetched.
 fn key_cluster(issuer: &Tree) -> Option<Tree> {
     let remote = issuer.get("jwks")?.get("remote")?;
@@ -268,7 +306,7 @@ fn key_cluster(issuer: &Tree) -> Option<Tree> {
     ))
 }
 
-pub(super) fn written(about: &str, tree: &Tree) -> String {
+fn written(about: &str, tree: &Tree) -> String {
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
     let yaml = serde_saphyr::to_string_with_options(tree, options).unwrap_or_default();
     let end = if yaml.ends_with('\n') { "" } else { "\n" };
@@ -276,7 +314,7 @@ pub(super) fn written(about: &str, tree: &Tree) -> String {
 }
 
 /// For a shell, and for those who read such files.
-pub(super) fn quoted(value: &str) -> String {
+fn quoted(value: &str) -> String {
     let is_plain = value
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte));

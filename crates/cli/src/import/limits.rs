@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kong::{Kong, Names, Plugin, Scope};
+use super::kong::Kong;
 use super::limit::{Limit, Rate, Window};
+use super::names::Names;
 use super::node::{META, given, leave, plain};
+use super::plans::{Groups, windows};
+use super::plugin::{Plugin, Scope};
 use crate::finding::Findings;
 use crate::yaml::Node;
 
@@ -31,9 +34,10 @@ const WINDOWS: [(&str, u64); 6] = [
 ];
 
 /// As good as none, where Kong has a limit for some groups alone.
-const UNLIMITED: u64 = 1_000_000_000;
+pub(super) const UNLIMITED: u64 = 1_000_000_000;
 
-const REDIS: [&str; 6] = [
+/// Where a plugin counts.
+pub(super) const REDIS: [&str; 6] = [
     "policy",
     "strategy",
     "redis",
@@ -41,7 +45,8 @@ const REDIS: [&str; 6] = [
     "redis_port",
     "fault_tolerant",
 ];
-const COMMON: [&str; 8] = [
+/// What it counts, and how.
+pub(super) const COMMON: [&str; 8] = [
     "limit_by",
     "identifier",
     "header_name",
@@ -51,7 +56,8 @@ const COMMON: [&str; 8] = [
     "window_type",
     "namespace",
 ];
-const DEFAULTS: [(&str, &str); 15] = [
+/// What changes nothing here.
+pub(super) const DEFAULTS: [(&str, &str); 15] = [
     ("consumer_groups", "*"),
     ("dictionary_name", "*"),
     ("disable_penalty", "false"),
@@ -182,68 +188,11 @@ impl Limits {
 
     /// What the windows of a plugin have in common.
     fn pattern(&mut self, plugin: &Plugin<'_>, algorithm: &'static str, findings: &mut Findings) -> Option<Rate> {
-        let by = plugin.get("limit_by").or(plugin.get("identifier"));
-        let key = match by.and_then(Node::text).unwrap_or("consumer") {
-            "consumer" => "tenant".to_owned(),
-            "credential" => "user".into(),
-            "ip" => "ip".into(),
-            "service" => "route".into(),
-            "consumer-group" => "plan".into(),
-            "header" if plugin.text("header_name").is_some() => {
-                format!(
-                    "header:{}",
-                    plugin.text("header_name").unwrap_or_default().to_ascii_lowercase()
-                )
-            }
-            other => {
-                let place = by.map_or(&plugin.node.place, |node| &node.place);
-                findings.error(
-                    place,
-                    format!(
-                        "a limit by `{other}` is not carried over; there is consumer, credential, ip, service, header"
-                    ),
-                );
-                return None;
-            }
-        };
-        if let Some(node) = by.filter(|_| key == "route") {
-            findings.warning(&node.place, "each route of the service is counted by itself");
-        }
-        let jitter = plugin.number("retry_after_jitter_max").filter(|&seconds| seconds > 0);
+        let key = key(plugin, findings)?;
         let store = plugin.get("policy").or(plugin.get("strategy"));
         let is_shared = store.and_then(Node::text) == Some("redis");
         if is_shared {
-            let redis = plugin.get("redis");
-            let of = |old: &str, new: &str| plugin.text(old).or_else(|| given(redis?, new)?.text());
-            let (host, port) = (
-                of("redis_host", "host").unwrap_or("redis"),
-                of("redis_port", "port").unwrap_or("6379"),
-            );
-            let address = format!("{host}:{port}");
-            match &self.redis {
-                Some(other) if *other != address => findings.error(
-                    &plugin.node.place,
-                    format!(
-                        "counts in another Redis, {address}, than the first, {other}; all limits are counted in that"
-                    ),
-                ),
-                _ => self.redis = Some(address),
-            }
-            if let Some(redis) = redis {
-                let defaults = [
-                    ("timeout", "*"),
-                    ("database", "0"),
-                    ("ssl", "false"),
-                    ("ssl_verify", "false"),
-                ];
-                let pool = [
-                    ("connect_timeout", "*"),
-                    ("read_timeout", "*"),
-                    ("send_timeout", "*"),
-                    ("keepalive_pool_size", "*"),
-                ];
-                leave(redis, &["host", "port"], &[META, &defaults, &pool].concat(), findings);
-            }
+            self.count_in_redis(plugin, findings);
         } else if let Some(node) = store.filter(|node| node.text() == Some("cluster")) {
             findings.warning(&node.place, "each gateway counts for itself; `redis` is carried over");
         }
@@ -255,9 +204,42 @@ impl Limits {
             window: Window { seconds: 0 },
             is_shared,
             is_closed_on_fault: is_shared && !plugin.is("fault_tolerant", true),
-            jitter,
+            jitter: plugin.number("retry_after_jitter_max").filter(|&seconds| seconds > 0),
             namespace: None,
         })
+    }
+
+    /// Remembers where Kong counts: all limits are counted in one Redis.
+    fn count_in_redis(&mut self, plugin: &Plugin<'_>, findings: &mut Findings) {
+        let redis = plugin.get("redis");
+        let of = |old: &str, new: &str| plugin.text(old).or_else(|| given(redis?, new)?.text());
+        let (host, port) = (
+            of("redis_host", "host").unwrap_or("redis"),
+            of("redis_port", "port").unwrap_or("6379"),
+        );
+        let address = format!("{host}:{port}");
+        match &self.redis {
+            Some(other) if *other != address => findings.error(
+                &plugin.node.place,
+                format!("counts in another Redis, {address}, than the first, {other}; all limits are counted in that"),
+            ),
+            _ => self.redis = Some(address),
+        }
+        if let Some(redis) = redis {
+            let defaults = [
+                ("timeout", "*"),
+                ("database", "0"),
+                ("ssl", "false"),
+                ("ssl_verify", "false"),
+            ];
+            let pool = [
+                ("connect_timeout", "*"),
+                ("read_timeout", "*"),
+                ("send_timeout", "*"),
+                ("keepalive_pool_size", "*"),
+            ];
+            leave(redis, &["host", "port"], &[META, &defaults, &pool].concat(), findings);
+        }
     }
 
     fn add(&mut self, wanted: &str, plugin: usize, rate: Rate, plans: BTreeMap<String, u64>) -> String {
@@ -299,83 +281,34 @@ impl Limits {
     }
 }
 
-/// What consumer groups have in place of everybody's, by window.
-#[derive(Default)]
-struct Groups {
-    windows: BTreeMap<Window, BTreeMap<String, u64>>,
-    names: BTreeSet<String>,
-}
-
-impl Groups {
-    fn gather(kong: &Kong<'_>, findings: &mut Findings) -> Self {
-        let mut groups = Self::default();
-        for plugin in kong
-            .plugins
-            .iter()
-            .filter(|plugin| plugin.name == "rate-limiting-advanced")
-        {
-            let Scope {
-                service,
-                route,
-                consumer: None,
-                group: Some(group),
-            } = &plugin.scope
-            else {
-                continue;
-            };
-            if service.is_some() || route.is_some() {
-                findings.error(
-                    &plugin.node.place,
-                    "is about a group on one service or route alone, and is not carried over",
-                );
-                continue;
-            }
-            // Where and how they are counted is said by everybody's.
-            plugin.leave(
-                &[&REDIS[..], &COMMON, &["retry_after_jitter_max"]].concat(),
-                &DEFAULTS,
-                findings,
+/// By what a plugin counts, as `rate_limits` has it; `None` where that is not carried over.
+fn key(plugin: &Plugin<'_>, findings: &mut Findings) -> Option<String> {
+    let by = plugin.get("limit_by").or(plugin.get("identifier"));
+    let key = match by.and_then(Node::text).unwrap_or("consumer") {
+        "consumer" => "tenant".to_owned(),
+        "credential" => "user".into(),
+        "ip" => "ip".into(),
+        "service" => "route".into(),
+        "consumer-group" => "plan".into(),
+        "header" if plugin.text("header_name").is_some() => {
+            format!(
+                "header:{}",
+                plugin.text("header_name").unwrap_or_default().to_ascii_lowercase()
+            )
+        }
+        other => {
+            let place = by.map_or(&plugin.node.place, |node| &node.place);
+            findings.error(
+                place,
+                format!("a limit by `{other}` is not carried over; there is consumer, credential, ip, service, header"),
             );
-            groups.names.insert(group.clone());
-            for (window, limit) in windows(plugin, findings) {
-                groups.windows.entry(window).or_default().insert(group.clone(), limit);
-            }
+            return None;
         }
-        groups
+    };
+    if let Some(node) = by.filter(|_| key == "route") {
+        findings.warning(&node.place, "each route of the service is counted by itself");
     }
-
-    /// A group's own limits are in place of everybody's: what it says nothing about is not limited.
-    fn plans(&self, window: Window) -> BTreeMap<String, u64> {
-        let own = self.windows.get(&window);
-        let limit = |group: &String| own.and_then(|own| own.get(group)).copied().unwrap_or(UNLIMITED);
-        self.names.iter().map(|group| (group.clone(), limit(group))).collect()
-    }
-}
-
-/// `limit` and `window_size`, side by side.
-fn windows(plugin: &Plugin<'_>, findings: &mut Findings) -> BTreeMap<Window, u64> {
-    let (limits, sizes) = (plugin.list("limit"), plugin.list("window_size"));
-    if limits.is_empty() || limits.len() != sizes.len() {
-        findings.error(
-            &plugin.node.place,
-            "has not as many `limit` as `window_size`, and is left out",
-        );
-        return BTreeMap::new();
-    }
-    let number = |node: &Node| node.text().and_then(|text| text.parse::<u64>().ok());
-    let mut found = BTreeMap::new();
-    for (limit, size) in limits.iter().zip(sizes) {
-        match (number(limit), number(size).filter(|&seconds| seconds > 0)) {
-            (Some(limit), Some(seconds)) => {
-                found.insert(Window { seconds }, limit);
-            }
-            _ => findings.error(
-                &limit.place,
-                "is no whole number of requests in whole seconds, and is left out",
-            ),
-        }
-    }
-    found
+    Some(key)
 }
 
 fn about(scope: &Scope) -> String {

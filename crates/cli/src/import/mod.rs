@@ -8,9 +8,14 @@ mod gateway;
 mod kong;
 mod limit;
 mod limits;
+mod names;
 mod node;
 mod path;
+mod plans;
+mod plugin;
 mod route;
+mod subjects;
+mod tracing;
 mod transform;
 mod tree;
 mod upstream;
@@ -31,9 +36,9 @@ use crate::finding::{Findings, Severity, complain, counted};
 use crate::yaml::Node;
 use access::Methods;
 use credentials::{Credentials, KEY_SECRET};
+use files::Teams;
 use kong::Kong;
 use limits::Limits;
-use tree::Tree;
 
 /// Make files for Envoy and Tollgate of another gateway's configuration.
 #[derive(Args)]
@@ -131,10 +136,9 @@ fn import(command: &FromKong, findings: &mut Findings) -> Option<Imported> {
     let key_secret = key_secret().map_err(|error| complain(&error)).ok()?;
     let credentials = Credentials::gather(&kong, &methods, own, &key_secret, findings);
     let limits = Limits::gather(&kong, findings);
-    let teams = files::Teams::gather(&kong, &credentials, &limits, findings);
-    let tracing = gateway::tracing(&kong, findings);
+    let teams = Teams::gather(&kong, &credentials, &limits, findings);
+    let tracing = tracing::tracing(&kong, findings);
 
-    let mut files = BTreeMap::new();
     let counts = [
         counted(teams.clusters.len(), "service"),
         counted(teams.names.len(), "route"),
@@ -142,46 +146,40 @@ fn import(command: &FromKong, findings: &mut Findings) -> Option<Imported> {
         counted(credentials.issuers.len(), "issuer"),
         counted(credentials.keys.len(), "key"),
     ];
-    let shared = teams.shared(&limits);
-    for (name, rules) in &teams.rules {
-        files.insert(
-            format!("policies/{name}.yaml"),
-            files::team_file(name, rules, &teams, &limits, &shared),
-        );
-    }
-    files.insert(
-        "policies/gateway.yaml".into(),
-        files::base_file(&teams, &methods, &credentials, &limits, &shared),
-    );
-    if limits.is_shared() {
-        let entries: Vec<_> = limits.all.iter().flat_map(limit::Limit::limitador).collect();
-        let redis = limits.redis.as_deref().unwrap_or_default();
-        let command = format!(
-            "limitador-server --rate-limit-headers DRAFT_VERSION_03 --rls-port 8081 limitador.yaml redis redis://{redis}"
-        );
-        files.insert(
-            "limitador.yaml".into(),
-            files::written(
-                &format!("Limits that are counted in Redis:\n#\n#   {command}\n#"),
-                &Tree::List(entries),
-            ),
-        );
-    }
-    if !credentials.secrets.is_empty() {
-        let lines = credentials
-            .secrets
-            .iter()
-            .map(|(name, value)| format!("{name}={}\n", files::quoted(value)));
-        files.insert("secrets.env".into(), lines.collect());
-    }
-    files.insert(
-        "envoy.yaml".into(),
-        files::envoy_file(teams, &credentials, &limits, tracing),
+    let mut files = policy_files(&teams, &methods, &credentials, &limits);
+    let mut put = |name: &str, text: Option<String>| files.extend(text.map(|text| (name.to_owned(), text)));
+    put("limitador.yaml", files::limitador_file(&limits));
+    put("secrets.env", files::secrets_file(&credentials));
+    put(
+        "envoy.yaml",
+        Some(files::envoy_file(teams, &credentials, &limits, tracing)),
     );
     Some(Imported {
         files,
         summary: counts.join(", "),
     })
+}
+
+/// The platform's policy file, and one for each service.
+fn policy_files(
+    teams: &Teams,
+    methods: &Methods<'_>,
+    credentials: &Credentials,
+    limits: &Limits,
+) -> BTreeMap<String, String> {
+    let shared = teams.shared(limits);
+    let of_teams = teams.rules.iter().map(|(name, rules)| {
+        (
+            format!("policies/{name}.yaml"),
+            files::team_file(name, rules, teams, limits, &shared),
+        )
+    });
+    let mut files: BTreeMap<_, _> = of_teams.collect();
+    files.insert(
+        "policies/gateway.yaml".into(),
+        files::base_file(teams, methods, credentials, limits, &shared),
+    );
+    files
 }
 
 impl Imported {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::kong::Plugin;
 use super::node::given;
+use super::plugin::Plugin;
 use super::tree::{Tree, tree};
 use crate::finding::Findings;
 use crate::yaml::Node;
