@@ -154,7 +154,7 @@ fn is_free(plugin: &Plugin<'_>, kong: &Kong<'_>) -> bool {
         (None, None) => false,
         _ if plugin.is_lost => true,
         (Some(name), _) => *name == consumer.name,
-        (None, Some(group)) => consumer.groups.contains(group),
+        (None, Some(group)) => consumer.membership.may_be_in(group),
     };
     !kong.plugins.iter().any(is_about)
 }
@@ -187,7 +187,7 @@ impl<'a> Methods<'a> {
                     let consequence = if known {
                         ""
                     } else {
-                        let members = kong.consumers.iter().filter(|consumer| plugin.is_lost || consumer.groups.contains(group));
+                        let members = kong.consumers.iter().filter(|consumer| plugin.is_lost || consumer.membership.may_be_in(group));
                         methods.shut_out.extend(members.map(|consumer| consumer.name.clone()));
                         ": the credentials of its consumers are left out"
                     };

@@ -8,6 +8,7 @@ use tollgate::auth::api_key::{Format, Secrets};
 
 use super::access::Methods;
 use super::kong::{Consumer, Kong};
+use super::members;
 use super::names::Names;
 use super::node::{META, given, has_placeholder, leave, list, plain, text};
 use super::tree::{Tree, tree};
@@ -49,6 +50,7 @@ impl Credentials {
                 "username",
                 "custom_id",
                 "groups",
+                members::JOINED,
                 "jwt_secrets",
                 "keyauth_credentials",
                 "plugins",
@@ -138,7 +140,10 @@ impl Credentials {
             "claims": tree! { "user_id": "iss" },
             "tenant": tree! { "fixed": &consumer.name },
         };
-        issuer.put_some("plan", consumer.groups.first().map(|group| tree! { "fixed": group }));
+        issuer.put_some(
+            "plan",
+            consumer.membership.groups.first().map(|group| tree! { "fixed": group }),
+        );
         issuer.put_some("max_lifetime", methods.longest.map(|seconds| format!("{seconds}s")));
         self.issuers.push(issuer);
     }
@@ -224,7 +229,7 @@ impl Credentials {
             "user_id": &consumer.name,
             "tenant_id": &consumer.name,
         };
-        record.put_some("plan", consumer.groups.first());
+        record.put_some("plan", consumer.membership.groups.first());
         let attributes = [
             ("consumer_id", text(consumer.node, "id").map(|id| vec![id.to_owned()])),
             (
@@ -233,7 +238,7 @@ impl Credentials {
             ),
             (
                 "groups",
-                Some(consumer.groups.clone()).filter(|groups| !groups.is_empty()),
+                Some(consumer.membership.groups.clone()).filter(|groups| !groups.is_empty()),
             ),
             ("credential", text(node, "id").map(|id| vec![id.to_owned()])),
         ];

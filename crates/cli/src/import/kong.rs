@@ -1,7 +1,8 @@
 //! What stands in a decK file: services with their routes, consumers with their groups, and the plugins of all of them.
 
+use super::members::{self, Membership};
 use super::names::EntityNames;
-use super::node::{META, given, is_off, is_placeholder, leave, list, plain, reference, text};
+use super::node::{META, given, is_off, is_placeholder, leave, list, reference, text};
 use super::plugin::{Plugin, Scope};
 use crate::finding::Findings;
 use crate::yaml::{Member, Node};
@@ -30,8 +31,7 @@ pub(super) struct Route<'a> {
 pub(super) struct Consumer<'a> {
     pub(super) node: &'a Node,
     pub(super) name: String,
-    /// The consumer groups in which it is; the first one's limits are its own.
-    pub(super) groups: Vec<String>,
+    pub(super) membership: Membership,
 }
 
 impl<'a> Kong<'a> {
@@ -64,8 +64,9 @@ impl<'a> Kong<'a> {
         for node in list(document, "consumer_groups") {
             kong.group(node, findings);
         }
-        for node in list(document, "consumers") {
-            kong.consumer(node, document);
+        let memberships = Membership::all(document, findings);
+        for (node, membership) in list(document, "consumers").iter().zip(memberships) {
+            kong.consumer(node, membership);
         }
         kong.take_plugins(document, &Scope::default());
         kong.resolve(document, findings);
@@ -118,33 +119,22 @@ impl<'a> Kong<'a> {
 
     fn group(&mut self, node: &'a Node, findings: &mut Findings) {
         let scope = Scope {
-            group: text(node, "name").map(plain),
+            group: Some(members::name(node)),
             ..Scope::default()
         };
-        leave(node, &["plugins", "consumers"], META, findings);
+        leave(
+            node,
+            &["plugins", GROUP_PLUGINS, "consumers", members::JOINED],
+            META,
+            findings,
+        );
         self.take_plugins(node, &scope);
     }
 
-    fn consumer(&mut self, node: &'a Node, document: &'a Node) {
+    fn consumer(&mut self, node: &'a Node, membership: Membership) {
         let Some(name) = text(node, "username").or(text(node, "custom_id")) else {
             return;
         };
-        let all = list(document, "consumer_groups");
-        let own = list(node, "groups").iter().filter_map(|group| {
-            let wanted = group.text().or(text(group, "name")).or(text(group, "id"))?;
-            let by_id = all.iter().find(|group| text(group, "id") == Some(wanted));
-            by_id.and_then(|group| text(group, "name")).or(Some(wanted))
-        });
-        let of_groups = all.iter().filter(|group| {
-            let mut members = list(group, "consumers").iter();
-            members.any(|member| member.text().or(text(member, "username")) == Some(name))
-        });
-        let mut groups: Vec<String> = Vec::new();
-        for group in own.chain(of_groups.filter_map(|group| text(group, "name"))).map(plain) {
-            if !groups.contains(&group) {
-                groups.push(group);
-            }
-        }
         let scope = Scope {
             consumer: Some(name.to_owned()),
             ..Scope::default()
@@ -153,14 +143,19 @@ impl<'a> Kong<'a> {
         self.consumers.push(Consumer {
             node,
             name: name.to_owned(),
-            groups,
+            membership,
         });
     }
 
     fn take_plugins(&mut self, holder: &'a Node, scope: &Scope) {
-        self.plugins.extend(Plugin::all(holder, scope));
+        let nodes = list(holder, "plugins").iter().chain(list(holder, GROUP_PLUGINS));
+        self.plugins
+            .extend(nodes.filter(|node| !is_off(node)).map(|node| Plugin::of(node, scope)));
     }
 }
+
+/// What Kong's own format calls the plugins of consumer groups.
+const GROUP_PLUGINS: &str = "consumer_group_plugins";
 
 /// Says which kinds of entities are not carried over.
 fn leave_kinds(document: &Node, findings: &mut Findings) {
@@ -177,6 +172,8 @@ fn leave_kinds(document: &Node, findings: &mut Findings) {
         "plugins",
         "consumers",
         "consumer_groups",
+        members::JOINED,
+        GROUP_PLUGINS,
         "upstreams",
     ]);
     leave(document, &carried, META, findings);

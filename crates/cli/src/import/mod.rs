@@ -8,6 +8,7 @@ mod gateway;
 mod kong;
 mod limit;
 mod limits;
+mod members;
 mod names;
 mod node;
 mod path;

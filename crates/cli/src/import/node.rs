@@ -103,7 +103,7 @@ fn is_false(node: &Node) -> bool {
 /// `service: NAME`, `service: ID`, or a map with one of them.
 pub(super) fn reference<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
     let value = given(node, key)?;
-    let members = ["name", "username", "id"];
+    let members = ["name", "username", "custom_id", "id"];
     value
         .text()
         .or_else(|| members.iter().find_map(|member| text(value, member)))

@@ -1,6 +1,6 @@
 //! One plugin of a decK file: what it says, and what it is about.
 
-use super::node::{META, given, has_placeholder, is_off, is_true, leave, list, number, reference, text};
+use super::node::{META, given, has_placeholder, is_true, leave, number, reference, text};
 use crate::finding::Findings;
 use crate::yaml::Node;
 
@@ -24,26 +24,21 @@ pub(super) struct Scope {
 }
 
 impl<'a> Plugin<'a> {
-    /// Those that an entity holds, or the document. What they do not name they are about by where they stand.
-    pub(super) fn all(holder: &'a Node, scope: &Scope) -> impl Iterator<Item = Self> {
-        list(holder, "plugins")
-            .iter()
-            .filter(|plugin| !is_off(plugin))
-            .map(|node| {
-                let named = |key| reference(node, key).map(str::to_owned);
-                Self {
-                    node,
-                    name: text(node, "name").unwrap_or_default(),
-                    is_lost: false,
-                    is_open: has_placeholder(node) || given(node, "_config").is_some(),
-                    scope: Scope {
-                        service: scope.service.clone().or_else(|| named("service")),
-                        route: scope.route.clone().or_else(|| named("route")),
-                        consumer: scope.consumer.clone().or_else(|| named("consumer")),
-                        group: scope.group.clone().or_else(|| named("consumer_group")),
-                    },
-                }
-            })
+    /// What it does not name it is about by where it stands.
+    pub(super) fn of(node: &'a Node, scope: &Scope) -> Self {
+        let named = |key| reference(node, key).map(str::to_owned);
+        Self {
+            node,
+            name: text(node, "name").unwrap_or_default(),
+            is_lost: false,
+            is_open: has_placeholder(node) || given(node, "_config").is_some(),
+            scope: Scope {
+                service: scope.service.clone().or_else(|| named("service")),
+                route: scope.route.clone().or_else(|| named("route")),
+                consumer: scope.consumer.clone().or_else(|| named("consumer")),
+                group: scope.group.clone().or_else(|| named("consumer_group")),
+            },
+        }
     }
 
     /// A member of its configuration that says something.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::kong::{Kong, Route, Service};
-use super::node::{is_id, list, plain, text};
+use super::members;
+use super::node::{is_id, list, text};
 use super::plugin::{Plugin, Scope};
 use crate::finding::Findings;
 use crate::yaml::Node;
@@ -32,9 +33,7 @@ impl<'a> Subjects<'a> {
             consumers: consumers
                 .map(|consumer| (consumer.node, consumer.name.clone()))
                 .collect(),
-            groups: groups
-                .map(|group| (group, text(group, "name").map(plain).unwrap_or_default()))
-                .collect(),
+            groups: groups.map(|group| (group, members::name(group))).collect(),
         }
     }
 
