@@ -33,7 +33,7 @@ pub(super) struct Methods<'a> {
     pub(super) token_sources: Vec<Tree>,
     pub(super) key_sources: Vec<Tree>,
     pub(super) secrets_are_base64: bool,
-    /// Seconds.
+    /// Seconds that any token may still live.
     pub(super) longest: Option<u64>,
     pub(super) audiences: Vec<String>,
     /// Consumers about whom Kong decides by what is not carried over.
@@ -164,6 +164,7 @@ impl<'a> Methods<'a> {
     pub(super) fn gather(kong: &'a Kong<'a>, audiences: &[String], findings: &mut Findings) -> Self {
         let mut methods = Self {
             audiences: audiences.to_vec(),
+            longest: longest(kong, findings),
             ..Self::default()
         };
         for plugin in &kong.plugins {
@@ -263,10 +264,6 @@ impl<'a> Methods<'a> {
             "tokens need `exp`, and one of the issuer's audiences in `aud`, which Kong does not ask for",
         );
         self.secrets_are_base64 |= plugin.is("secret_is_base64", false);
-        self.longest = plugin
-            .number("maximum_expiration")
-            .filter(|&seconds| seconds > 0)
-            .or(self.longest);
     }
 
     fn key(&mut self, plugin: &'a Plugin<'a>, findings: &mut Findings) {
@@ -314,6 +311,39 @@ impl<'a> Methods<'a> {
             }
         }
     }
+}
+
+/// How long tokens may still live, in seconds: an issuer has one bound for all routes, and it is the smallest of the file.
+fn longest(kong: &Kong<'_>, findings: &mut Findings) -> Option<u64> {
+    let is_everybodys = |plugin: &&Plugin<'_>| plugin.scope.consumer.is_none() && plugin.scope.group.is_none();
+    let bounds = kong
+        .plugins
+        .iter()
+        .filter(|plugin| plugin.name == "jwt")
+        .filter(is_everybodys);
+    let bounds = bounds.map(|plugin| {
+        // A fraction of a second is cut off.
+        let whole = || {
+            plugin
+                .text("maximum_expiration")?
+                .split_once('.')?
+                .0
+                .parse::<u64>()
+                .ok()
+        };
+        let seconds = plugin.number("maximum_expiration");
+        let seconds = seconds.or_else(|| Some(whole()?.max(1)));
+        (&plugin.node.place, seconds.filter(|&seconds| seconds > 0))
+    });
+    let bounds: Vec<(&Place, Option<u64>)> = bounds.collect();
+    let least = bounds.iter().filter_map(|(_, bound)| *bound).min()?;
+    for (place, _) in bounds.iter().filter(|(_, bound)| *bound != Some(least)) {
+        findings.warning(
+            place,
+            format!("tokens may live {least} seconds at most here too: that is the shortest `maximum_expiration`, and there is one for all routes"),
+        );
+    }
+    Some(least)
 }
 
 fn add(sources: &mut Vec<Tree>, source: Tree) {

@@ -28,6 +28,17 @@ pub(super) struct Credentials {
 /// The environment variable of the secret that API keys are hashed with.
 pub(super) const KEY_SECRET: &str = "TOLLGATE_KEY_SECRET";
 
+/// What is read of a consumer.
+const CARRIED: [&str; 7] = [
+    "username",
+    "custom_id",
+    "groups",
+    members::JOINED,
+    "jwt_secrets",
+    "keyauth_credentials",
+    "plugins",
+];
+
 impl Credentials {
     /// `own` are the operator's issuers; the secret, with which API keys are hashed, comes as text and ready to hash with.
     pub(super) fn gather(
@@ -46,16 +57,7 @@ impl Credentials {
             names.one_of_its_own(issuer.get("name").and_then(Tree::text).unwrap_or_default());
         }
         for consumer in &kong.consumers {
-            let carried = [
-                "username",
-                "custom_id",
-                "groups",
-                members::JOINED,
-                "jwt_secrets",
-                "keyauth_credentials",
-                "plugins",
-            ];
-            leave(consumer.node, &carried, META, findings);
+            leave(consumer.node, &CARRIED, META, findings);
             if methods.shut_out.contains(&consumer.name) {
                 continue;
             }
@@ -84,12 +86,19 @@ impl Credentials {
                  every token is refused. Give yours with `--issuer FILE`, or replace it",
             );
         }
-        for issuer in &mut credentials.issuers {
+        credentials.complete_issuers(methods);
+        credentials
+    }
+
+    /// What Kong's plugins say of all tokens, where an issuer does not say it itself.
+    fn complete_issuers(&mut self, methods: &Methods<'_>) {
+        for issuer in &mut self.issuers {
+            let longest = methods.longest.filter(|_| issuer.get("max_lifetime").is_none());
+            issuer.put_some("max_lifetime", longest.map(|seconds| format!("{seconds}s")));
             if issuer.get("from").is_none() && !methods.token_sources.is_empty() {
                 issuer.put("from", methods.token_sources.clone());
             }
         }
-        credentials
     }
 
     /// A secret or public key that tokens are signed with. To Kong, whoever has it is the consumer.
@@ -144,7 +153,6 @@ impl Credentials {
             "plan",
             consumer.membership.groups.first().map(|group| tree! { "fixed": group }),
         );
-        issuer.put_some("max_lifetime", methods.longest.map(|seconds| format!("{seconds}s")));
         self.issuers.push(issuer);
     }
 

@@ -269,6 +269,56 @@ fn a_member_by_an_id_that_is_not_in_the_file_may_be_anyone_without_an_id() {
     }
 }
 
+#[test]
+fn no_issuer_takes_tokens_that_live_longer_than_kongs_shortest_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let service = |name: &str, config: &str| {
+        let plugin = format!("{{ name: jwt, config: {{ uri_param_names: [], {config} }} }}");
+        format!(
+            "- {{ name: {name}, url: http://{name}, routes: [ {{ name: {name}, paths: [/{name}], plugins: [ {plugin} ] }} ] }}\n"
+        )
+    };
+    let kong = [
+        "_format_version: '3.0'\nservices:\n",
+        &service("a", "maximum_expiration: 600.5"),
+        &service("b", "maximum_expiration: 3600"),
+        &service("c", "maximum_expiration: 0"),
+        "consumers: [ { username: ada, jwt_secrets: [ { key: ada, secret: a secret of adas that is long enough } ] } ]\n",
+    ];
+    let kong = write("kong.yaml", &kong.concat());
+    let issuer = |name: &str, more: &str| {
+        format!(
+            "- {{ name: {name}, issuer: 'https://{name}', audiences: [api], algorithms: [ES256], jwks: {{ remote: {{ cluster: {name}, discovery: true }} }}, {more} }}\n"
+        )
+    };
+    let issuers = write(
+        "issuers.yaml",
+        &(issuer("main", "") + &issuer("strict", "max_lifetime: 5m")),
+    );
+    let output = folder.path().join("gateway");
+    let run = import(&kong, &output, &["--issuer", &issuers, "--audience", "api"]);
+    let policy = fs::read_to_string(output.join("policies/gateway.yaml")).unwrap();
+    let lives: Vec<_> = policy
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("max_lifetime: "))
+        .collect();
+    assert_eq!(lives, ["600s", "5m", "600s"], "{policy}");
+    let told = stderr(&run);
+    let told: Vec<_> = told
+        .lines()
+        .filter(|line| line.contains("live 600 seconds at most"))
+        .collect();
+    assert_eq!(told.len(), 2, "{}", stderr(&run));
+    for (line, place) in told.iter().zip(["kong.yaml:4:", "kong.yaml:5:"]) {
+        assert!(line.starts_with("warning: ") && line.contains(place), "{line}");
+    }
+}
+
 fn import(file: &str, output: &Path, options: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .current_dir(root())
