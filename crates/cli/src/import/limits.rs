@@ -103,11 +103,14 @@ impl Limits {
             return;
         };
         for (name, seconds) in WINDOWS {
-            let Some(limit) = plugin.number(name) else { continue };
+            let Some(node) = plugin.get(name) else { continue };
+            let Some(limit) = plugin.number(name) else {
+                findings.error(&node.place, "is no whole number of requests, and is left out");
+                continue;
+            };
             if seconds > 86_400 {
-                let place = plugin.get(name).map_or(&plugin.node.place, |node| &node.place);
                 findings.warning(
-                    place,
+                    &node.place,
                     format!("is a window of {} days, not of the calendar", seconds / 86_400),
                 );
             }
@@ -300,7 +303,7 @@ fn key(plugin: &Plugin<'_>, findings: &mut Findings) -> Option<String> {
             let place = by.map_or(&plugin.node.place, |node| &node.place);
             findings.error(
                 place,
-                format!("a limit by `{other}` is not carried over; there is consumer, credential, ip, service, header"),
+                format!("a limit by `{other}` is not carried over, and missing until you add one; there is consumer, credential, ip, service, header"),
             );
             return None;
         }
