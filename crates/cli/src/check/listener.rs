@@ -23,6 +23,13 @@ pub(super) fn check(connection_manager: &Node, findings: &mut Findings) {
             "has no `normalize_path: true`: Envoy chooses routes by paths as they are sent, `/public/../admin` and `/%61dmin` among them",
         );
     }
+    // The plugin refuses what is not merged, so `false` is a choice.
+    if connection_manager.field("merge_slashes").is_none() {
+        findings.warning(
+            &connection_manager.place,
+            "has no `merge_slashes: true`: requests with empty segments in their paths, such as `/users//7`, get 400; if that is meant, say `false`",
+        );
+    }
     let slashes = ["path_with_escaped_slashes_action"];
     if !is_one_of(
         &slashes,
