@@ -1,14 +1,13 @@
-//! An event as CloudEvents 1.0 has it, in one JSON document.
+//! Events as CloudEvents 1.0, each in one JSON document.
 
 use serde_json::{Value, json};
 
 use crate::store::Event;
 
-/// The document that a webhook receives.
 pub(crate) fn cloud_event(event: &Event) -> Value {
     json!({
         "specversion": "1.0",
-        // With the key's id, so that a database restored to an earlier version does not repeat it.
+        // Versions repeat after a restore of the database; with the key's id, event ids stay unique.
         "id": format!("{}-{}", event.version, event.key_id),
         "source": "tollgate/keys",
         "type": format!("tollgate.key.{}", event.kind),
@@ -19,7 +18,6 @@ pub(crate) fn cloud_event(event: &Event) -> Value {
     })
 }
 
-/// The media type of the document.
 pub(crate) const MEDIA_TYPE: &str = "application/cloudevents+json";
 
 const CONTENT: &str = "application/json";

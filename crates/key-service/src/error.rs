@@ -1,30 +1,30 @@
-//! What can go wrong with keys, by whose fault it is.
+//! Errors of operations on keys.
 
 use std::fmt;
 
-/// Why something was not done, as one line for whoever asked.
+/// Why an operation failed; displayed as one line for the caller.
 #[derive(Debug)]
 pub enum Error {
-    /// What was asked for makes no sense.
+    /// The request is invalid.
     Invalid(String),
-    /// There is no such key.
+    /// No key has the given id.
     NotFound(String),
-    /// It does not fit what is there.
+    /// The request conflicts with stored keys.
     Conflict(String),
     /// The database, the network or the terminal failed.
     Failed(String),
 }
 
-/// The usual result here.
+/// A result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// What was asked for makes no sense.
+    /// Makes an [`Error::Invalid`].
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid(message.into())
     }
 
-    /// Something outside failed while doing `what`.
+    /// Makes an [`Error::Failed`]: `what` names the operation that failed.
     pub fn failed(what: &str, error: impl fmt::Display) -> Self {
         Self::Failed(format!("{what}: {error}"))
     }

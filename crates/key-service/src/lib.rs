@@ -1,8 +1,9 @@
-//! The key service: API keys in a database, what can be done with them, and the HTTP service that gateways and
-//! administrators ask. The operator's command links it: it reads arguments and prints, and all else is here.
+//! The key service: API keys in a database, the operations on them, and the HTTP service for gateways and
+//! administrators. The command `tollgate keys` links this crate; the command itself only reads arguments and prints.
 //!
-//! A [`Registry`] makes and changes the keys of a [`Store`]; [`serve`] answers for it over HTTP. Keys are seen once, when they
-//! are made; the database has their hashes only. [`Error`]s name settings as the command does: `--database`, `--listen`.
+//! A [`Registry`] creates and changes the keys of a [`Store`]; [`serve`] offers it over HTTP. A key is shown once, when
+//! it is created; the database stores only its hash. [`Error`]s name settings as the command does: `--database`,
+//! `--listen`.
 
 #![cfg_attr(
     test,

@@ -1,4 +1,4 @@
-//! The log of the service: lines on standard output, events among them, that people read.
+//! The log of the service: lines of text on standard output.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use crate::store::Event;
 
-/// Writes a line of it: that nobody reads it does not stop the service.
+/// Writes a line. Errors are ignored: a closed standard output does not stop the service.
 pub(crate) fn line(text: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// A line: the time of the event, what happened, and to what.
+/// The log line of an event: its time, its kind, and fields of the key.
 impl fmt::Display for Event {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} key {} id={}", self.at, self.kind, self.key_id)?;
@@ -37,7 +37,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// A value as it is, or quoted where it could be taken for several.
+/// A value for `name=value`: quoted if it is empty or has spaces, quotes or `=`.
 pub fn plain(value: &str) -> String {
     let plain = !value.is_empty()
         && value

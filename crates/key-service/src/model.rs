@@ -1,4 +1,4 @@
-//! Keys as operators describe and see them.
+//! API keys as operators describe and see them.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,17 +9,17 @@ use tollgate::config::values::{Timestamp, present};
 
 use crate::error::{Error, Result};
 
-/// A key that shall be: what the command line and the body of a request say.
+/// A key to create or import, from the command line or from the body of a request.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
-    /// Only of a key that was minted elsewhere.
+    /// The key's id; only for an imported key.
     #[serde(default, deserialize_with = "present")]
     pub id: Option<String>,
-    /// Only of a key that was minted elsewhere.
+    /// The key's hash; only for an imported key.
     #[serde(default, deserialize_with = "present")]
     pub hash: Option<KeyHash>,
-    /// For operators.
+    /// A name for operators.
     #[serde(default, deserialize_with = "present")]
     pub name: Option<String>,
     /// The user whose key it is.
@@ -27,74 +27,74 @@ pub struct NewKey {
     /// The tenant that the user belongs to.
     #[serde(default, deserialize_with = "present")]
     pub tenant_id: Option<String>,
-    /// Roles of its holder.
+    /// Roles of the user.
     #[serde(default)]
     pub roles: Vec<String>,
-    /// Scopes that it grants.
+    /// Scopes that the key grants.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// The plan that its holder is on.
+    /// The user's plan.
     #[serde(default, deserialize_with = "present")]
     pub plan: Option<String>,
     /// Further identity headers, by name.
     #[serde(default)]
     pub attributes: BTreeMap<String, Vec<String>>,
-    /// From when on it is valid.
+    /// When the key becomes valid.
     #[serde(default, deserialize_with = "present")]
     pub not_before: Option<Timestamp>,
-    /// When it ends.
+    /// When the key expires.
     #[serde(default, deserialize_with = "present")]
     pub expires_at: Option<Timestamp>,
-    /// Instead of `expires_at`.
+    /// The key's lifetime, instead of `expires_at`.
     #[serde(default, deserialize_with = "present")]
     pub lifetime: Option<Span>,
 }
 
-/// How a key is replaced.
+/// Parameters of a rotation.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rotation {
-    /// How long the old key stays valid; a day where absent.
+    /// How long the old key stays valid; one day if absent.
     #[serde(deserialize_with = "present")]
     pub overlap: Option<Span>,
-    /// When the new key ends; when the old one would have, where neither is there.
+    /// When the new key expires. If this and `lifetime` are absent: when the old key would have.
     #[serde(deserialize_with = "present")]
     pub expires_at: Option<Timestamp>,
-    /// Instead of `expires_at`.
+    /// The new key's lifetime, instead of `expires_at`.
     #[serde(deserialize_with = "present")]
     pub lifetime: Option<Span>,
 }
 
-/// A key that is.
+/// A key in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredKey {
-    /// What gateways see of it.
+    /// The part that gateways receive.
     pub record: KeyRecord,
-    /// What operators call it.
+    /// The name for operators.
     pub name: Option<String>,
-    /// When it was made or taken in.
+    /// When it was created or imported.
     pub created_at: Timestamp,
-    /// When it was ended for good.
+    /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// The id of the key that was made in its place.
+    /// The id of the key that replaced it in a rotation.
     pub replaced_by: Option<String>,
 }
 
-/// A span in seconds, written as a whole number and a unit: `90s`, `15m`, `24h`, `90d`.
+/// A time span in seconds, written as a whole number and a unit: `90s`, `15m`, `24h`, `90d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub(crate) u64);
 
-/// Where a key stands at a moment.
+/// The status of a key at a given time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Good.
+    /// Valid now.
     Active,
-    /// Good from a later moment on.
+    /// `not_before` is in the future.
     NotYetValid,
-    /// At its end.
+    /// `expires_at` has passed.
     Expired,
-    /// Ended for good.
+    /// Revoked by an operator.
     Revoked,
 }
 
@@ -113,34 +113,34 @@ pub struct View<'a> {
     replaced_by: Option<&'a str>,
 }
 
-/// A key that was just made, the only time that it is seen.
+/// The answer with a new key, which is shown only here.
 #[derive(Serialize)]
 pub struct Shown<'a> {
     /// The whole key.
     pub key: &'a str,
-    /// What is stored of it.
+    /// The stored record.
     pub record: View<'a>,
 }
 
-/// Seconds since the epoch.
+/// The current time, in seconds since the epoch.
 pub fn now() -> Timestamp {
     Timestamp(now_millis() / 1000)
 }
 
-/// Milliseconds since the epoch.
+/// The current time, in milliseconds since the epoch.
 pub(crate) fn now_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl NewKey {
-    /// The key, once it has an id and a hash. `Err` says what no key can have.
+    /// Makes the stored key with this id and hash. `Err` names an invalid field.
     pub(crate) fn store(self, id: String, hash: KeyHash, now: Timestamp) -> Result<StoredKey> {
         let expires_at = end(self.expires_at, self.lifetime, now)?;
         if let (Some(from), Some(end)) = (self.not_before, expires_at)
             && from >= end
         {
-            return Err(Error::invalid("not_before is not before the end of the key"));
+            return Err(Error::invalid("not_before must be before the expiry of the key"));
         }
         if let Some(name) = &self.name
             && (name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control))
@@ -182,7 +182,7 @@ impl NewKey {
     }
 }
 
-/// The moment at which a key ends that is made now; `None` for never.
+/// When a key expires that is created now; `None` is never.
 pub(crate) fn end(at: Option<Timestamp>, lifetime: Option<Span>, now: Timestamp) -> Result<Option<Timestamp>> {
     let end = match (at, lifetime) {
         (Some(_), Some(_)) => return Err(Error::invalid("expires_at and lifetime exclude each other")),
@@ -196,7 +196,7 @@ pub(crate) fn end(at: Option<Timestamp>, lifetime: Option<Span>, now: Timestamp)
 }
 
 impl StoredKey {
-    /// Where it stands.
+    /// Its status at `now`.
     pub fn status(&self, now: Timestamp) -> Status {
         match self.record.validity().check(now.0) {
             _ if self.revoked_at.is_some() => Status::Revoked,
@@ -206,7 +206,7 @@ impl StoredKey {
         }
     }
 
-    /// What operators see of it.
+    /// The key as operators see it.
     pub fn view(&self, now: Timestamp) -> View<'_> {
         View {
             record: &self.record,
@@ -220,7 +220,7 @@ impl StoredKey {
 }
 
 impl Status {
-    /// Its name.
+    /// The name, as in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -232,7 +232,7 @@ impl Status {
 }
 
 impl Span {
-    /// Reads one.
+    /// Parses a span; `None` if it is malformed.
     pub fn parse(text: &str) -> Option<Self> {
         let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
         let seconds = match unit {
@@ -249,7 +249,7 @@ impl Span {
         Some(Self(u64::from(count).checked_mul(seconds)?))
     }
 
-    /// The moment that is so much later.
+    /// `moment` plus this span, at most [`LATEST`].
     pub(crate) fn after(self, moment: Timestamp) -> Timestamp {
         Timestamp(moment.0.saturating_add(self.0).min(LATEST))
     }
@@ -262,12 +262,12 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// What a span looks like.
+/// The error message for a malformed span.
 pub const SPAN: &str = "a span is a whole number and a unit, such as `90s`, `15m`, `24h` or `90d`";
 
 const MAX_NAME: usize = 200;
 
-/// 9999-12-31T23:59:59Z, the last moment that can be written.
+/// 9999-12-31T23:59:59Z, the last time in RFC 3339.
 const LATEST: u64 = 253_402_300_799;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Delivers events in their order, each at least once: as a line of the log, and to a webhook where there is one.
+//! Delivers events in order, each at least once: to the log and, if one is configured, to a webhook.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::log;
 use crate::model::now_millis;
 use crate::store::{Claim, Event, Store};
 
-/// Where events go.
+/// An HTTP endpoint that receives events.
 #[derive(Clone)]
 pub struct Webhook {
     agent: Agent,
     url: Arc<str>,
 }
 
-/// Delivers until `stopping` says so; `changed` tells of new events.
+/// Delivers events until `stopping` is true; `changed` signals new events.
 pub(crate) async fn run(
     store: Store,
     webhook: Option<Webhook>,
@@ -31,7 +31,7 @@ pub(crate) async fn run(
         let pause = match deliver_next(&store, webhook.as_ref()).await {
             Ok(pause) => pause,
             Err(error) => {
-                log::line(&format!("events wait: {error}"));
+                log::line(&format!("events are not delivered: {error}; next attempt in 1 s"));
                 LOOK_EVERY
             }
         };
@@ -46,10 +46,10 @@ pub(crate) async fn run(
     }
 }
 
-/// Delivers the oldest event where it is due; how long there is nothing to do then.
+/// Delivers the oldest event if it is due. Returns how long to wait before the next call.
 async fn deliver_next(store: &Store, webhook: Option<&Webhook>) -> Result<Duration> {
     let now = now_millis();
-    // Only read: the claim locks the database, and mostly there is nothing.
+    // A read first: a claim locks the database, and usually no event is due.
     let Some(due) = store.next_delivery().await? else {
         return Ok(LOOK_EVERY);
     };
@@ -67,7 +67,7 @@ async fn deliver_next(store: &Store, webhook: Option<&Webhook>) -> Result<Durati
             .postpone(event.version, now_millis().saturating_add(pause.saturating_mul(1000)))
             .await?;
         log::line(&format!(
-            "webhook: {problem}; key {} id={} is sent again in {pause} s",
+            "webhook failed ({problem}): event key {} id={} is sent again in {pause} s",
             event.kind, event.key_id
         ));
         return Ok(Duration::from_secs(pause));
@@ -77,14 +77,14 @@ async fn deliver_next(store: &Store, webhook: Option<&Webhook>) -> Result<Durati
     Ok(Duration::ZERO)
 }
 
-/// Seconds: 1, 2, 4 and so on, up to a minute.
+/// The pause after failed attempts, in seconds: 1, 2, 4 and so on, up to 60.
 fn pause(attempts: u64) -> u64 {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
     1_u64.checked_shl(doublings).unwrap_or(MAX_PAUSE).clamp(1, MAX_PAUSE)
 }
 
 impl Webhook {
-    /// `Err` where the URL is none.
+    /// `Err` if `url` is not an http or https URL.
     pub fn new(url: &str) -> Result<Self> {
         // The URL may hold a token: no error repeats it.
         let wrong = || Error::invalid("--webhook is not a URL such as https://example.com/tollgate");
@@ -98,7 +98,7 @@ impl Webhook {
         let agent = Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
-            // To follow one would turn POST into GET.
+            // Following a redirect would turn POST into GET.
             .max_redirects(0)
             .tls_config(tls)
             .user_agent("tollgate-keys")
@@ -116,18 +116,18 @@ impl Webhook {
         });
         match sent.await {
             Ok(Ok(status)) if status.is_success() => Ok(()),
-            Ok(Ok(status)) => Err(format!("it answered {}", status.as_u16())),
+            Ok(Ok(status)) => Err(format!("status {}", status.as_u16())),
             Ok(Err(ureq::Error::Timeout(_))) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the attempt was broken off".into()),
+            Err(_) => Err("the attempt was aborted".into()),
         }
     }
 }
 
-/// Another instance may have written an event, or died with a claim.
+/// How often to look for events that another instance wrote or left undelivered.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Milliseconds until somebody else may try: more than an attempt takes.
+/// How long a claim lasts, in milliseconds: longer than an attempt takes.
 const LEASE: u64 = 15_000;
 
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! What can be done with keys, by the command line and by the service alike.
+//! Operations on keys, shared by the command line and the HTTP service.
 
 use tollgate::auth::api_key::{Format, KeyHash, Secrets};
 
@@ -6,30 +6,30 @@ use crate::error::{Error, Result};
 use crate::model::{NewKey, Rotation, Span, StoredKey, end, now};
 use crate::store::{EventKind, Store};
 
-/// Everything that making keys needs.
+/// A store, with what is needed to create keys.
 pub struct Registry {
-    /// Where keys are kept.
+    /// The database.
     pub store: Store,
-    /// What keys are hashed with.
+    /// The secrets that keys are hashed with.
     pub secrets: Secrets,
-    /// How new keys look.
+    /// The format of new keys.
     pub format: Format,
 }
 
-/// A key that was just made, and what is stored of it.
+/// A new key and its stored record.
 pub struct Made {
-    /// The whole key, the only time that it is seen.
+    /// The whole key, which is not stored.
     pub key: String,
-    /// What is stored of it.
+    /// The stored record.
     pub stored: StoredKey,
 }
 
 impl Registry {
-    /// Makes a key.
+    /// Creates a key.
     pub async fn create(&self, new: NewKey) -> Result<Made> {
         if new.id.is_some() || new.hash.is_some() {
             return Err(Error::invalid(
-                "id and hash of a new key are made here; a key from elsewhere is imported",
+                "id and hash of a new key are generated; only an imported key has its own",
             ));
         }
         let now = now();
@@ -42,7 +42,7 @@ impl Registry {
         Ok(Made { key, stored })
     }
 
-    /// Takes in a key that was minted elsewhere, by its hash.
+    /// Imports a key that was created elsewhere, by its hash.
     pub async fn import(&self, mut new: NewKey) -> Result<StoredKey> {
         let (Some(id), Some(hash)) = (new.id.take(), new.hash.take()) else {
             return Err(Error::invalid("an imported key needs id and hash"));
@@ -50,7 +50,7 @@ impl Registry {
         if !self.secrets.have(&hash) {
             let known: Vec<_> = self.secrets.iter().map(|secret| secret.id.as_str()).collect();
             return Err(Error::Invalid(format!(
-                "hash was made with a secret that is not here; there are: {}",
+                "hash was made with an unknown secret; known are: {}",
                 known.join(", ")
             )));
         }
@@ -58,10 +58,10 @@ impl Registry {
         let stored = new.store(id, hash, now)?;
         let mut change = self.store.change().await?;
         if change.key(&stored.record.id).await?.is_some() {
-            return Err(Error::Conflict("a key with this id is there already".into()));
+            return Err(Error::Conflict("a key with this id exists already".into()));
         }
         if let Some(id) = change.id_of(&stored.record.hash).await? {
-            return Err(Error::Conflict(format!("this key is there already, as {id}")));
+            return Err(Error::Conflict(format!("this key exists already, with the id {id}")));
         }
         change.insert(&stored).await?;
         change.event(EventKind::Created, &stored, true, now).await?;
@@ -95,7 +95,7 @@ impl Registry {
         stored.record.hash = hash;
         stored.record.expires_at = override_end.or(old.record.expires_at);
         if stored.record.not_before >= stored.record.expires_at && stored.record.expires_at.is_some() {
-            return Err(Error::invalid("the new key would end before it begins"));
+            return Err(Error::invalid("not_before of the new key must be before its expiry"));
         }
         let overlap = rotation.overlap.unwrap_or(OVERLAP).after(now);
         old.record.expires_at = Some(old.record.expires_at.map_or(overlap, |end| end.min(overlap)));
@@ -108,7 +108,7 @@ impl Registry {
         Ok(Made { key, stored })
     }
 
-    /// Ends a key at once. Whether it was not revoked before stands beside it.
+    /// Revokes a key. `false` if it was already revoked.
     pub(crate) async fn revoke(&self, id: &str) -> Result<(StoredKey, bool)> {
         revoke(&self.store, id).await
     }
@@ -124,7 +124,7 @@ impl Registry {
             byte
         });
         if let Some(error) = failed {
-            return Err(Error::failed("the system has no randomness", error));
+            return Err(Error::failed("the system's random number generator failed", error));
         }
         let hash = self.secrets.newest(minted.key.as_bytes());
         let hash = hash.ok_or_else(|| Error::Failed("there is no secret to hash keys with".into()))?;
@@ -132,7 +132,7 @@ impl Registry {
     }
 }
 
-/// Ends a key at once, which needs no secret. Whether it was not revoked before stands beside it.
+/// Revokes a key at once; this needs no secret. `false` if it was already revoked.
 pub async fn revoke(store: &Store, id: &str) -> Result<(StoredKey, bool)> {
     let now = now();
     let mut change = store.change().await?;
@@ -147,10 +147,10 @@ pub async fn revoke(store: &Store, id: &str) -> Result<(StoredKey, bool)> {
     Ok((key, true))
 }
 
-/// Tells of keys that have expired, each once. `false` where there was none.
+/// Writes events for expired keys, once for each key. `false` if there were none.
 pub(crate) async fn announce_expired(store: &Store) -> Result<bool> {
     let now = now();
-    // Without the lock of a change, once a second for ever.
+    // This runs every second: a read does not take the lock of a change.
     if !store.some_expired(now).await? {
         return Ok(false);
     }
@@ -163,13 +163,12 @@ pub(crate) async fn announce_expired(store: &Store) -> Result<bool> {
     Ok(true)
 }
 
-/// The id is not repeated: it may be a whole key by mistake.
+/// An error without the id, which may be a whole key by mistake.
 fn unknown() -> Error {
     Error::NotFound(
-        "there is no key with this id: of a key `tg_live_ID_...` it is the part ID; `tollgate keys list` shows all"
-            .into(),
+        "no key with this id: the id is the part ID of a key `tg_live_ID_...`; `tollgate keys list` shows all".into(),
     )
 }
 
-/// How long the old key stays valid where nothing else is said.
+/// How long the old key stays valid by default.
 const OVERLAP: Span = Span(86_400);

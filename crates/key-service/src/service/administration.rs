@@ -1,4 +1,4 @@
-//! What administrators do: the same as on the command line.
+//! The administrators' endpoints: the same operations as on the command line.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ pub(super) async fn list(State(service): State<Arc<Service>>, asked: Result<Quer
         tenant_id: asked.tenant_id,
         all: asked.all,
         after: asked.after,
-        // One more shows whether there is a next page.
+        // One more than requested shows whether there is a next page.
         limit: limit.saturating_add(1),
     };
     let now = now();
@@ -103,7 +103,7 @@ fn show(Made { key, stored }: &Made) -> Answer {
     answer(StatusCode::CREATED, &Shown { key, record })
 }
 
-/// Wakes gateways at once; where this fails, they learn of it a moment later.
+/// Wakes the gateways that wait for changes. If this fails, [`feed::poll`] wakes them.
 async fn changed(service: &Service) {
     if let Ok(seen) = service.registry.store.version().await {
         feed::tell(&service.version, seen);

@@ -1,4 +1,4 @@
-//! Connections of the key service: so many, and none that says nothing for long.
+//! Connections of the key service, limited in number and idle time.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use tokio::task::JoinSet;
 
 use crate::log;
 
-/// Serves until it is to stop, and then until what is under way has its answer.
+/// Serves until `stopping` is true, then answers the requests in progress.
 pub(super) async fn serve(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(MOST));
     let mut connections = JoinSet::new();
     let told = stopping.clone();
     loop {
         let accepted = async {
-            // Held by the connection until it ends; a semaphore that nobody closes has one for everybody in turn.
+            // The connection holds its permit until it ends. The semaphore is never closed, so this does not fail.
             let place = Arc::clone(&places).acquire_owned().await;
             (place, listener.accept().await)
         };
@@ -39,7 +39,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut stopping: w
                     });
                 }
                 Err(error) => {
-                    log::line(&format!("a connection could not be accepted: {error}"));
+                    log::line(&format!("cannot accept a connection: {error}; next attempt in 100 ms"));
                     tokio::time::sleep(PAUSE).await;
                 }
             },
@@ -65,7 +65,7 @@ async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Rece
     let mut is_stopping = false;
     loop {
         tokio::select! {
-            // What goes wrong with a connection is its client's to know.
+            // Errors of a connection are not logged: they concern only its client.
             _ = &mut serving => return,
             () = &mut first, if is_watched => {
                 if !has_asked.load(Ordering::Relaxed) {
@@ -85,7 +85,7 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-/// Takes down that a request has come.
+/// A service that records whether a request has come.
 struct Noted {
     inner: TowerToHyperService<Router>,
     has_asked: Arc<AtomicBool>,
@@ -102,14 +102,15 @@ impl Service<Request<Incoming>> for Noted {
     }
 }
 
-/// Connections at a time: fewer than a process may have files by default, so that the database has some too. Others wait.
+/// Connections at a time; others wait. Fewer than the default limit of open files, so that some are left for the
+/// database.
 const MOST: usize = 512;
 
-/// Until a new connection has brought its first request.
+/// How long a new connection may take to bring its first request.
 const FIRST_WITHIN: Duration = Duration::from_secs(5);
 
-/// Until one that has brought some brings the next.
+/// How long a connection may be idle between requests.
 const IDLE: Duration = Duration::from_secs(75);
 
-/// After an error that another try would meet again.
+/// The pause after a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! What changed, for gateways that remember keys: they ask, and the answer is held until there is one.
+//! The changes endpoint for gateways that cache keys, by long polling: the answer is held until something changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) async fn changes(
     let mut version = service.version.subscribe();
     let mut stopping = service.stopping.clone();
     loop {
-        // Before the database is asked: what changes meanwhile wakes at once.
+        // Before the query, so that a change during it ends the wait below at once.
         version.mark_unchanged();
         let changes = service.registry.store.changes(after).await?;
         let new = changes.all || Some(changes.version) != after;
@@ -54,7 +54,7 @@ pub(super) async fn changes(
     }
 }
 
-/// Sees what other processes change.
+/// Polls the database for changes by other processes.
 pub(super) async fn poll(store: Store, version: watch::Sender<u64>) {
     let mut failing = false;
     loop {
@@ -65,7 +65,9 @@ pub(super) async fn poll(store: Store, version: watch::Sender<u64>) {
             }
             Err(error) if !failing => {
                 failing = true;
-                log::line(&format!("changes wait: {error}"));
+                log::line(&format!(
+                    "cannot read changes: {error}; gateways do not learn of revoked keys until this succeeds"
+                ));
             }
             Err(_) => {}
         }
@@ -73,7 +75,7 @@ pub(super) async fn poll(store: Store, version: watch::Sender<u64>) {
     }
 }
 
-/// Wakes whoever waits, where this is news.
+/// Wakes waiting requests if `seen` is a new version.
 pub(super) fn tell(version: &watch::Sender<u64>, seen: u64) {
     version.send_if_modified(|known| {
         let news = *known != seen;

@@ -1,4 +1,4 @@
-//! The key service: answers gateways and administrators over HTTP, and delivers events.
+//! The HTTP service for gateways and administrators, with the delivery of events.
 
 mod administration;
 mod connections;
@@ -24,16 +24,16 @@ use crate::store::Store;
 
 pub use tokens::Tokens;
 
-/// What all requests share.
+/// The state that all requests share.
 struct Service {
     registry: Registry,
     tokens: Tokens,
-    /// The version that is known here; whoever waits for changes is woken by it.
+    /// The newest version known here; a new one wakes requests that wait for changes.
     version: watch::Sender<u64>,
     stopping: watch::Receiver<bool>,
 }
 
-/// Serves at an address until SIGTERM or SIGINT, and delivers events to a webhook where there is one.
+/// Serves at an address until SIGTERM or SIGINT, and delivers events, to a webhook too if there is one.
 pub async fn serve(listen: &str, tokens: Tokens, registry: Registry, webhook: Option<Webhook>) -> Result<()> {
     let store = registry.store.clone();
     let (version, changed) = watch::channel(store.version().await?);
@@ -63,7 +63,7 @@ pub async fn serve(listen: &str, tokens: Tokens, registry: Registry, webhook: Op
     let _ = stopped.wait_for(|stopping| *stopping).await;
     log::line("tollgate keys: stopping");
     end(server).await;
-    // An attempt that has begun ends first, so that it is not made twice.
+    // Waits for a delivery in progress, so that the event is not sent twice.
     end(delivery).await;
     for task in background {
         task.abort();
@@ -74,7 +74,7 @@ pub async fn serve(listen: &str, tokens: Tokens, registry: Registry, webhook: Op
     Ok(())
 }
 
-/// Waits for a task that was asked to end, but not for ever.
+/// Waits for a task that was asked to end; aborts it after [`END_WITHIN`].
 async fn end<T>(task: JoinHandle<T>) {
     let abort = task.abort_handle();
     if tokio::time::timeout(END_WITHIN, task).await.is_err() {
@@ -91,28 +91,28 @@ fn watch_signals(stop: watch::Sender<bool>) -> Result<JoinHandle<()>> {
             _ = interrupt.recv() => {}
         }
         stop.send_replace(true);
-        // Kept until the end: without a sender there is nothing to wait for.
+        // Keeps the sender alive: receivers fail without one.
         std::future::pending::<()>().await;
     }))
 }
 
-/// Tells of keys that have expired.
+/// Writes events for expired keys, every second.
 async fn expire(store: Store) {
     loop {
         match announce_expired(&store).await {
             Ok(true) => continue,
             Ok(false) => {}
-            Err(error) => log::line(&format!("expired keys wait: {error}")),
+            Err(error) => log::line(&format!("expired keys are not announced: {error}; next attempt in 1 s")),
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-/// Forgets old events.
+/// Deletes old events, every [`PRUNE_EVERY`].
 async fn prune(store: Store) {
     loop {
         if let Err(error) = store.prune(now_millis().saturating_sub(KEEP)).await {
-            log::line(&format!("old events stay: {error}"));
+            log::line(&format!("old events are not deleted: {error}; next attempt in 10m"));
         }
         tokio::time::sleep(PRUNE_EVERY).await;
     }
@@ -120,7 +120,7 @@ async fn prune(store: Store) {
 
 const END_WITHIN: Duration = Duration::from_secs(7);
 
-/// Milliseconds that a delivered event is kept: seven days.
+/// How long a delivered event is kept, in milliseconds: seven days.
 const KEEP: u64 = 7 * 86_400_000;
 
 const PRUNE_EVERY: Duration = Duration::from_secs(600);

@@ -1,4 +1,4 @@
-//! What went wrong, as RFC 9457 has it.
+//! Error answers in the format of RFC 9457.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -7,14 +7,13 @@ use serde_json::json;
 use crate::error::Error;
 use crate::log;
 
-/// An answer that says why there is no other.
+/// An error answer of type `application/problem+json`.
 pub(super) struct Problem {
     status: StatusCode,
     detail: String,
 }
 
 impl Problem {
-    /// `detail` is for whoever asked.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -30,8 +29,11 @@ impl From<Error> for Problem {
             Error::NotFound(detail) => Self::new(StatusCode::NOT_FOUND, detail),
             Error::Conflict(detail) => Self::new(StatusCode::CONFLICT, detail),
             Error::Failed(detail) => {
-                log::line(&format!("a request failed: {detail}"));
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "the key service cannot answer now")
+                log::line(&format!("a request failed: {detail}; it is answered with 503"));
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the key service cannot answer now; try again later",
+                )
             }
         }
     }

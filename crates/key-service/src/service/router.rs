@@ -1,4 +1,4 @@
-//! Which request goes where, and who may send it.
+//! The service's paths, and the token that each needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,8 @@ use super::problem::Problem;
 use super::tokens::Role;
 use super::{Service, administration, feed};
 
-/// What a handler answers.
 pub(super) type Answer = Result<Response, Problem>;
 
-/// All of the service's paths.
 pub(super) fn router(service: Arc<Service>) -> Router {
     let gateways = Router::new()
         .route("/v1/keys/lookup", post(lookup))
@@ -38,9 +36,9 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/healthz", get(health))
         .merge(gateways)
         .merge(administrators)
-        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path") })
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "unknown path") })
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not allow this method")
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(no_store))
@@ -59,23 +57,25 @@ async fn admit(
         (Some(value), None) if service.tokens.admit(role, value.as_bytes()) => next.run(request).await,
         _ => {
             let wanted = match role {
-                Role::Admin => "the administrators' token is needed: Authorization: Bearer ...",
-                Role::Lookup => "the gateways' token is needed: Authorization: Bearer ...",
+                Role::Admin => "needs the administrators' token: Authorization: Bearer ...",
+                Role::Lookup => "needs the gateways' token: Authorization: Bearer ...",
             };
             Problem::new(StatusCode::UNAUTHORIZED, wanted).into_response()
         }
     }
 }
 
-/// A request that takes longer than any answer may be held is one whose body does not come.
+/// Ends requests after [`REQUEST_WITHIN`]: no answer is held that long, so the body has not arrived.
 async fn bounded(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_WITHIN, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not come in time").into_response(),
+        Err(_) => {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time").into_response()
+        }
     }
 }
 
-/// Whatever is said here is true only now, and may hold a key.
+/// Forbids caching: answers get outdated, and may contain a key.
 async fn no_store(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response
@@ -100,21 +100,21 @@ async fn health(State(service): State<Arc<Service>>) -> Answer {
 async fn lookup(State(service): State<Arc<Service>>, body: Result<Bytes, BytesRejection>) -> Answer {
     let LookupRequest { hashes } = read(body)?;
     if !(1..=MAX_HASHES).contains(&hashes.len()) {
-        return Err(unprocessable(format!("hashes must hold 1 to {MAX_HASHES}")));
+        return Err(unprocessable(format!("hashes must have 1 to {MAX_HASHES} entries")));
     }
     let store = &service.registry.store;
-    // Before the key: a change in between is then told as one that comes after it.
+    // The version is read before the key, so that a change in between counts as one after it.
     let version = store.version().await?;
     let key = store.lookup(&hashes).await?.map(|key| key.record);
     json(StatusCode::OK, &LookupAnswer { version, key })
 }
 
-/// A body of JSON.
+/// Parses a JSON body.
 pub(super) fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("a body has at most {MAX_BODY} bytes"),
+            format!("the body must have at most {MAX_BODY} bytes"),
         ),
         status => Problem::new(status, "the body cannot be read"),
     })?;
@@ -124,22 +124,21 @@ pub(super) fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> 
     })
 }
 
-/// An answer of JSON.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     let body = serde_json::to_string(value)
         .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written"))?;
     Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// What was asked for makes no sense.
+/// A 422 problem: the request is well-formed but invalid.
 pub(super) fn unprocessable(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
 }
 
-/// Bytes: 64 KiB.
+/// Maximum size of a request's body: 64 KiB.
 const MAX_BODY: usize = 65_536;
 
-/// A question for changes is held for `MAX_WAIT`.
+/// How long a request may take; one for changes is held for `MAX_WAIT`.
 const REQUEST_WITHIN: Duration = Duration::from_secs(MAX_WAIT + 30);
 
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);

@@ -1,16 +1,15 @@
-//! Who may ask: gateways with one token, administrators with another.
+//! The bearer tokens of the service: one for gateways, one for administrators.
 
 use subtle::ConstantTimeEq as _;
 
 use crate::error::{Error, Result};
 
-/// Both tokens. They are not shown.
+/// Both tokens, without `Debug`.
 pub struct Tokens {
     admin: String,
     lookup: String,
 }
 
-/// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Admin,
@@ -18,15 +17,15 @@ pub(super) enum Role {
 }
 
 impl Tokens {
-    /// Finds both; `Err` says how to make one.
+    /// Reads the tokens; `Err` says how to create one.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let find = |name: &str| match variable(name) {
             Some(token) if token.len() >= MIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(token),
             Some(_) => Err(Error::Invalid(format!(
-                "{name} needs at least {MIN_TOKEN} visible ASCII characters; make one: openssl rand -hex 32"
+                "{name} needs at least {MIN_TOKEN} visible ASCII characters; create one: openssl rand -hex 32"
             ))),
             None => Err(Error::Invalid(format!(
-                "{name} is not set; make one: export {name}=$(openssl rand -hex 32)"
+                "{name} is not set; create one: export {name}=$(openssl rand -hex 32)"
             ))),
         };
         let tokens = Self {
@@ -39,7 +38,7 @@ impl Tokens {
         Ok(tokens)
     }
 
-    /// Whether an Authorization header has the token of this role.
+    /// Whether an `Authorization` header has the token of this role.
     pub(super) fn admit(&self, role: Role, authorization: &[u8]) -> bool {
         let token = match role {
             Role::Admin => &self.admin,

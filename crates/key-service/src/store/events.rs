@@ -1,5 +1,5 @@
-//! The table of events: one for each version, written with the change that it tells of. It is what is still to be
-//! delivered, and what gateways ask for.
+//! The table of events: one for each version, written in the transaction of its change. It serves as the outbox of
+//! deliveries and as the changes that gateways ask for.
 
 use serde_json::{Value, json};
 use sqlx::Row as _;
@@ -11,22 +11,21 @@ use super::{Change, Store, signed, unsigned};
 use crate::error::{Error, Result};
 use crate::model::StoredKey;
 
-/// What happened to a key.
+/// An event of a key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// The number of the change that it tells of.
+    /// The version of the store that its change made.
     pub version: u64,
-    /// `created`, `rotated`, `revoked` or `expired`, or what a later version of this program names.
+    /// `created`, `rotated`, `revoked` or `expired`, or a kind of a later version of this program.
     pub kind: String,
     /// The id of the key.
     pub key_id: String,
     /// When it happened.
     pub at: Timestamp,
-    /// What is known of the key: never the key, never its hash.
+    /// Fields of the key's record: never the key itself or its hash.
     pub data: Value,
 }
 
-/// What can happen to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EventKind {
     Created,
@@ -35,18 +34,18 @@ pub(crate) enum EventKind {
     Rotated,
 }
 
-/// An event that nobody else delivers until the claim runs out.
+/// An event that no other instance delivers until the claim expires.
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) event: Event,
-    /// This one included.
+    /// Attempts to deliver it, including this one.
     pub(crate) attempts: u64,
 }
 
 impl Store {
-    /// What changed after a version; everything where that cannot be told.
+    /// The changes after a version; `all` if they cannot be listed.
     pub(crate) async fn changes(&self, after: Option<u64>) -> Result<Changes> {
-        // Before the events: what happens in between is told next time.
+        // The version is read before the events: changes in between are reported next time.
         let version = self.version().await?;
         let all = Changes {
             version,
@@ -64,7 +63,7 @@ impl Store {
             .bind(signed(version))
             .fetch_all(&self.pool)
             .await?;
-        // Each version has an event, unless they were pruned.
+        // Each version has an event unless it was pruned.
         if u64::try_from(rows.len()) != Ok(missing) {
             return Ok(all);
         }
@@ -72,7 +71,7 @@ impl Store {
         for row in &rows {
             let (kind, hash): (String, String) = (row.try_get("type")?, row.try_get("hash")?);
             let hash = hash.parse().map_err(Error::Failed)?;
-            // Gateways look at the clock themselves.
+            // Gateways check expiry themselves.
             if kind != EventKind::Expired.name() && !hashes.contains(&hash) {
                 hashes.push(hash);
             }
@@ -84,7 +83,7 @@ impl Store {
         })
     }
 
-    /// The next events after a version.
+    /// The first events after a version, at most 500.
     pub async fn events(&self, after: u64) -> Result<Vec<Event>> {
         let rows = sqlx::query("SELECT * FROM events WHERE version > $1 ORDER BY version LIMIT 500")
             .bind(signed(after))
@@ -93,7 +92,7 @@ impl Store {
         rows.iter().map(event).collect()
     }
 
-    /// When the oldest event that is not delivered is due, in milliseconds since the epoch.
+    /// When the oldest undelivered event is due, in milliseconds since the epoch.
     pub(crate) async fn next_delivery(&self) -> Result<Option<u64>> {
         let row = sqlx::query("SELECT next_attempt_at FROM events WHERE delivered_at IS NULL ORDER BY version LIMIT 1")
             .fetch_optional(&self.pool)
@@ -101,7 +100,7 @@ impl Store {
         row.map(|row| unsigned(row.try_get("next_attempt_at")?)).transpose()
     }
 
-    /// Claims the oldest event that is not delivered, where it is due and nobody else has it.
+    /// Claims the oldest undelivered event if it is due, which means that no other instance has claimed it.
     pub(crate) async fn claim(&self, now: u64, until: u64) -> Result<Option<Claim>> {
         let row = sqlx::query(
             "UPDATE events SET attempts = attempts + 1, next_attempt_at = $1 \
@@ -119,7 +118,6 @@ impl Store {
         }))
     }
 
-    /// An event has been delivered.
     pub(crate) async fn delivered(&self, version: u64, now: u64) -> Result<()> {
         sqlx::query("UPDATE events SET delivered_at = $1 WHERE version = $2 AND delivered_at IS NULL")
             .bind(signed(now))
@@ -129,7 +127,7 @@ impl Store {
         Ok(())
     }
 
-    /// An event could not be delivered, and is due again then.
+    /// Makes an event that could not be delivered due again at `until`.
     pub(crate) async fn postpone(&self, version: u64, until: u64) -> Result<()> {
         sqlx::query("UPDATE events SET next_attempt_at = $1 WHERE version = $2 AND delivered_at IS NULL")
             .bind(signed(until))
@@ -139,7 +137,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets what was delivered before then.
+    /// Deletes the events delivered before a time in milliseconds.
     pub(crate) async fn prune(&self, before: u64) -> Result<u64> {
         let done = sqlx::query("DELETE FROM events WHERE delivered_at < $1")
             .bind(signed(before))
@@ -150,7 +148,7 @@ impl Store {
 }
 
 impl Change {
-    /// Counts the version up, and writes down what happened.
+    /// Increments the version and writes its event.
     pub(crate) async fn event(
         &mut self,
         kind: EventKind,
@@ -187,7 +185,7 @@ impl EventKind {
     }
 }
 
-/// Attributes are left out: they may be personal.
+/// The data of an event. Attributes are left out: they may be personal.
 fn data(key: &StoredKey, imported: bool) -> Value {
     let record = &key.record;
     let mut data = json!({"user_id": record.user_id, "roles": record.roles, "scopes": record.scopes});
@@ -224,7 +222,7 @@ fn event(row: &AnyRow) -> Result<Event> {
     })
 }
 
-/// In one answer: a gateway that has missed more does better to forget everything.
+/// Maximum changes in one answer. A gateway that missed more clears its cache.
 const MAX_CHANGES: u64 = 500;
 
 #[cfg(test)]
@@ -232,7 +230,7 @@ mod tests {
     use super::*;
     use crate::model::NewKey;
 
-    /// A store of its own, with the changes 1 to `count`.
+    /// A new store with `count` changes, versions 1 to `count`.
     async fn store(name: &str, count: u64) -> (Store, std::path::PathBuf) {
         let folder = std::env::temp_dir().join(format!("tollgate-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();

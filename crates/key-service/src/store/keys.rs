@@ -18,11 +18,11 @@ pub struct Filter {
     pub user_id: Option<String>,
     /// Only this tenant's.
     pub tenant_id: Option<String>,
-    /// Revoked and expired ones too.
+    /// Whether to include revoked and expired keys.
     pub all: bool,
     /// Only ids after this one.
     pub after: Option<String>,
-    /// So many at most.
+    /// The most keys to return.
     pub limit: u32,
 }
 
@@ -60,7 +60,7 @@ impl Store {
         rows.iter().map(key).collect()
     }
 
-    /// Whether a key has expired that nobody was told of.
+    /// Whether there is an expired key without an `expired` event.
     pub(crate) async fn some_expired(&self, now: Timestamp) -> Result<bool> {
         let row = sqlx::query(&format!("SELECT id FROM keys WHERE {EXPIRED} LIMIT 1"))
             .bind(signed(now.0))
@@ -71,7 +71,6 @@ impl Store {
 }
 
 impl Change {
-    /// The key with this id.
     pub(crate) async fn key(&mut self, id: &str) -> Result<Option<StoredKey>> {
         let row = sqlx::query("SELECT * FROM keys WHERE id = $1")
             .bind(id.to_owned())
@@ -89,7 +88,6 @@ impl Change {
         Ok(row.map(|row| row.try_get("id")).transpose()?)
     }
 
-    /// Writes a key that was not there.
     pub(crate) async fn insert(&mut self, key: &StoredKey) -> Result<()> {
         let record = &key.record;
         sqlx::query(
@@ -113,7 +111,7 @@ impl Change {
         Ok(())
     }
 
-    /// Writes down when a key ends, and what follows it.
+    /// Updates when a key expires, when it was revoked and what replaced it.
     pub(crate) async fn update(&mut self, key: &StoredKey) -> Result<()> {
         sqlx::query("UPDATE keys SET expires_at = $1, revoked_at = $2, replaced_by = $3 WHERE id = $4")
             .bind(key.record.expires_at.map(|moment| signed(moment.0)))
@@ -125,7 +123,7 @@ impl Change {
         Ok(())
     }
 
-    /// Some of the keys that have expired and that nobody was told of. They are told of with this change.
+    /// Takes up to 100 expired keys without an `expired` event, and marks them as announced by this change.
     pub(crate) async fn announce_expired(&mut self, now: Timestamp) -> Result<Vec<StoredKey>> {
         let rows = sqlx::query(&format!(
             "SELECT * FROM keys WHERE {EXPIRED} ORDER BY expires_at, id LIMIT 100"

@@ -1,4 +1,4 @@
-//! The database: SQLite or PostgreSQL, by the same SQL.
+//! The database: SQLite or PostgreSQL, with the same SQL for both.
 
 mod events;
 mod keys;
@@ -22,14 +22,14 @@ pub use events::Event;
 pub(crate) use events::{Claim, EventKind};
 pub use keys::Filter;
 
-/// Where keys are kept.
+/// The database of keys and events.
 #[derive(Clone)]
 pub struct Store {
     pool: AnyPool,
     engine: Engine,
 }
 
-/// A transaction that changes something: the only one at its time.
+/// A transaction that changes something. Only one runs at a time.
 pub(crate) struct Change {
     transaction: Transaction<'static, Any>,
     version: i64,
@@ -42,10 +42,10 @@ enum Engine {
 }
 
 impl Store {
-    /// Connects, and brings the tables up to date.
+    /// Connects to the database and migrates its tables.
     pub async fn open(url: &str) -> Result<Self> {
         sqlx::any::install_default_drivers();
-        // The URL may hold a password: no error repeats it.
+        // Errors do not repeat the URL, which may contain a password.
         let (engine, url) = if url.starts_with("sqlite:") {
             (Engine::Sqlite, create_if_missing(url))
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
@@ -76,12 +76,12 @@ impl Store {
             })
             .connect_with(options)
             .await
-            .map_err(|error| Error::failed("the database cannot be opened", error))?;
+            .map_err(|error| Error::failed("cannot open the database", error))?;
         let store = Self { pool, engine };
         store
             .migrate()
             .await
-            .map_err(|error| Error::failed("the tables cannot be brought up to date", error))?;
+            .map_err(|error| Error::failed("cannot migrate the tables of the database", error))?;
         Ok(store)
     }
 
@@ -97,7 +97,7 @@ impl Store {
             ..Migrator::DEFAULT
         };
         match self.engine {
-            // It takes a lock of its own.
+            // The migrator takes a lock itself.
             Engine::Postgres => migrator.run(&self.pool).await?,
             Engine::Sqlite => {
                 self.use_wal().await?;
@@ -109,7 +109,7 @@ impl Store {
         Ok(())
     }
 
-    /// The file remembers it. SQLite does not wait here when another process does the same.
+    /// Sets the journal mode WAL in the file. SQLite does not wait when another process does the same, so this retries.
     async fn use_wal(&self) -> sqlx::Result<()> {
         let mut tries = 0_u32;
         loop {
@@ -131,14 +131,14 @@ impl Store {
         unsigned(row.try_get("version")?)
     }
 
-    /// Begins to change something. Dropped without [`Change::commit`], nothing has changed.
+    /// Begins a change. Dropping it without [`Change::commit`] rolls it back.
     pub(crate) async fn change(&self) -> Result<Change> {
         let begin = match self.engine {
             Engine::Sqlite => WRITE_SQLITE,
             Engine::Postgres => "BEGIN",
         };
         let mut transaction = self.pool.begin_with(begin).await?;
-        // Locks the row in PostgreSQL, so that whoever comes second waits and sees what the first has done.
+        // Locks the row in PostgreSQL: a second change waits, and then sees the first one.
         let row = sqlx::query("UPDATE state SET version = version WHERE id = 1 RETURNING version")
             .fetch_one(&mut *transaction)
             .await?;
@@ -146,21 +146,21 @@ impl Store {
         Ok(Change { transaction, version })
     }
 
-    /// Gives the connections back.
     pub(crate) async fn close(&self) {
         self.pool.close().await;
     }
 }
 
 impl Change {
-    /// Makes it last, and says which version that is.
+    /// Commits the transaction and returns its version.
     pub(crate) async fn commit(self) -> Result<u64> {
         self.transaction.commit().await?;
         unsigned(self.version)
     }
 }
 
-/// Makes a missing file one that its owner alone can read: SQLite would let everybody. Its other files take after it.
+/// Creates a missing database file with mode 0600; SQLite alone would make it world-readable. Its other files take the
+/// same mode.
 fn create_private(url: &str) -> Result<()> {
     let Ok(options) = SqliteConnectOptions::from_str(url) else {
         return Ok(());
@@ -177,7 +177,7 @@ fn create_private(url: &str) -> Result<()> {
     }
 }
 
-/// sqlx takes a missing file as an error unless the URL says otherwise.
+/// Adds `mode=rwc` to a URL without a mode: otherwise sqlx fails if the file is missing.
 fn create_if_missing(url: &str) -> String {
     match url.split_once('?') {
         None => format!("{url}?mode=rwc"),
@@ -187,14 +187,14 @@ fn create_if_missing(url: &str) -> String {
 }
 
 fn unsigned(number: i64) -> Result<u64> {
-    u64::try_from(number).map_err(|_| Error::Failed("the database holds a negative number".into()))
+    u64::try_from(number).map_err(|_| Error::Failed("the database contains a negative number".into()))
 }
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Takes the write lock at once: a transaction that first reads and then writes would fail instead of waiting.
+/// Takes the write lock at once: a transaction that reads before it writes would fail instead of waiting.
 const WRITE_SQLITE: &str = "BEGIN IMMEDIATE";
 
 const PRAGMAS: [&str; 2] = ["PRAGMA busy_timeout = 10000", "PRAGMA foreign_keys = ON"];

@@ -142,7 +142,7 @@ fn keys_from_elsewhere_are_imported(world: &World) {
         (
             &["--stdin", "--id", "kong-2"][..],
             key,
-            "this key is there already, as kong-1",
+            "this key exists already, with the id kong-1",
         ),
         (
             &["--stdin", "--id", "kong-1"],
@@ -155,7 +155,7 @@ fn keys_from_elsewhere_are_imported(world: &World) {
         (
             &["--id", "kong-2", "--hash", &world.hash("v2", "x").replace("v2", "v9")],
             "",
-            "a secret that is not here; there are: v2, v1",
+            "an unknown secret; known are: v2, v1",
         ),
     ] {
         let ran = import(arguments, input);

@@ -58,7 +58,7 @@ fn events_wait_for_a_receiver_that_is_down(world: &World) {
     eventually("an attempt failed", || service.log().contains("is sent again in 1 s"));
     let receiver = Receiver::on(std::net::TcpListener::bind(address).unwrap(), 503);
     eventually("an attempt was refused", || receiver.refused() > 0);
-    eventually("that is told", || service.log().contains("it answered 503"));
+    eventually("that is told", || service.log().contains("webhook failed (status 503)"));
     assert!(receiver.taken().is_empty());
     receiver.answer(200);
     eventually("all were taken", || receiver.taken().len() >= 4);
