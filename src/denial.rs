@@ -1,33 +1,33 @@
-//! The closed set of refusals, and the only table from a refusal to what the client sees.
+//! The refusals, and the one table of what a client sees of each.
 
 use std::sync::Arc;
 
 use crate::http::headers::Headers;
 use crate::seam::Reply;
 
-/// Why a request is refused: the client's fault, an outcome and not an error.
+/// A refusal of a request. It is an outcome, not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// What the client is told.
+    /// The kind of refusal, which determines the answer.
     pub kind: DenialKind,
-    /// What the operator is told, in the log and in a metric; never shown to the client.
+    /// The reason for the operator, in the log and in a metric; never shown to the client.
     pub reason: &'static str,
-    /// What the reason is about, for the operator: `plan is an object`.
+    /// Details of the reason, for the operator: `plan is an object`.
     pub detail: Option<Arc<str>>,
-    /// What refuses, where the reason does not say it: a limit's name. For the operator, too.
+    /// What refuses the request, if the reason does not say so, for the operator: a limit's name.
     pub by: Option<Arc<str>>,
-    /// `WWW-Authenticate`, `Allow` and the like.
+    /// Headers of the answer, such as `WWW-Authenticate` or `Allow`.
     pub headers: Vec<(&'static str, String)>,
-    /// What is wrong, one by one, for the client.
+    /// The single failures, for the client.
     pub failures: Vec<Failure>,
 }
 
-/// One thing that is wrong with a request.
+/// One validation failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Where.
+    /// Where it is.
     pub location: Location,
-    /// What.
+    /// What is wrong.
     pub detail: String,
 }
 
@@ -42,14 +42,14 @@ pub enum Location {
     Body(String),
 }
 
-/// What the client is told; each kind has one stable code.
+/// A kind of refusal, with one stable code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DenialKind {
-    /// The request is not one that a decision can be made about.
+    /// The request is malformed or ambiguous, so that no decision is possible.
     InvalidRequest,
-    /// More than one credential where exactly one is wanted.
+    /// More than one credential.
     MultipleCredentials,
-    /// A credential is needed and none was sent.
+    /// No credential, though one is required.
     MissingCredentials,
     /// The token is not acceptable.
     InvalidToken,
@@ -59,31 +59,31 @@ pub enum DenialKind {
     InsufficientScope,
     /// The identity lacks a role.
     Forbidden,
-    /// No rule names this request, and there is no default.
+    /// No rule matches the request, and there is no default.
     NoPolicy,
     /// The method is not allowed here.
     MethodNotAllowed,
-    /// The request lacks something, or its body is not as it must be.
+    /// A required header or parameter is missing, or the body violates the schema.
     ValidationFailed,
     /// The body cannot be read.
     InvalidBody,
     /// The body is too large.
     PayloadTooLarge,
-    /// The body is of a kind that is not taken here.
+    /// The body has a media type or a coding that is not allowed here.
     UnsupportedMediaType,
-    /// The client has used what it may.
+    /// A rate limit is exceeded.
     RateLimited,
-    /// Too many credentials from the same source were not acceptable.
+    /// Too many unacceptable credentials came from the same source.
     TooManyAttempts,
-    /// The keys that would decide cannot be had.
+    /// The keys that are needed to decide are unavailable.
     KeysUnavailable,
-    /// The service that counts cannot be asked.
+    /// The rate limit service is unavailable.
     LimitsUnavailable,
-    /// The gateway cannot decide, so it refuses.
+    /// The gateway cannot decide.
     Unavailable,
-    /// What the upstream answers cannot be changed as it must be.
+    /// The upstream's response cannot be changed as the rule requires.
     UpstreamBodyUnusable,
-    /// A refusal that only one policy knows, which defines it.
+    /// A refusal that one policy defines.
     Own(&'static Refusal),
 }
 
@@ -96,12 +96,12 @@ pub struct Refusal {
     pub title: &'static str,
     /// The stable, documented code.
     pub code: &'static str,
-    /// <https://grpc.io/docs/guides/status-codes/>
+    /// The status of gRPC: <https://grpc.io/docs/guides/status-codes/>
     pub grpc_status: u8,
 }
 
 impl DenialKind {
-    /// Every kind but those that policies define, for the tests that hold the documentation to this table.
+    /// Every kind except those that policies define, for the tests that compare the documentation with this table.
     pub const ALL: [Self; 19] = [
         Self::InvalidRequest,
         Self::MultipleCredentials,
@@ -124,7 +124,7 @@ impl DenialKind {
         Self::UpstreamBodyUnusable,
     ];
 
-    /// What the client sees.
+    /// The row of this kind.
     pub const fn refusal(self) -> Refusal {
         match self {
             Self::InvalidRequest => refusal(400, "Bad Request", "invalid_request", 3),
@@ -161,7 +161,7 @@ const fn refusal(status: u16, title: &'static str, code: &'static str, grpc_stat
 }
 
 impl Denial {
-    /// A refusal without headers of its own.
+    /// A refusal without headers.
     pub const fn new(kind: DenialKind, reason: &'static str) -> Self {
         Self {
             kind,
@@ -212,7 +212,7 @@ impl Denial {
     }
 }
 
-/// As Envoy's access log has it, which wants no white space there: `tollgate{invalid_token:expired}`.
+/// The response code details for Envoy's access log, without white space: `tollgate{invalid_token:expired}`.
 fn details(code: &str, why: &str, detail: Option<&str>) -> String {
     let plain = |character: char| {
         if character.is_ascii_alphanumeric() || "-_.".contains(character) {
@@ -226,8 +226,8 @@ fn details(code: &str, why: &str, detail: Option<&str>) -> String {
     format!("tollgate{{{code}:{}}}", why.join(":"))
 }
 
-/// `type` is `about:blank`: the status says all there is to know of the type, `code` the rest. `errors` is as in RFC 9457's
-/// own example (section 3).
+/// The problem document. `type` is `about:blank`, as the status and `code` identify the problem; `errors` follows the
+/// example in RFC 9457 section 3.
 fn problem(refusal: Refusal, request_id: Option<&str>, failures: &[Failure]) -> String {
     #[derive(serde::Serialize)]
     struct Error<'a> {
@@ -277,7 +277,7 @@ fn problem(refusal: Refusal, request_id: Option<&str>, failures: &[Failure]) -> 
     .unwrap_or_default()
 }
 
-/// Bytes; Envoy's own identifiers have 36.
+/// Maximum length of a request id, in bytes; Envoy's own have 36.
 const MAX_REQUEST_ID: usize = 128;
 
 #[cfg(test)]

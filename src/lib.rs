@@ -1,8 +1,8 @@
 //! Tollgate: an API gateway for microservices, as one plugin inside a stock Envoy.
 //!
-//! The library is a pure core and a thin shell. The core decides; it knows no host, no clock and no
-//! randomness, so it runs and is tested natively. The shell, [`host`](self), exists on `wasm32` only and
-//! translates between the core and Envoy. Everything flows one way:
+//! The library has a pure core and a thin shell. The core decides; it gets host, clock and randomness as
+//! arguments, so it runs and is tested natively. The shell, [`host`](self), exists on `wasm32` only and
+//! translates between the core and Envoy. The data flow:
 //!
 //! ```text
 //! configure   bytes -> Config (shape) -> Plan (meaning); any error refuses the whole configuration
@@ -11,7 +11,7 @@
 //! refusal     Denial -> one Reply, from any stage
 //! ```
 //!
-//! `docs/ARCHITECTURE.md` walks through the files.
+//! `docs/ARCHITECTURE.md` describes the files.
 
 #![cfg_attr(
     test,

@@ -1,4 +1,4 @@
-//! One request's life: an event in, a step out.
+//! The exchange of one request: an event in, a step out.
 
 mod refusal;
 mod request;
@@ -19,64 +19,63 @@ use crate::seam::{Context, Event, Host, HostFailure, Note, Step, StreamId, Then,
 
 use refusal::Caller;
 
-/// One request on its way, from its headers to its end. It keeps its worker's plan whatever is configured meanwhile.
+/// One request with its response. It keeps its plan when the configuration changes.
 #[derive(Debug)]
 pub struct Exchange {
     worker: Rc<Worker>,
     stream: StreamId,
-    /// Milliseconds for which it may still be held, all of its waits together.
+    /// Milliseconds for which it may still be suspended, over all of its waits.
     patience: u64,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Nothing is known of it.
+    /// No event has come.
     Begun,
-    /// Its request is held until what decides about it is there.
+    /// The request is suspended until its policies can decide.
     Suspended(Box<Suspended>),
-    /// Its request has passed.
+    /// The request was allowed.
     Passed(Box<Passed>),
     /// The gateway has answered it.
     Over,
 }
 
-/// A request that waits, and how far it has come.
 #[derive(Debug)]
 struct Suspended {
     deciding: Deciding,
     until: u64,
-    /// Whether a body has come meanwhile, as Envoy's `allow_on_headers_stop_iteration` has it.
+    /// Whether a body has come meanwhile, as with Envoy's `allow_on_headers_stop_iteration`.
     has_early_body: bool,
 }
 
-/// A request that policies look at.
+/// A request that policies are deciding about.
 #[derive(Debug)]
 struct Deciding {
     request: Request,
     route: Arc<Route>,
-    /// The place of the next policy: those before it are done with the request.
+    /// The index of the next policy.
     place: usize,
 }
 
-/// What is left to do for a request that goes on.
+/// The state of an allowed request.
 #[derive(Debug)]
 struct Passed {
     route: Arc<Route>,
-    /// Envoy's name of the route that was judged, where Envoy chooses again because headers have changed, and must come to the same.
+    /// The Envoy route for which the request was allowed, if changed headers make Envoy select again: it must be the same.
     judged: Option<String>,
     caller: Caller,
     request_body: Body,
-    /// What is to be done with the response, in order.
+    /// What policies do with the response, in order.
     hooks: Vec<Box<dyn OnResponse>>,
     responding: Option<Responding>,
     response_body: Body,
     tap: Option<Box<dyn Tap>>,
-    /// Headers of the response, over whatever else changes.
+    /// Headers to set in the response after all other changes.
     told: Vec<(&'static str, String)>,
 }
 
-/// A response that waits, and how far it has come.
+/// A suspended response.
 #[derive(Debug)]
 struct Responding {
     response: Response,
@@ -85,21 +84,21 @@ struct Responding {
     early: Option<Early>,
 }
 
-/// A body that came while its response was held, as Envoy's `allow_on_headers_stop_iteration` has it: what is there is not told
-/// again.
+/// A body that came while its response was suspended, as with Envoy's `allow_on_headers_stop_iteration`. Envoy does not
+/// repeat the event.
 #[derive(Debug, Clone, Copy)]
 struct Early {
     is_whole: bool,
 }
 
-/// What a message becomes that has been held.
+/// The result of a wake-up.
 #[derive(Debug)]
 pub struct Woken {
-    /// Which message.
+    /// The message that was woken up.
     pub direction: Direction,
-    /// Its headers, as they came.
+    /// The headers of this message, as received.
     pub headers: Rc<Headers>,
-    /// What is to be done with it.
+    /// What to do with this message.
     pub step: Step,
 }
 
@@ -114,7 +113,7 @@ impl Exchange {
         }
     }
 
-    /// One that is never held, as where there is no place for it.
+    /// An exchange that is never suspended, as if there were no place for it.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn impatient(worker: Rc<Worker>, stream: StreamId) -> Self {
         Self {
@@ -128,22 +127,22 @@ impl Exchange {
         self.plan().needs_route_name
     }
 
-    /// Whether it is to be told, with the response, which route Envoy has taken.
+    /// Whether [`Event::RouteTaken`] is needed with the response.
     pub fn needs_taken_route(&self) -> bool {
         self.passed().is_some_and(|passed| passed.judged.is_some())
     }
 
-    /// Whether anything is to be done with the response.
+    /// Whether anything happens to the response.
     pub fn changes_response(&self) -> bool {
         self.needs_response_headers() || self.passed().is_some_and(|passed| !passed.told.is_empty())
     }
 
-    /// Whether the response's headers are to be told.
+    /// Whether the response's headers are needed.
     pub fn needs_response_headers(&self) -> bool {
         self.passed().is_some_and(|passed| !passed.hooks.is_empty())
     }
 
-    /// Whether it is to be told of a message's body.
+    /// Whether events for a message's body are needed.
     pub fn watches(&self, direction: Direction) -> bool {
         match (&self.state, direction) {
             (State::Suspended(_), Direction::Request) => true,
@@ -155,7 +154,7 @@ impl Exchange {
         }
     }
 
-    /// Whether a message's body is held until it is whole.
+    /// Whether a message's body is held until it is complete.
     pub fn holds(&self, direction: Direction) -> bool {
         self.passed().is_some_and(|passed| match direction {
             Direction::Request => passed.request_body.is_held(),
@@ -163,7 +162,7 @@ impl Exchange {
         })
     }
 
-    /// Takes one event. The step is about the message that the event is about.
+    /// Handles one event. The step applies to the message of the event.
     pub fn on(&mut self, event: Event<'_>, host: &dyn Host) -> Step {
         match event {
             Event::RequestHeaders {
@@ -180,7 +179,7 @@ impl Exchange {
         }
     }
 
-    /// Looks again at the message that is held; `None` where none is.
+    /// Continues a suspended message; `None` if there is none.
     pub fn wake(&mut self, wakeup: Wakeup, host: &dyn Host) -> Option<Woken> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Suspended(suspended) => {
@@ -224,7 +223,7 @@ impl Exchange {
         }
     }
 
-    /// Trailers are stripped whatever becomes of the request: one that is held goes on without their being told again.
+    /// Strips the trailers in every state, as Envoy does not repeat this event for a request that is held.
     fn on_trailers(&mut self, trailers: &Headers, body: &Chunk<'_>, host: &dyn Host) -> Step {
         let mut step = match self.watches(Direction::Request) {
             true => self.on_body(Direction::Request, body, host),
@@ -242,7 +241,7 @@ impl Exchange {
             ..Step::default()
         };
         let passed = match &mut self.state {
-            // Going on would take the headers along, which nobody has decided about.
+            // To continue the body would also continue the headers, before the decision.
             State::Suspended(suspended) if direction == Direction::Request => {
                 suspended.has_early_body = true;
                 return held;
@@ -286,7 +285,8 @@ impl Exchange {
         }
     }
 
-    /// Envoy tells the name only once it has chosen, which is when the request is on its way: what can be kept from the client is the response.
+    /// Checks which route Envoy took. Envoy tells this only after it has sent the request, so only the response can be
+    /// withheld.
     fn on_taken_route(&mut self, taken: Option<&str>) -> Step {
         let judged = match &mut self.state {
             State::Passed(passed) => passed.judged.take(),
@@ -299,13 +299,13 @@ impl Exchange {
             return Step::default();
         }
         let message = format!(
-            "Envoy's route {taken}: it matches on what the plugin changes, so it took a request that was judged for route {judged}; the response is withheld (503)"
+            "Envoy's route {taken} matches on something that the plugin changes: it took a request that was checked for route {judged}; the response is withheld (503)"
         );
         let denial = Denial::new(DenialKind::Unavailable, "route_changed");
         self.refuse_late(Direction::Response, denial, vec![Note::Log(log::Level::Error, message)])
     }
 
-    /// The host has failed: nobody has decided about what is left of the message.
+    /// Refuses the rest of the message, because a host call failed.
     fn on_failure(&mut self, direction: Direction, failure: HostFailure, host: &dyn Host) -> Step {
         self.worker.leave(self.stream);
         let denial = Denial::new(DenialKind::Unavailable, failure.reason());
@@ -336,9 +336,9 @@ impl Exchange {
     }
 }
 
-/// Takes down a piece of the upstream's own response.
+/// Records a piece of the upstream's own response.
 fn record(passed: &mut Passed, chunk: &Chunk<'_>, cx: &Context<'_>) {
-    // What is held comes again with the next piece.
+    // The next event contains the held bytes again.
     if passed.response_body.is_held() && !chunk.ends {
         return;
     }
@@ -348,7 +348,7 @@ fn record(passed: &mut Passed, chunk: &Chunk<'_>, cx: &Context<'_>) {
     }
 }
 
-/// Milliseconds that are left of a wait.
+/// The time left for waits, in milliseconds.
 fn left(until: u64, wakeup: Wakeup, host: &dyn Host) -> u64 {
     match wakeup {
         Wakeup::Due => until.saturating_sub(host.monotonic_millis()),
@@ -356,7 +356,7 @@ fn left(until: u64, wakeup: Wakeup, host: &dyn Host) -> u64 {
     }
 }
 
-/// Milliseconds for which one request with its response may be held.
+/// How long one request with its response may be suspended, in milliseconds.
 const PATIENCE: u64 = 2000;
 
 #[cfg(test)]

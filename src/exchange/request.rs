@@ -1,4 +1,4 @@
-//! What becomes of a request: its rule is found, and the rule's policies decide.
+//! Handling of a request: its rule is found, and the rule's policies decide.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl Exchange {
             }
         };
         let mut request = Request::new(received);
-        // Every spelling of a managed name; whoever the client is, these are not theirs to send.
+        // Managed names are removed in every spelling: no client may send them.
         request.changes.remove_all(plan.managed.found_in(&headers));
         cut_connection(&headers, &mut request.changes);
         let route = match select(&plan, &request) {
@@ -58,7 +58,7 @@ impl Exchange {
         self.decide(deciding, false, host)
     }
 
-    /// Runs the route's policies, from the one that has waited on.
+    /// Runs the route's policies, beginning with the one that waited.
     pub(super) fn decide(&mut self, mut deciding: Deciding, has_early_body: bool, host: &dyn Host) -> Step {
         let worker = Rc::clone(&self.worker);
         let cx = worker.context(host);
@@ -78,7 +78,7 @@ impl Exchange {
                         }));
                         return Step::wait();
                     }
-                    // It is decided about as it is.
+                    // There is no place: the policy must decide now.
                     None => may_wait = false,
                 },
                 Err(Stop::Wait(_)) => {
@@ -88,7 +88,7 @@ impl Exchange {
         }
         let Deciding { request, .. } = &mut deciding;
         let begun = match request.body.is_watched() {
-            // What has been held goes on without being told of again.
+            // Envoy does not repeat the event for the held body.
             true if has_early_body => Err(Denial::new(DenialKind::Unavailable, "body_came_early")),
             true => {
                 let headers = Rc::clone(request.headers());
@@ -105,7 +105,7 @@ impl Exchange {
         }
     }
 
-    /// Holds the message for what is left of its time; until when.
+    /// Suspends the message for the rest of its time; returns the deadline.
     pub(super) fn hold(&self, wait: Wait, host: &dyn Host) -> Option<u64> {
         let until = host.monotonic_millis().saturating_add(self.patience);
         self.worker.hold(self.stream, wait, until, host).then_some(until)
@@ -124,7 +124,7 @@ impl Exchange {
 
     fn pass(&mut self, deciding: Deciding) -> Step {
         let Deciding { mut request, route, .. } = deciding;
-        // Who may still be refused is counted when the body has come.
+        // A request that its body may refuse is counted at the end of the body.
         if !request.body.is_watched() {
             request.notes.push(Note::Count(Arc::clone(&route.passed)));
         }
@@ -133,7 +133,7 @@ impl Exchange {
         let judged = judged.map(str::to_owned);
         let caller = Caller::of(request.headers());
         let mut hooks = request.hooks;
-        // Who looked at the request last is next to the upstream.
+        // The last policy is nearest to the upstream, and sees the response first.
         hooks.reverse();
         self.state = State::Passed(Box::new(Passed {
             judged,

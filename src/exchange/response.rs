@@ -1,4 +1,4 @@
-//! What becomes of a response: the upstream's own, or what replaces it.
+//! Handling of a response: the upstream's own, or its replacement.
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ impl Exchange {
         self.respond(Response::new(headers, has_body), 0, None, host)
     }
 
-    /// Runs what policies have left to do with the response, from the one that has waited on.
+    /// Runs the policies' hooks for the response, beginning with the one that waited.
     pub(super) fn respond(
         &mut self,
         mut response: Response,
@@ -26,7 +26,7 @@ impl Exchange {
     ) -> Step {
         let worker = Rc::clone(&self.worker);
         let cx = worker.context(host);
-        // Who could not wait for an answer does not ask for it.
+        // Without a place to wait, policies make no call.
         let mut may_wait = self.patience > 0 && worker.has_place(WaitKind::Response, host);
         loop {
             let State::Passed(passed) = &mut self.state else {
@@ -62,7 +62,7 @@ impl Exchange {
         let State::Passed(passed) = &mut self.state else {
             return Step::default();
         };
-        // Each response is looked at once.
+        // The hooks run once.
         passed.hooks.clear();
         let finished = match response.take_replacement() {
             None => pass(passed, &mut response, early),
@@ -76,14 +76,14 @@ impl Exchange {
     }
 }
 
-/// The upstream's own response, with what the rules change of it.
+/// Passes on the upstream's own response with the changes of the rules.
 fn pass(passed: &mut Passed, response: &mut Response, early: Option<Early>) -> Result<Step, Denial> {
     begin(passed, response)?;
     if response.has_body {
         passed.response_body = std::mem::replace(&mut response.body, Body::new(Direction::Response));
         passed.tap = response.tap.take();
     }
-    // What is there already is not told again.
+    // Envoy does not repeat the event for it.
     if early.is_some() && (passed.response_body.is_watched() || passed.tap.is_some()) {
         return Err(Denial::new(DenialKind::UpstreamBodyUnusable, "body_came_early"));
     }
@@ -93,7 +93,7 @@ fn pass(passed: &mut Passed, response: &mut Response, early: Option<Early>) -> R
     })
 }
 
-/// What is decided before the body: whether it can be changed at all, and the headers that the client is told.
+/// Begins the changes before the body: checks whether the body can be changed, and sets the headers for the client.
 fn begin(passed: &mut Passed, response: &mut Response) -> Result<(), Denial> {
     let headers = Rc::clone(response.headers());
     let begun = response
@@ -101,7 +101,7 @@ fn begin(passed: &mut Passed, response: &mut Response) -> Result<(), Denial> {
         .begin(&passed.route.name, &headers, &mut response.changes, &mut response.notes);
     match begun {
         Ok(()) => {}
-        // There is nothing that could not be changed.
+        // Without a body there is nothing to change.
         Err(_) if !response.has_body => {}
         Err(denial) => return Err(denial),
     }
@@ -111,7 +111,7 @@ fn begin(passed: &mut Passed, response: &mut Response) -> Result<(), Denial> {
     Ok(())
 }
 
-/// A response that does not come from the upstream changes like one that does.
+/// Replaces the response. The rules change the replacement like an upstream's response.
 fn replace(
     passed: &mut Passed,
     response: &mut Response,
@@ -161,7 +161,7 @@ fn replace(
     Ok(step)
 }
 
-/// In place of a response that has no body to replace.
+/// A local reply, if the response has no body to replace.
 fn reply(whole: Whole) -> Reply {
     let status = whole.headers.first(":status").and_then(|status| status.parse().ok());
     let headers = whole.headers.iter();
@@ -174,5 +174,5 @@ fn reply(whole: Whole) -> Reply {
     }
 }
 
-/// The status of a response that has none.
+/// The status if the replacement has none.
 const UNUSABLE: u16 = 503;

@@ -208,7 +208,7 @@ fn trailers(trailers: &Headers) -> Event<'_> {
 }
 
 proptest! {
-    /// Envoy tells of pieces and of trailers while a request is held, with `allow_on_headers_stop_iteration`, or after.
+    /// Body and trailers come while a request is suspended, with `allow_on_headers_stop_iteration`, or after.
     #[test]
     fn trailers_are_stripped_in_every_order_of_events(
         pieces in 0usize..4,
@@ -243,7 +243,7 @@ proptest! {
     }
 }
 
-/// Waits for a service that does not answer in time, which is allowed.
+/// A worker whose requests wait for a rate limit service without an answer, with `on_fault: allow`.
 fn waiting(validate: &serde_json::Value) -> Rc<Worker> {
     worker(&json!({
         "version": 1,
@@ -298,7 +298,7 @@ fn a_request_waits_for_keys_once_and_is_counted_once() {
     assert_eq!(step.headers.get(b"x-user-id"), Some(&Vec::new()));
 }
 
-/// One request that waits in two policies, then once more for its response.
+/// One request waits in two policies, then once more for its response.
 #[test]
 fn all_waits_of_a_request_share_one_deadline() {
     let limit = |name: &str, key: &str| json!({"name": name, "key": [key], "limit": 5, "window": "1m", "backend": "rls", "on_fault": "allow"});
@@ -326,7 +326,7 @@ fn all_waits_of_a_request_share_one_deadline() {
         [(StreamId(0), Wakeup::Due)]
     );
     assert_eq!(exchange.wake(Wakeup::Due, &host).unwrap().step.then, Then::Continue);
-    // The upstream may take its time: what counts is for how long the gateway has held the request.
+    // The upstream's time does not count, only the time for which the gateway suspends the request.
     host.now.set(60_000);
     host.flags.set(Some(2));
     let failed = |exchange: &mut Exchange| {

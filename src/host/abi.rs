@@ -1,7 +1,7 @@
-//! The host calls that Tollgate makes, by the proxy-wasm ABI 0.2.1.
+//! Bindings for the host calls of the proxy-wasm ABI 0.2.1 that Tollgate makes.
 //!
-//! The SDK's own wrappers turn an unexpected status into a panic, and some turn header bytes into `String`s the same
-//! way: either would let a request kill its worker. Here every status is a value, and every value is bytes.
+//! The SDK's own wrappers panic on an unexpected status, and some of them on header bytes that are not UTF-8: a request
+//! could then kill its worker. These bindings return every status as a value, and all data as bytes.
 
 use std::ptr::null_mut;
 
@@ -9,16 +9,16 @@ use proxy_wasm::types::LogLevel;
 
 use crate::http::piece::Direction;
 
-/// A host call that did not succeed, with the ABI's status.
+/// The ABI's status of a failed host call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HostError(pub(super) u32);
 
 impl HostError {
-    /// There is no such thing.
+    /// The key, buffer or queue does not exist.
     pub(super) const NOT_FOUND: Self = Self(1);
 }
 
-/// Which header map.
+/// The header maps, by number.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Map {
     RequestHeaders = 0,
@@ -28,7 +28,7 @@ pub(super) enum Map {
     CallResponseTrailers = 7,
 }
 
-/// Which body.
+/// The buffers, by number.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Buffer {
     Request = 0,
@@ -93,11 +93,11 @@ unsafe extern "C" {
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
 unsafe extern "C" {
-    /// WASI's own: the standard library's `Instant` does not show its number.
+    /// WASI's clock: the standard library's `Instant` does not expose its value.
     fn clock_time_get(id: u32, precision: u64, time: *mut u64) -> u32;
 }
 
-/// Envoy's log level for Wasm; everything where it cannot be told.
+/// Envoy's log level for Wasm; `Trace` if it is unknown.
 pub(super) fn log_level() -> LogLevel {
     let mut level = 0;
     // SAFETY: the pointer is to a live local.
@@ -111,13 +111,12 @@ pub(super) fn log_level() -> LogLevel {
     }
 }
 
-/// A whole map, still serialized.
+/// A whole header map, serialized.
 pub(super) fn header_map(map: Map) -> Result<Vec<u8>, HostError> {
     // SAFETY: both pointers are to live locals of `returned`.
     returned(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })
 }
 
-/// Replaces a whole map.
 pub(super) fn set_header_map(map: Map, pairs: &[(&[u8], &[u8])]) -> Result<(), HostError> {
     let bytes = serialize(pairs);
     // SAFETY: pointer and size are those of a live slice.
@@ -138,13 +137,13 @@ pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), HostError> {
     checked(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
 }
 
-/// The beginning of a body, no more than `length` bytes.
+/// The first bytes of a buffer, at most `length`.
 pub(super) fn buffer(buffer: Buffer, length: usize) -> Result<Vec<u8>, HostError> {
     // SAFETY: the pointers are to live locals of `returned`.
     returned(|data, size| unsafe { proxy_get_buffer_bytes(buffer as u32, 0, length, data, size) })
 }
 
-/// Bytes of what is held of a body.
+/// The size of a buffer in bytes.
 pub(super) fn buffer_size(buffer: Buffer) -> Result<usize, HostError> {
     let (mut length, mut flags) = (0, 0);
     // SAFETY: both pointers are to live locals.
@@ -152,13 +151,13 @@ pub(super) fn buffer_size(buffer: Buffer) -> Result<usize, HostError> {
     Ok(length)
 }
 
-/// Replaces the whole of a body that is held.
+/// Replaces the whole content of a buffer.
 pub(super) fn set_buffer(buffer: Buffer, bytes: &[u8]) -> Result<(), HostError> {
-    // SAFETY: pointer and size are those of a live slice. A length beyond the end is the whole.
+    // SAFETY: pointer and size are those of a live slice. A length beyond the end means the whole buffer.
     checked(unsafe { proxy_set_buffer_bytes(buffer as u32, 0, usize::MAX, bytes.as_ptr(), bytes.len()) })
 }
 
-/// A value that all VMs share, and its CAS number; `None` where there is none.
+/// A value that all VMs share, and its CAS number; `None` if it does not exist.
 pub(super) fn shared_data(key: &str) -> Option<(Vec<u8>, u32)> {
     let mut cas = 0;
     // SAFETY: pointer and size are those of a live string; the others are to live locals.
@@ -167,19 +166,19 @@ pub(super) fn shared_data(key: &str) -> Option<(Vec<u8>, u32)> {
     value.ok().map(|value| (value, cas))
 }
 
-/// Writes a value that all VMs share. `cas` 0 always wins.
+/// Writes a value that all VMs share if its CAS number is `cas`; 0 always writes.
 pub(super) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), HostError> {
     // SAFETY: pointers and sizes are those of live slices.
     checked(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
 }
 
-/// How often the root context's `on_tick` runs, in milliseconds.
+/// Sets how often the root context's `on_tick` runs, in milliseconds.
 pub(super) fn set_tick_period(milliseconds: u32) {
-    // SAFETY: a plain number. It has no way to fail.
+    // SAFETY: a plain number. The call cannot fail.
     let _ = unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
 }
 
-/// Makes a queue, whose `on_queue_ready` is the root context's; the same one for everybody who names it.
+/// Creates a queue, or finds the one of this name. Its `on_queue_ready` runs in the root context.
 pub(super) fn register_queue(name: &str) -> Result<u32, HostError> {
     let mut queue = 0;
     // SAFETY: pointer and size are those of a live string; the last pointer is to a live local.
@@ -193,19 +192,19 @@ pub(super) fn enqueue(queue: u32) -> Result<(), HostError> {
     checked(unsafe { proxy_enqueue_shared_queue(queue, [].as_ptr(), 0) })
 }
 
-/// Takes the first message; an error where there is none.
+/// Takes the first message; `Err` if there is none.
 pub(super) fn dequeue(queue: u32) -> Result<Vec<u8>, HostError> {
     // SAFETY: both pointers are to live locals of `returned`.
     returned(|data, size| unsafe { proxy_dequeue_shared_queue(queue, data, size) })
 }
 
-/// Makes the following calls act on another context. An error where it is gone.
+/// Makes the following calls act on another context; `Err` if that does not exist any more.
 pub(super) fn set_effective_context(context: u32) -> Result<(), HostError> {
     // SAFETY: a plain number.
     checked(unsafe { proxy_set_effective_context(context) })
 }
 
-/// Lets the effective context's request or response go on.
+/// Continues the effective context's request or response.
 pub(super) fn continue_stream(direction: Direction) -> Result<(), HostError> {
     let stream = match direction {
         Direction::Request => 0,
@@ -215,7 +214,7 @@ pub(super) fn continue_stream(direction: Direction) -> Result<(), HostError> {
     checked(unsafe { proxy_continue_stream(stream) })
 }
 
-/// Nanoseconds of the monotonic clock, which all VMs of a process share; 0 where it cannot be told.
+/// The monotonic clock in nanoseconds, which all VMs of a process share; 0 if it is unavailable.
 pub(super) fn monotonic_nanos() -> u64 {
     let mut time = 0;
     // SAFETY: the pointer is to a live local.
@@ -225,7 +224,7 @@ pub(super) fn monotonic_nanos() -> u64 {
     }
 }
 
-/// A property by its path; `None` where it has no value here.
+/// A property by its path; `None` if it has no value in this context.
 pub(super) fn property(path: &[&str]) -> Option<Vec<u8>> {
     let path = path.join("\0");
     // SAFETY: pointer and size are those of a live string; the others are live locals of `returned`.
@@ -238,7 +237,7 @@ pub(super) fn set_property(name: &str, value: &[u8]) -> Result<(), HostError> {
     checked(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
-/// Answers the request. `grpc_status` below zero for a client that does not speak gRPC.
+/// Sends a local reply. `grpc_status` is negative for clients that do not speak gRPC.
 pub(super) fn reply(
     status: u16,
     details: &str,
@@ -279,7 +278,7 @@ pub(super) fn call(name: &str, arguments: &[u8]) -> Result<Vec<u8>, HostError> {
     })
 }
 
-/// Defines a counter, or finds the one of this name.
+/// Creates a counter, or finds the one of this name; returns its id.
 pub(super) fn counter(name: &str) -> Result<u32, HostError> {
     let mut id = 0;
     // SAFETY: pointer and size are those of a live string; the last pointer is to a live local.
@@ -287,13 +286,11 @@ pub(super) fn counter(name: &str) -> Result<u32, HostError> {
     Ok(id)
 }
 
-/// Adds to a counter.
 pub(super) fn increment(id: u32, amount: i64) -> Result<(), HostError> {
     // SAFETY: plain numbers.
     checked(unsafe { proxy_increment_metric(id, amount) })
 }
 
-/// Writes to Envoy's log.
 pub(super) fn log(level: log::Level, message: &str) {
     let level = match level {
         log::Level::Trace => 0,
@@ -302,11 +299,11 @@ pub(super) fn log(level: log::Level, message: &str) {
         log::Level::Warn => 3,
         log::Level::Error => 4,
     };
-    // SAFETY: pointer and size are those of a live string. A failure to log has nowhere to go.
+    // SAFETY: pointer and size are those of a live string. A failure to log cannot be reported.
     let _ = unsafe { proxy_log(level, message.as_ptr(), message.len()) };
 }
 
-/// Runs a call that returns bytes, and takes them over.
+/// Runs a call that returns bytes, and takes ownership of them.
 fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, HostError> {
     let (mut data, mut size) = (null_mut(), 0);
     checked(call(&raw mut data, &raw mut size))?;
@@ -322,7 +319,7 @@ fn checked(status: u32) -> Result<(), HostError> {
     if status == OK { Ok(()) } else { Err(HostError(status)) }
 }
 
-/// The ABI's map: see `Headers::decode`.
+/// Serializes a header map: see `Headers::decode`.
 fn serialize(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
     let word = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
     let size = pairs.iter().fold(4_usize, |size, (name, value)| {

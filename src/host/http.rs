@@ -1,4 +1,4 @@
-//! One request's context: events in, steps out.
+//! The HTTP context of one request.
 
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
@@ -17,7 +17,6 @@ use crate::http::headers::Headers;
 use crate::http::piece::{Chunk, Direction};
 use crate::seam::{Event, HostFailure, Note, Reply, Step, StreamId, Then};
 
-/// One request, with its response.
 pub(super) struct Http {
     stream: StreamId,
     exchange: SharedExchange,
@@ -25,7 +24,7 @@ pub(super) struct Http {
     streams: Rc<Streams>,
 }
 
-/// Shared with the root context, which wakes up those that are held.
+/// An exchange, shared with the root context, which wakes up suspended ones.
 #[derive(Clone)]
 pub(super) struct SharedExchange(Rc<RefCell<Exchange>>);
 
@@ -35,26 +34,26 @@ impl SharedExchange {
     }
 }
 
-/// A message that steps are carried out on.
+/// The message to which a step applies.
 #[derive(Clone, Copy)]
 pub(super) struct Message<'a> {
     direction: Direction,
     map: Map,
     body: Buffer,
-    /// Its headers, where they have been read.
+    /// Its headers, if they were read.
     headers: Option<&'a Headers>,
 }
 
-/// What became of a step.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
-    /// The message may go on.
+    /// The message continues.
     Continue,
-    /// The request is answered.
+    /// A local reply was sent.
     Replied,
-    /// It is held until there is more of its body.
+    /// The message is held until more of its body comes.
     Hold,
-    /// It is held until it is woken up.
+    /// The message is suspended until a wake-up.
     Wait,
 }
 
@@ -70,7 +69,7 @@ impl Http {
         }
     }
 
-    /// Tells the exchange, and does what it wants.
+    /// Passes an event to the exchange, and carries out its step.
     fn tell(&self, event: Event<'_>, message: Message<'_>) -> Action {
         let step = self.exchange.borrow_mut().on(event, &Envoy);
         match message.carry_out(step, &self.exchange) {
@@ -91,7 +90,7 @@ impl Http {
         question(&self.exchange.borrow_mut())
     }
 
-    /// More of a body is there.
+    /// Handles a piece of a body.
     fn on_body(&self, message: Message<'_>, size: usize, ends: bool) -> Action {
         if !self.asks(|exchange| exchange.watches(message.direction)) {
             return Action::Continue;
@@ -109,7 +108,7 @@ impl Http {
         self.tell(event, message)
     }
 
-    /// Bytes that are held of a body that has ended with its trailers. Envoy has no buffer for a body without any.
+    /// The size of the held body, in bytes, when trailers end it. Envoy has no buffer for an empty body.
     fn held_at_trailers(&self, message: Message<'_>) -> Result<usize, HostFailure> {
         match self.asks(|exchange| exchange.holds(message.direction)) {
             true => abi::buffer_size(message.body).or_else(|error| match error {
@@ -129,7 +128,7 @@ impl HttpContext for Http {
         let Some(headers) = read(Map::RequestHeaders).map(Rc::new) else {
             return self.fail(HostFailure::RequestUnreadable, REQUEST);
         };
-        // Before any header is changed: a change makes Envoy forget the route that it has chosen.
+        // Read before any header is changed: a change makes Envoy clear its selected route.
         let route_name = self.asks(Exchange::needs_route_name).then(route_name).flatten();
         let event = Event::RequestHeaders {
             headers: Rc::clone(&headers),
@@ -213,7 +212,7 @@ impl HttpContext for Http {
 }
 
 impl Drop for Http {
-    /// The client has left, or the request has ended.
+    /// Runs when the request has ended or the client has disconnected.
     fn drop(&mut self) {
         self.worker.leave(self.stream);
         self.streams.leave(self.stream);
@@ -221,7 +220,6 @@ impl Drop for Http {
 }
 
 impl<'a> Message<'a> {
-    /// The one of this direction, with these headers.
     pub(super) fn with(direction: Direction, headers: &'a Headers) -> Self {
         let message = match direction {
             Direction::Request => REQUEST,
@@ -233,7 +231,8 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Carries a step out. Where a host call fails, the exchange is told, and what it wants then is carried out.
+    /// Carries out a step. If a host call fails, the exchange gets [`Event::HostFailed`], and that step is carried out
+    /// instead.
     pub(super) fn carry_out(self, step: Step, exchange: &SharedExchange) -> Applied {
         match self.apply(step) {
             Ok(applied) => applied,
@@ -242,7 +241,7 @@ impl<'a> Message<'a> {
                 let step = exchange.borrow_mut().on(event, &Envoy);
                 self.apply(step).unwrap_or_else(|HostError(status)| {
                     log::error!(
-                        "a host call failed with status {status} while a request was refused; the request is held"
+                        "a host call failed with status {status} while a request was refused: the request stays paused without an answer"
                     );
                     Applied::Replied
                 })
@@ -259,13 +258,14 @@ impl<'a> Message<'a> {
         } = step;
         note(notes);
         if let Err(error) = carry_out(self.map, &headers, self.headers) {
-            // Nothing hangs on these: a refusal stands, and where no rule has looked at the response, what is left is for the client to know.
+            // Both failures are harmless: a refusal is sent anyway, and a response whose headers were not read only
+            // lacks information for the client.
             let consequence = match (&then, self.headers) {
                 (Then::Respond(_), _) => {
-                    "a refused request: its headers could not be changed, so the access log may show what the client sent"
+                    "the headers of a refused request could not be changed: the access log may show values that the client sent"
                 }
                 (_, None) => {
-                    "a response: its rate-limit headers could not be set, so the client does not learn what is left"
+                    "the rate limit headers of a response could not be set: the client does not learn its remaining quota"
                 }
                 _ => return Err(error),
             };
@@ -286,7 +286,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Writes down what is to be remembered. No request fails where that fails.
+/// Writes counters, log lines and filter state. Failures do not affect the request.
 pub(super) fn note(notes: Vec<Note>) {
     for note in notes {
         match note {
@@ -295,14 +295,14 @@ pub(super) fn note(notes: Vec<Note>) {
             Note::Log(..) => {}
             Note::State(name, value) => {
                 if abi::set_property(name, &value).is_err() {
-                    log::warn!("the filter state {name} could not be set; the access log lacks it");
+                    log::warn!("the filter state {name} could not be set: the access log lacks it");
                 }
             }
         }
     }
 }
 
-/// What is held of a body; `None` where it cannot be read.
+/// The bytes of a held body; `None` if they cannot be read.
 fn held(body: Buffer, size: usize) -> Option<Vec<u8>> {
     match size {
         0 => Some(Vec::new()),
@@ -310,12 +310,12 @@ fn held(body: Buffer, size: usize) -> Option<Vec<u8>> {
     }
 }
 
-/// A whole header map; `None` where it cannot be read.
+/// A whole header map; `None` if it cannot be read.
 pub(super) fn read(map: Map) -> Option<Headers> {
     abi::header_map(map).ok().and_then(|bytes| Headers::decode(bytes).ok())
 }
 
-/// Envoy's name of the route that it has chosen last.
+/// The name of the route that Envoy selected last.
 fn route_name() -> Option<String> {
     let name = abi::property(&["xds", "route_name"])?;
     String::from_utf8(name).ok()

@@ -1,5 +1,5 @@
-//! Counters by name. They are added up here and handed to the host with every tick: a host call a second instead of one
-//! a request.
+//! Counters by name. They are summed up here and passed to the host at every tick: one host call per second instead of
+//! one per request.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,18 +8,17 @@ use std::sync::Arc;
 use super::abi;
 
 thread_local! {
-    /// A VM has one thread. The names come from the configuration and closed sets of reasons, so they are few.
+    /// The VM has one thread. The names come from the configuration and closed sets of reasons, so they are few.
     static COUNTERS: RefCell<HashMap<Arc<str>, Counter>> = RefCell::default();
 }
 
 #[derive(Default)]
 struct Counter {
     id: Option<u32>,
-    /// Not yet handed over.
+    /// The sum that is not yet passed to the host.
     pending: i64,
 }
 
-/// Adds one to a counter.
 pub(super) fn count(name: Arc<str>) {
     COUNTERS.with_borrow_mut(|counters| {
         let counter = counters.entry(name).or_default();
@@ -27,7 +26,7 @@ pub(super) fn count(name: Arc<str>) {
     });
 }
 
-/// Hands everything over. A counter that cannot be had is no reason to fail anything: it is tried again.
+/// Passes all sums to the host. After a failure, the next call tries again.
 pub(super) fn flush() {
     COUNTERS.with_borrow_mut(|counters| {
         for (name, counter) in counters.iter_mut().filter(|(_, counter)| counter.pending > 0) {

@@ -1,4 +1,4 @@
-//! The only place that names proxy_wasm: translates between the core and Envoy, decides nothing.
+//! The shell: translates between the core and Envoy, without decisions. Only this uses `proxy_wasm`.
 
 #![allow(missing_docs, reason = "the entry point that the macro makes is for Envoy")]
 #![cfg_attr(
@@ -21,7 +21,7 @@ pub use world::Envoy;
 
 #[cfg(feature = "plugin")]
 proxy_wasm::main! {{
-    // Envoy allows almost no host call here; `on_vm_start` asks for its log level.
+    // Envoy allows almost no host calls here; `on_vm_start` reads the real log level.
     proxy_wasm::set_log_level(LogLevel::Trace);
     proxy_wasm::set_root_context(|_| Box::<root::Root>::default());
 }}

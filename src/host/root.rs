@@ -1,4 +1,4 @@
-//! The plugin's root context: takes a configuration or refuses it, begins exchanges, and sends the gateway's own calls.
+//! The plugin's root context: loads the configuration, creates HTTP contexts, and sends the gateway's own calls.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -18,17 +18,16 @@ use crate::gateway::plan::Plan;
 use crate::gateway::worker::{Agenda, CallId, Worker};
 use crate::seam::Answer;
 
-/// One configured plugin in one VM.
+/// The root context of one plugin configuration in one VM.
 #[derive(Default)]
 pub(super) struct Root {
     worker: Option<Rc<Worker>>,
     streams: Rc<Streams>,
-    /// Calls under way and the bytes that their answers may have, by the token that the host gave.
+    /// Calls without an answer yet, and the maximum size of the answer in bytes, by the host's token.
     calls: BTreeMap<u32, (CallId, usize)>,
 }
 
 impl Root {
-    /// Looks after everything that is to be done.
     fn attend(&mut self) {
         self.streams.called();
         let Some(worker) = self.worker.clone() else {
@@ -69,7 +68,7 @@ impl Context for Root {
         let (Some((id, max_body)), Some(worker)) = (self.calls.remove(&token), self.worker.clone()) else {
             return;
         };
-        // One byte too many is enough to tell that it is too large.
+        // One byte more than allowed shows that the body is too large.
         let body = abi::buffer(Buffer::CallResponse, body_size.min(max_body.saturating_add(1))).unwrap_or_default();
         let answer = Answer {
             headers: read(Map::CallResponseHeaders).unwrap_or_default(),
@@ -85,13 +84,13 @@ impl Context for Root {
 }
 
 impl RootContext for Root {
-    /// Messages that Envoy would drop are not worth a host call.
+    /// Reads the log level, so that dropped messages cost no host call.
     fn on_vm_start(&mut self, _size: usize) -> bool {
         proxy_wasm::set_log_level(abi::log_level());
         true
     }
 
-    /// `false` refuses the configuration: Envoy does not start with it, or keeps the one that it has.
+    /// Loads the configuration. `false` refuses it: Envoy then does not start, or keeps its present configuration.
     fn on_configure(&mut self, _size: usize) -> bool {
         begin_callback();
         set_clock();
@@ -105,8 +104,8 @@ impl RootContext for Root {
                 let worker = Worker::new(Arc::new(plan));
                 worker.prepare(seed(), &Envoy);
                 self.worker = Some(Rc::new(worker));
-                // Calls begin with the first tick: here, Envoy may be trying the configuration in a VM that it throws
-                // away, and whose calls it does not send.
+                // Calls begin at the first tick: this may be a temporary VM in which Envoy only validates the
+                // configuration, and whose calls it does not send.
                 abi::set_tick_period(if calls_others { FAST_TICK } else { SLOW_TICK });
                 true
             }
@@ -126,14 +125,14 @@ impl RootContext for Root {
         metrics::flush();
     }
 
-    /// Somebody has begun to wait.
+    /// Runs when a request has been suspended.
     fn on_queue_ready(&mut self, _: u32) {
         begin_callback();
         self.attend();
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        // Envoy gives no request to a plugin whose configuration was refused.
+        // A plugin whose configuration was refused gets no requests from Envoy.
         let worker = self.worker.clone()?;
         Some(Box::new(Http::new(id, worker, Rc::clone(&self.streams))))
     }
@@ -158,9 +157,9 @@ fn seed() -> [u8; 16] {
     seed
 }
 
-/// Milliseconds between ticks while somebody waits.
+/// Milliseconds between ticks while something is awaited.
 const FAST_TICK: u32 = 10;
 
-/// Milliseconds between ticks while nothing happens: how late a worker learns of keys that another has fetched, and how
-/// late counters are.
+/// The time between ticks otherwise, in milliseconds. It delays counters, and a worker's copy of keys that another
+/// worker fetched.
 const SLOW_TICK: u32 = 1000;

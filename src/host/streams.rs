@@ -1,4 +1,4 @@
-//! The streams of one root context that are held, and how the root context is called for them.
+//! The suspended streams of one root context, and the call that makes the root context handle them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -8,27 +8,27 @@ use super::http::{Applied, Message, SharedExchange};
 use super::world::{Envoy, random};
 use crate::seam::{StreamId, Wakeup};
 
-/// Held streams, by the number of their context.
+/// Suspended streams, by the id of their context.
 #[derive(Default)]
 pub(super) struct Streams {
     held: RefCell<BTreeMap<StreamId, SharedExchange>>,
-    /// The queue by which the root context is called at once; made when the first request waits.
+    /// The queue that calls the root context at once; created when the first request is suspended.
     queue: Cell<Option<u32>>,
     is_called: Cell<bool>,
 }
 
 impl Streams {
-    /// Keeps a stream that is held, and has the root context called: what it waits for may have to be asked for first.
+    /// Adds a suspended stream, and calls the root context, which makes the call that the stream may wait for.
     pub(super) fn hold(&self, stream: StreamId, exchange: &SharedExchange) {
         self.held.borrow_mut().insert(stream, exchange.clone());
         if !self.is_called.replace(true) && self.call_root().is_err() {
-            // The timer is all that is left, and later.
+            // If the queue fails, the timer calls it, but later.
             abi::set_tick_period(NEXT_TICK);
         }
     }
 
-    /// Calls from a request's own context would end with the request; the timer takes a millisecond or more; a message to
-    /// oneself takes none.
+    /// Calls the root context by a message to its queue. HTTP calls from a request's context would end with the
+    /// request; the timer takes a millisecond or more.
     fn call_root(&self) -> Result<(), abi::HostError> {
         let queue = match self.queue.get() {
             Some(queue) => queue,
@@ -38,27 +38,26 @@ impl Streams {
         abi::enqueue(queue)
     }
 
-    /// The root context has been called, by whatever.
+    /// Empties the queue. Called whenever the root context runs.
     pub(super) fn called(&self) {
         if self.is_called.replace(false)
             && let Some(queue) = self.queue.get()
         {
-            // An error says that somebody has taken the message already.
+            // An error means that the message was taken already.
             let _ = abi::dequeue(queue);
         }
     }
 
-    /// Forgets a stream.
     pub(super) fn leave(&self, stream: StreamId) {
         self.held.borrow_mut().remove(&stream);
     }
 
-    /// Wakes a stream up, and carries out what comes of it. Leaves its context effective.
+    /// Wakes a stream up, and carries out its step. Its context stays the effective one.
     pub(super) fn wake(&self, stream: StreamId, wakeup: Wakeup) {
-        // What a request does may end others: nothing is borrowed meanwhile.
+        // Nothing stays borrowed: the step may end other streams, which calls `leave`.
         let held = self.held.borrow_mut().remove(&stream);
         let Some(exchange) = held else { return };
-        // A request that has ended has left; whatever else the host says, there is nobody to answer.
+        // After any error, there is no stream to answer.
         if !u32::try_from(stream.0).is_ok_and(|context| abi::set_effective_context(context).is_ok()) {
             return;
         }
@@ -67,7 +66,7 @@ impl Streams {
         let message = Message::with(woken.direction, &woken.headers);
         match message.carry_out(woken.step, &exchange) {
             Applied::Continue => {
-                // An error says that the request has ended meanwhile.
+                // An error means that the request has ended.
                 let _ = abi::continue_stream(woken.direction);
             }
             Applied::Wait => self.hold(stream, &exchange),
@@ -76,10 +75,10 @@ impl Streams {
     }
 }
 
-/// Nobody else's: every worker has its own.
+/// A random name for the queue, so that every worker has its own.
 fn queue_name() -> String {
     format!("tollgate.wakeup.{:016x}", random())
 }
 
-/// Milliseconds until the next tick when somebody has begun to wait.
+/// The time until the next tick if the queue fails, in milliseconds.
 const NEXT_TICK: u32 = 1;

@@ -11,28 +11,28 @@ use super::abi;
 use crate::seam::store::Store;
 use crate::seam::{Host, SignatureCheck};
 
-/// Envoy, seen from inside.
+/// Envoy as the core's [`Host`] and [`Store`].
 #[derive(Debug)]
 pub struct Envoy;
 
-/// Begins a callback, in which time stands still: one host call for all who ask.
+/// Begins a callback. Within one, the clock is read at most once.
 pub(super) fn begin_callback() {
     MONOTONIC.set(None);
 }
 
-/// Compares the two clocks. Between two ticks, the wall clock is the monotonic one and their difference.
+/// Compares the clocks. Between two ticks, the wall clock is the monotonic one plus the difference.
 pub(super) fn set_clock() {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     AHEAD.set(wall.wrapping_sub(monotonic_millis()));
 }
 
-/// Milliseconds since the epoch.
+/// The wall clock, in milliseconds since the epoch.
 pub(super) fn now_millis() -> u64 {
     monotonic_millis().wrapping_add(AHEAD.get())
 }
 
-/// What the standard library keys its hash tables with: the host's randomness.
+/// A random number from the host, by the standard library's hash keys.
 pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
@@ -44,7 +44,7 @@ fn monotonic_millis() -> u64 {
 }
 
 thread_local! {
-    /// In this callback, once somebody has asked.
+    /// The monotonic clock in this callback, once it was read.
     static MONOTONIC: Cell<Option<u64>> = const { Cell::new(None) };
 
     /// By how much the wall clock is ahead of the monotonic one, in milliseconds.
@@ -71,7 +71,7 @@ impl Host for Envoy {
     }
 
     fn client_address(&self) -> Option<IpAddr> {
-        // With its port; IPv6 in brackets.
+        // The address has a port, and IPv6 is in brackets.
         let address = String::from_utf8(abi::property(&["source", "address"])?).ok()?;
         let address: SocketAddr = address.parse().ok()?;
         Some(address.ip())
@@ -82,7 +82,7 @@ impl Host for Envoy {
     }
 
     fn response_flags(&self) -> Option<u64> {
-        // A response that came at the second try has the flags of the first.
+        // After a retry, an upstream's response still has the flags of the first attempt.
         if abi::property(&["response", "code_details"]).is_some_and(|details| details == b"via_upstream") {
             return None;
         }
@@ -105,7 +105,7 @@ impl Host for Envoy {
             Ok(result) => Some(Outcome::decode(result.as_slice()).is_ok_and(|outcome| outcome.verified)),
             Err(error) => {
                 log::warn!(
-                    "this host cannot verify signatures (status {}); they are verified inside the plugin, which is slower",
+                    "this host cannot verify signatures (status {}): the plugin verifies them itself, which is slower",
                     error.0
                 );
                 LACKING.set(true);
@@ -136,6 +136,6 @@ struct Outcome {
 }
 
 thread_local! {
-    /// Whether a call has failed: a host without the function does not grow it later.
+    /// Whether a call has failed, which means that the host does not have the function.
     static LACKING: Cell<bool> = const { Cell::new(false) };
 }

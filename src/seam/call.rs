@@ -1,4 +1,4 @@
-//! Calls of other services: the shell sends them, with its timer, and brings the answers.
+//! Calls to other services. The shell sends them and delivers the answers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,37 +10,37 @@ use super::{Context, Note};
 use crate::http::headers::Headers;
 use crate::json;
 
-/// A request to another service, through an Envoy cluster.
+/// A call to another service through an Envoy cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// Envoy's cluster.
+    /// The name of the Envoy cluster.
     pub cluster: String,
-    /// Pseudo-headers first.
+    /// The headers, pseudo-headers first.
     pub headers: Vec<(Cow<'static, str>, String)>,
-    /// Empty for none.
+    /// The body; empty for none.
     pub body: Vec<u8>,
-    /// Until the whole answer is there.
+    /// The time within which the complete answer must arrive.
     pub timeout: Duration,
-    /// Bytes of the answer's body; more is not read.
+    /// Maximum size of the answer's body, in bytes.
     pub max_body: usize,
-    /// What it is about, for who made it.
+    /// An id for the caller, to recognize the call.
     pub topic: u64,
 }
 
-/// What came back. Without headers the connection was reset, or the answer was larger than Envoy holds.
+/// The answer to a call. Without headers, the connection was reset, or the answer exceeded Envoy's buffer.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// `:status` among them: 504 is Envoy's timeout, 503 an upstream that could not be reached.
+    /// The headers with `:status`: 504 is Envoy's timeout, 503 an unreachable upstream.
     pub headers: Headers,
-    /// Empty where there are none.
+    /// The trailers; empty if there are none.
     pub trailers: Headers,
-    /// One byte more than [`Call::max_body`] where it was too large.
+    /// The body; cut to one byte more than [`Call::max_body`] if it is too large.
     pub body: Vec<u8>,
 }
 
 #[cfg(test)]
 impl Answer {
-    /// With nothing but a status and a body.
+    /// An answer with this status and body, for tests.
     pub(crate) fn new(status: &str, body: impl Into<Vec<u8>>) -> Self {
         Self {
             headers: [(":status", status)].into_iter().collect(),
@@ -50,39 +50,40 @@ impl Answer {
     }
 }
 
-/// What an answer led to.
+/// The result of handling an answer.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// What is to be counted and logged.
+    /// Counters and log lines.
     pub notes: Vec<Note>,
-    /// A call that follows at once.
+    /// A further call to send at once.
     pub next: Option<Call>,
 }
 
-/// A part of a plan that calls other services: for requests that wait for the answer, or by itself.
+/// A part of a plan that calls other services, for waiting requests or in the background.
 pub trait Caller: fmt::Debug + Send + Sync {
-    /// Makes what it shares with other workers, before any of them competes for it: of two first writers of one key both
-    /// would believe that they were first. Takes over what is there already.
+    /// Creates the data that it shares with other workers before they compete for it, as two first writers of a key may
+    /// both succeed. Existing data is kept.
     fn prepare(&self, _: &Context<'_>) {}
 
-    /// Takes over what other workers have learned; with every tick.
+    /// Copies what other workers have learned. Called at every tick.
     fn synchronize(&self, _: &Context<'_>) {}
 
-    /// A call to send now. Asked again until there is none.
+    /// A call to send now. Called until it returns `None`.
     fn next_call(&self, cx: &Context<'_>) -> Option<Call>;
 
-    /// Takes the answer to a call; `None` where it could not even be sent.
+    /// Handles the answer to a call; `None` if it could not be sent.
     fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome;
 
-    /// Whether somebody waits for it: the timer should run fast.
+    /// Whether something is awaited, so that the timer should run fast.
     fn is_awaited(&self, cx: &Context<'_>) -> bool;
 }
 
-/// The JSON of a good answer: status 200, not encoded, not too large. `Err` is the reason, for the log and a metric.
+/// The JSON of a successful answer: status 200, not encoded, not too large. `Err` is the reason, for the log and a
+/// metric.
 pub fn document(answer: &Answer, max_body: usize) -> Result<Value, &'static str> {
     match answer.headers.first(":status") {
         Some("200") => {}
-        // No headers at all: the connection was reset, or Envoy's own limit of the body was reached.
+        // No headers: the connection was reset, or the body exceeded Envoy's own limit.
         None => return Err("no_answer"),
         Some("504") => return Err("timeout"),
         Some(status) if status.starts_with('3') => return Err("redirect"),
@@ -98,7 +99,7 @@ pub fn document(answer: &Answer, max_body: usize) -> Result<Value, &'static str>
     if answer.body.len() > max_body {
         return Err("too_large");
     }
-    // RFC 8259 section 8.1: a parser may ignore it.
+    // A parser may ignore a byte order mark (RFC 8259 section 8.1).
     let text = json::without_byte_order_mark(&answer.body);
     json::parse(text).map_err(|_| "not_json")
 }

@@ -1,4 +1,4 @@
-//! What a callback has at hand: the host, and what the worker remembers.
+//! The context of a callback: the host, and the worker's own state.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -10,23 +10,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Host, Wakes};
 use crate::seam::store::Store;
 
-/// The surroundings of one callback.
+/// The context of one callback.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// The clock, addresses and cryptography.
+    /// The host.
     pub host: &'a dyn Host,
-    /// What this worker remembers.
+    /// The worker's own state.
     pub locals: &'a Locals,
 }
 
-/// A value that each worker has its own of, for one part of a plan: a cache, a queue. The plan itself is the same for all workers and never
-/// changes; this names what of it does.
+/// A worker-local value of one part of a plan, such as a cache or a queue. The plan itself is immutable and shared;
+/// this is the key to the value that each worker has.
 pub struct Local<T> {
     id: u64,
     make: Box<dyn Fn() -> T + Send + Sync>,
 }
 
-/// The values of one worker, each made when it is first asked for.
+/// The local values of one worker, each created at its first use.
 #[derive(Default)]
 pub struct Locals {
     values: RefCell<HashMap<u64, Rc<dyn Any>>>,
@@ -34,12 +34,12 @@ pub struct Locals {
 }
 
 impl<'a> Context<'a> {
-    /// What all workers share.
+    /// The store that all workers share.
     pub fn store(&self) -> &'a dyn Store {
         self.host.store()
     }
 
-    /// Milliseconds since the epoch.
+    /// The wall clock, in milliseconds since the epoch.
     pub fn now_millis(&self) -> u64 {
         self.host.now_millis()
     }
@@ -49,14 +49,14 @@ impl<'a> Context<'a> {
         self.locals.get(local)
     }
 
-    /// Where tickets are from.
+    /// The source of tickets.
     pub fn wakes(&self) -> &'a Wakes {
         &self.locals.wakes
     }
 }
 
 impl<T> Local<T> {
-    /// Names a value that begins like this.
+    /// A local value that is created by `make`.
     pub fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -90,7 +90,7 @@ impl Locals {
         value
     }
 
-    /// Where tickets are from.
+    /// The source of tickets.
     pub fn wakes(&self) -> &Wakes {
         &self.wakes
     }
@@ -102,5 +102,5 @@ impl fmt::Debug for Locals {
     }
 }
 
-/// Numbers of all locals in this process.
+/// The next id of a [`Local`] in this process.
 static NEXT: AtomicU64 = AtomicU64::new(0);

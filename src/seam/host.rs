@@ -1,37 +1,38 @@
-//! What the core may ask of its host.
+//! The interface of the host to the core.
 
 use std::net::IpAddr;
 
 use crate::seam::store::Store;
 
-/// The clock, the client's address, the workers' shared memory and the host's cryptography, as arguments: the core itself
-/// has none of them.
+/// The clocks, the client's address, the workers' shared memory and the host's cryptography. The core gets them as an
+/// argument.
 ///
-/// Each call may be a call into the host, so the core asks only when the answer decides something.
+/// Each method may be a call into the host, so the core calls it only if needed.
 pub trait Host {
-    /// Milliseconds since 1970-01-01T00:00:00Z.
+    /// The wall clock, in milliseconds since the epoch.
     fn now_millis(&self) -> u64;
 
-    /// Seconds since 1970-01-01T00:00:00Z.
+    /// The wall clock, in seconds since the epoch.
     fn now(&self) -> u64 {
         self.now_millis() / 1000
     }
 
-    /// Milliseconds of a clock that never goes back, the same for all workers.
+    /// The monotonic clock, in milliseconds, the same for all workers.
     fn monotonic_millis(&self) -> u64;
 
-    /// The address that the host trusts to be the client's; `None` where it has none, as behind a Unix socket.
+    /// The client address that the host trusts; `None` if it has none, as with a Unix socket.
     fn client_address(&self) -> Option<IpAddr>;
 
-    /// What all workers share.
+    /// The store that all workers share.
     fn store(&self) -> &dyn Store;
 
-    /// Why Envoy answers in an upstream's place, as its response flags have it; `None` for a response of an upstream's own.
+    /// Envoy's response flags, which say why Envoy answers in place of the upstream; `None` for the upstream's own
+    /// response.
     fn response_flags(&self) -> Option<u64> {
         None
     }
 
-    /// Verifies a signature outside the core. `None`: this host cannot, and the core computes it itself.
+    /// Verifies a signature with the host's cryptography; `None` if this host has none, and the core must do it.
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool>;
 }
 
@@ -44,11 +45,11 @@ pub struct SignatureCheck<'a> {
     pub public_key: &'a [u8],
     /// The signed bytes.
     pub message: &'a [u8],
-    /// RSA: as in RFC 8017. ECDSA: `ECDSA-Sig-Value` (RFC 3279), minimal DER.
+    /// The signature. RSA: as in RFC 8017. ECDSA: `ECDSA-Sig-Value` (RFC 3279), minimal DER.
     pub signature: &'a [u8],
 }
 
-/// A host to run the core natively, which is told everything.
+/// A simulated host for running the core natively.
 #[cfg(not(target_arch = "wasm32"))]
 pub mod simulated {
     use std::cell::Cell;
@@ -59,27 +60,27 @@ pub mod simulated {
     use crate::seam::store::memory::Memory;
     use crate::seam::{Context, Locals};
 
-    /// Everything in it stands still until it is changed.
+    /// A host whose state only changes by assignment.
     #[derive(Debug)]
     pub struct Simulated {
-        /// Milliseconds since the epoch, and of the clock that never goes back.
+        /// The time of both clocks, in milliseconds.
         pub now: Cell<u64>,
-        /// Where requests come from.
+        /// The client's address.
         pub address: Cell<Option<IpAddr>>,
-        /// What it says of every signature.
+        /// The result for every signature.
         pub verdict: Cell<Option<bool>>,
-        /// How many signatures it was asked about.
+        /// The number of signatures verified so far.
         pub asked: Cell<u32>,
-        /// Envoy's response flags; `None` for a response of an upstream's own.
+        /// Envoy's response flags; `None` for an upstream's own response.
         pub flags: Cell<Option<u64>>,
-        /// What workers share; clones of it are the same.
+        /// The workers' store; clones share their content.
         pub store: Memory,
-        /// What its worker remembers.
+        /// The worker's own state.
         pub locals: Locals,
     }
 
     impl Simulated {
-        /// The surroundings of a callback now.
+        /// The context of a callback now.
         pub fn cx(&self) -> Context<'_> {
             Context {
                 host: self,
@@ -87,7 +88,7 @@ pub mod simulated {
             }
         }
 
-        /// The same at another moment, in milliseconds.
+        /// The context at another time, in milliseconds.
         pub fn at(&self, now: u64) -> Context<'_> {
             self.now.set(now);
             self.cx()
@@ -95,7 +96,7 @@ pub mod simulated {
     }
 
     impl Default for Simulated {
-        /// 1970, loopback, and no cryptography of its own.
+        /// The epoch, loopback, and no cryptography.
         fn default() -> Self {
             Self {
                 now: Cell::new(0),
@@ -109,11 +110,11 @@ pub mod simulated {
         }
     }
 
-    /// A simulated host with other shared memory than its own.
+    /// A simulated host with another store.
     pub struct Sharing<'a> {
-        /// What it is in all else.
+        /// The host for everything else.
         pub host: &'a Simulated,
-        /// What its workers share.
+        /// The workers' store.
         pub store: &'a dyn Store,
     }
 

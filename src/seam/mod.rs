@@ -1,7 +1,8 @@
-//! The contract between the core and a shell: what a shell tells, what it is asked, and what it is to do.
+//! The interface between the core and a shell.
 //!
-//! A shell tells an [`Exchange`](crate::exchange::Exchange) of each [`Event`] and carries out the [`Step`] that comes back; it sends each [`Call`]
-//! that a [`Worker`](crate::gateway::worker::Worker) hands out, and tells it of the [`Answer`]. It decides nothing: what fails in it is an event too.
+//! A shell passes each [`Event`] to an [`Exchange`](crate::exchange::Exchange) and carries out the returned [`Step`];
+//! it sends each [`Call`] of a [`Worker`](crate::gateway::worker::Worker), and delivers the [`Answer`]. It makes no
+//! decisions: its failures are events too.
 
 mod call;
 mod context;

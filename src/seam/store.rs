@@ -1,17 +1,17 @@
-//! Memory that all workers share, by compare and swap.
+//! The store that all workers share, with compare-and-swap.
 
-/// A process-wide map. An absent key is created by a write with any ticket, so two first writers may both succeed;
-/// whoever needs better creates its keys before there is traffic.
+/// A process-wide map. A write with any ticket creates an absent key, so two first writers may both succeed: keys that
+/// must not get lost are created before there is traffic.
 pub trait Store {
-    /// The value of a key, and the ticket that a write must show.
+    /// The value of a key, and the ticket for a write.
     fn read(&self, key: &str) -> Option<(Vec<u8>, u32)>;
 
-    /// Writes unless somebody else has since the ticket was given; `false` then.
+    /// Writes a value; `false` if the ticket is outdated. Ticket 0 always writes.
     fn write(&self, key: &str, value: &[u8], ticket: u32) -> bool;
 }
 
-/// Changes a value as long as others do not interfere, and not for ever: what `change` made, where it was
-/// written. `change` sees `None` for an absent key, and returns `None` to leave everything as it is.
+/// Changes a value by compare-and-swap, and returns the result of `change`; `None` after [`MAX_TRIES`] conflicts.
+/// `change` gets `None` for an absent key, and returns `None` to leave the value unchanged.
 pub fn update<T>(store: &dyn Store, key: &str, change: impl Fn(Option<&[u8]>) -> Option<(Vec<u8>, T)>) -> Option<T> {
     for _ in 0..MAX_TRIES {
         let found = store.read(key);
@@ -23,7 +23,7 @@ pub fn update<T>(store: &dyn Store, key: &str, change: impl Fn(Option<&[u8]>) ->
     None
 }
 
-/// Numbers as they lie in the store. `None` where there are not as many.
+/// Decodes numbers; `None` if their count differs.
 pub fn numbers<const COUNT: usize>(bytes: &[u8]) -> Option<[u64; COUNT]> {
     let mut numbers = [0; COUNT];
     if bytes.len() != COUNT.checked_mul(size_of::<u64>())? {
@@ -35,15 +35,15 @@ pub fn numbers<const COUNT: usize>(bytes: &[u8]) -> Option<[u64; COUNT]> {
     Some(numbers)
 }
 
-/// The bytes of these numbers, as [`numbers`] reads them.
+/// Encodes numbers for [`numbers`].
 pub fn encode(numbers: &[u64]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
-/// Two workers that do nothing else were seen to lose eight times in a row, once in some 200,000.
+/// Two workers that do nothing else were seen to lose eight times in a row, once in about 200,000.
 const MAX_TRIES: usize = 32;
 
-/// A store to run the core with where there is no host.
+/// A store in memory, for running the core natively.
 #[cfg(not(target_arch = "wasm32"))]
 pub mod memory {
     use std::collections::HashMap;
@@ -51,16 +51,15 @@ pub mod memory {
 
     use super::Store;
 
-    /// A map in this process; clones are the same map.
+    /// A map in this process; clones share the same map.
     #[derive(Debug, Default, Clone)]
     pub struct Memory(Arc<Mutex<HashMap<String, Ticketed>>>);
 
-    /// A value and its ticket.
     type Ticketed = (Vec<u8>, u32);
 
     impl Memory {
         fn map(&self) -> MutexGuard<'_, HashMap<String, Ticketed>> {
-            // Nothing is half-written: a value is replaced as a whole.
+            // A poisoned lock is harmless: values are replaced as a whole.
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }

@@ -1,76 +1,76 @@
-//! What messages are held for, and how they are woken up.
+//! Waits of suspended messages, and wake-ups.
 
 use std::cell::{Cell, RefCell};
 
-/// A request with its response, by the number that the shell has given it.
+/// The shell's id of a request with its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamId(pub u64);
 
-/// Something that messages of one worker wait for.
+/// A ticket: something that messages of one worker wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
-/// Hands out tickets, and remembers which of them have come due.
+/// The source of tickets, with a list of those that are due.
 #[derive(Debug, Default)]
 pub struct Wakes {
     next: Cell<u64>,
     due: RefCell<Vec<Ticket>>,
 }
 
-/// Why a message is held.
+/// What a suspended message waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
-    /// Which places it takes.
+    /// The kind, which determines the places.
     pub kind: WaitKind,
-    /// It is woken up when any of these comes due.
+    /// Tickets; any of them wakes the message.
     pub tickets: Vec<Ticket>,
 }
 
-/// For what a message can be held. Each kind has places of its own, so that none of them can take the others'.
+/// The kind of a wait. Each kind has its own places, so that it cannot take those of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitKind {
-    /// What tells who a request is from.
+    /// For keys or records of credentials.
     Authentication,
-    /// What tells how much it may.
+    /// For the Rate Limit Service.
     Limit,
-    /// What replaces its response.
+    /// For a replacement of the response.
     Response,
 }
 
-/// Why a message that was held is looked at again.
+/// Why a suspended message is woken up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wakeup {
-    /// Something that it waits for has come, or will not.
+    /// An awaited result has come, or will not come.
     Due,
-    /// The request has been held for as long as one may be.
+    /// The time for which it may be suspended is over.
     TimeOver,
 }
 
 impl Wakes {
-    /// A ticket that nobody has.
+    /// A new ticket.
     pub fn ticket(&self) -> Ticket {
         let ticket = self.next.get();
         self.next.set(ticket.wrapping_add(1));
         Ticket(ticket)
     }
 
-    /// Wakes up who holds this ticket, at the end of the callback.
+    /// Makes a ticket due: its messages are woken up at the end of the callback.
     pub fn wake(&self, ticket: Ticket) {
         self.due.borrow_mut().push(ticket);
     }
 
-    /// The tickets that have come due since it was last asked.
+    /// Takes the tickets that are due.
     pub fn take(&self) -> Vec<Ticket> {
         self.due.take()
     }
 }
 
 impl WaitKind {
-    /// Places of one worker, all kinds together.
+    /// The number of places of one worker, for all kinds together.
     pub const MOST: usize = 512;
 
-    /// Whether one more may wait, where so many of the kind do, and so many of those from the same source: the second half of the places is
-    /// shared out among sources.
+    /// Whether one more message may wait if `taken` places of this kind are taken, `own` of them by the same source:
+    /// the second half of the places is shared out among sources.
     pub fn has_place(self, taken: usize, own: impl FnOnce() -> usize) -> bool {
         let most = match self {
             Self::Authentication => Self::MOST / 2,

@@ -1,36 +1,36 @@
-//! Leaves a service alone for a while that does not answer: requests do not wait for what will not come.
+//! Circuit breakers, which pause calls to a service that does not answer, so that requests do not wait in vain.
 
 use crate::seam::store::{self, Store, update};
 
-/// How a service fares, as all workers see it together. Times are milliseconds of one clock.
+/// The circuit breaker of one service, shared by all workers. Times are milliseconds of one clock.
 #[derive(Debug)]
 pub struct Breaker {
     key: String,
 }
 
 impl Breaker {
-    /// One that keeps its state under `PREFIX.health`.
+    /// A breaker with its state under `PREFIX.health` in the store.
     pub fn new(prefix: &str) -> Self {
         Self {
             key: format!("{prefix}.health"),
         }
     }
 
-    /// The seconds for which the service is not to be asked, after failures in a row.
+    /// How long the breaker is still open, in seconds; `None` if the service may be called.
     pub fn open_for(&self, now: u64, store: &dyn Store) -> Option<u64> {
         let [_, until] = self.state(store);
         left(until, now).map(|left| left.div_ceil(1000))
     }
 
-    /// The service has answered.
+    /// Records an answer of the service.
     pub fn succeeded(&self, store: &dyn Store) {
         if self.state(store) != [0, 0] {
             store.write(&self.key, &store::encode(&[0, 0]), 0);
         }
     }
 
-    /// It has not. After a few times in a row it is left alone, then for twice as long. What fails meanwhile was asked
-    /// before, and says nothing new.
+    /// Records a failure. After [`TOLERATED`] in a row, the breaker opens, each time for twice as long. Later answers
+    /// to earlier calls do not count.
     pub fn failed(&self, now: u64, store: &dyn Store) {
         update(store, &self.key, |bytes| {
             let [failures, until] = bytes.and_then(store::numbers).unwrap_or_default();
@@ -54,12 +54,12 @@ impl Breaker {
     }
 }
 
-/// How much of a pause is left. One that is longer than any was made by a clock that was set back since.
+/// The rest of a pause. One longer than possible is ignored, as the clock was set back.
 fn left(until: u64, now: u64) -> Option<u64> {
     Some(until.saturating_sub(now)).filter(|left| (1..=LONGEST_PAUSE).contains(left))
 }
 
-/// Failures in a row after which the service is left alone.
+/// Failures in a row that open the breaker.
 const TOLERATED: u64 = 3;
 
 const FIRST_PAUSE: u64 = 1000;
@@ -80,7 +80,7 @@ mod tests {
         }
         let mut now = 2;
         for seconds in [1, 2, 4, 8, 8] {
-            // The second was under way already.
+            // The second call was sent before.
             breaker.failed(now, &store);
             breaker.failed(now + 10, &store);
             assert_eq!(breaker.open_for(now, &store), Some(seconds));

@@ -1,4 +1,4 @@
-//! Calls that requests of one worker wait for: each question once, each with one answer.
+//! Calls that requests of one worker wait for.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -7,24 +7,24 @@ use std::rc::Rc;
 
 use crate::seam::{Ticket, Wakes};
 
-/// Calls that are not sent yet, and those that are, by the topic of the call.
+/// Queued calls, and sent calls by their topic.
 pub struct Calls<T> {
     queue: RefCell<VecDeque<Rc<InFlight<T>>>>,
     sent: RefCell<BTreeMap<u64, Rc<InFlight<T>>>>,
     topics: Cell<u64>,
 }
 
-/// What is asked, and how its askers are woken up.
+/// A call in flight, with the ticket of the requests that wait for it.
 #[derive(Debug)]
 pub struct InFlight<T> {
-    /// What it is about.
+    /// The subject of the call.
     pub about: T,
-    /// Comes due with the answer.
+    /// The ticket that is due with the answer.
     pub ticket: Ticket,
 }
 
 impl<T> Calls<T> {
-    /// Asks; `None` where too much is asked already.
+    /// Queues a call; `None` if there are too many already.
     pub fn ask(&self, about: T, wakes: &Wakes) -> Option<Rc<InFlight<T>>> {
         let under_way = self.queue.borrow().len().saturating_add(self.sent.borrow().len());
         if under_way >= MOST {
@@ -36,13 +36,13 @@ impl<T> Calls<T> {
         Some(entry)
     }
 
-    /// The next one to send, and the topic of its call.
+    /// Takes the next call to send, with its topic.
     pub fn send(&self) -> Option<(u64, Rc<InFlight<T>>)> {
         let entry = self.queue.borrow_mut().pop_front()?;
         Some((self.send_again(&entry), entry))
     }
 
-    /// The topic of one more call about an entry.
+    /// The topic of a further call for the same entry.
     pub fn send_again(&self, entry: &Rc<InFlight<T>>) -> u64 {
         let topic = self.topics.get();
         self.topics.set(topic.wrapping_add(1));
@@ -50,12 +50,12 @@ impl<T> Calls<T> {
         topic
     }
 
-    /// The one that a call was about. Who takes its answer wakes up who waits for it.
+    /// Takes the entry of an answered call. The caller must wake its ticket.
     pub fn answered(&self, topic: u64) -> Option<Rc<InFlight<T>>> {
         self.sent.borrow_mut().remove(&topic)
     }
 
-    /// Whether nothing is asked.
+    /// Whether there are no calls.
     pub fn is_empty(&self) -> bool {
         self.queue.borrow().is_empty() && self.sent.borrow().is_empty()
     }
@@ -77,7 +77,8 @@ impl<T> fmt::Debug for Calls<T> {
     }
 }
 
-/// Of the requests that ask, no more than a few hundred wait at a time; those that leave and come again must not pile up.
+/// Maximum number of calls. Waiting requests are limited, but calls of clients that disconnect and return must not
+/// accumulate.
 const MOST: usize = 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What requests share: tables in the memory of all workers, breakers, calls under way, and the requests that wait for them.
+//! State that requests share: tables in shared memory, circuit breakers, calls in flight, and suspended requests.
 
 pub mod breaker;
 pub mod calls;

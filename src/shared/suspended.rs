@@ -1,11 +1,11 @@
-//! Messages that are held until what decides about them arrives, or their time is over.
+//! Suspended messages, which wait for a ticket or until their time is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::client_network::ClientNetwork;
 use crate::seam::{StreamId, Ticket, Wait, WaitKind, Wakeup};
 
-/// The held messages of one worker. A stream holds one at a time.
+/// The suspended messages of one worker, at most one for each stream.
 #[derive(Debug, Default)]
 pub struct Suspended {
     places: BTreeMap<StreamId, Place>,
@@ -17,17 +17,17 @@ pub struct Suspended {
 struct Place {
     wait: Wait,
     origin: ClientNetwork,
-    /// Milliseconds of the monotonic clock: a clock that is set back holds nobody longer.
+    /// The deadline, in milliseconds of the monotonic clock.
     until: u64,
 }
 
 impl Suspended {
-    /// Whether anything more may be held at all.
+    /// Whether any further message may be suspended.
     pub fn has_room(&self) -> bool {
         self.places.len() < WaitKind::MOST
     }
 
-    /// Whether one of this kind and from there may be held: what is scarce is shared out among those who ask.
+    /// Whether a message of this kind and source may be suspended.
     pub fn has_place(&self, kind: WaitKind, origin: impl FnOnce() -> ClientNetwork) -> bool {
         let of_kind = || self.places.values().filter(|place| place.wait.kind == kind);
         kind.has_place(of_kind().count(), || {
@@ -36,12 +36,12 @@ impl Suspended {
         })
     }
 
-    /// Whether nothing is held.
+    /// Whether no message is suspended.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// Holds a message until this moment of the monotonic clock, in milliseconds; `false` where there is no place for it.
+    /// Suspends a message until a time of the monotonic clock, in milliseconds; `false` if there is no place.
     pub fn hold(&mut self, stream: StreamId, wait: Wait, origin: ClientNetwork, until: u64) -> bool {
         if !self.has_place(wait.kind, || origin) {
             return false;
@@ -55,7 +55,7 @@ impl Suspended {
         true
     }
 
-    /// Forgets a message: it goes on, or its client has left.
+    /// Removes a message, which continues or whose client has disconnected.
     pub fn leave(&mut self, stream: StreamId) {
         let Some(place) = self.places.remove(&stream) else {
             return;
@@ -71,7 +71,7 @@ impl Suspended {
         }
     }
 
-    /// Takes out those who hold one of these tickets, in the order of the tickets, and those whose time is over at this moment.
+    /// Takes the messages with one of these tickets, in the order of the tickets, and those whose time is over.
     pub fn due(&mut self, tickets: Vec<Ticket>, now: u64) -> Vec<(StreamId, Wakeup)> {
         let mut due = Vec::new();
         for ticket in tickets {

@@ -1,15 +1,15 @@
-//! A table in shared memory that never grows: shared memory has neither deletion nor a limit, so a key per client would
-//! fill it for good.
+//! Tables of fixed size in shared memory. Shared memory has neither deletion nor a limit, so one key per client would
+//! fill it permanently.
 //!
-//! The table has a fixed number of slots, made before there is traffic. A slot holds a few entries; one more displaces
-//! the entry that ends first ([`Table::change`]), or the one that is least used, or shares that one where it may not be forgotten
-//! ([`Table::share`]).
+//! A table has a fixed number of slots, created before there is traffic. A slot has room for a few entries. A new entry
+//! in a full slot evicts the one that expires first ([`Table::change`]), or the least used one, or shares that one if
+//! it must not be evicted ([`Table::share`]).
 
 use std::cell::Cell;
 
 use crate::seam::store::{Store, update};
 
-/// A table, by where it lies.
+/// A table, identified by its prefix in the store.
 #[derive(Debug)]
 pub struct Table {
     prefix: String,
@@ -18,41 +18,42 @@ pub struct Table {
     max_value: usize,
 }
 
-/// Names an entry: unpredictable bytes, such as an HMAC, so that nobody can choose which entries meet in a slot. The first half tells entries
-/// apart; the last four words choose the slot, from coarse to fine: names that have the first in common are within a sixteenth of the table,
-/// with the second too within a quarter of that, with the third within a quarter of that again.
+/// The name of an entry: unpredictable bytes, such as an HMAC, so that clients cannot choose which entries share a
+/// slot. The first half identifies the entry. The last four words select the slot, from coarse to fine: names with the
+/// same first word are within a sixteenth of the table, with the same second word too within a quarter of that, and
+/// with the third within a quarter again.
 pub type Name = [u8; 32];
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Milliseconds of the clock that callers go by: from then on it is not found, and makes room.
+    /// When the entry expires, in milliseconds of the callers' clock.
     pub until: u64,
-    /// Whatever it holds.
+    /// The value.
     pub value: Vec<u8>,
 }
 
-/// How much of what it counts an entry has used.
+/// A measure of the usage of entries.
 pub trait Uses {
-    /// For comparison with other entries.
+    /// The usage, for comparison with other entries.
     fn usage(&self, entry: &Entry) -> u64;
 
-    /// Whether it is so little that the entry may be forgotten where there is no room.
+    /// Whether the usage is so little that the entry may be evicted.
     fn may_be_forgotten(&self, entry: &Entry) -> bool;
 }
 
-/// Where an entry is, or comes.
+/// The place of an entry in its slot.
 #[derive(Clone, Copy)]
 enum Place {
     Own(usize),
-    /// In place of one that is forgotten.
+    /// The place of an evicted entry.
     Left(usize),
     Shared(usize),
     New,
 }
 
 impl Table {
-    /// A table for about so many entries of no more than `max_value` bytes, `ways` in each slot.
+    /// A table for about `entries` entries with values of up to `max_value` bytes, `ways` in each slot.
     pub fn new(prefix: String, entries: u32, ways: u16, max_value: usize) -> Self {
         Self {
             prefix,
@@ -62,7 +63,7 @@ impl Table {
         }
     }
 
-    /// Makes the slots that are not there: two first writers of one slot would lose an entry.
+    /// Creates missing slots: later, two first writers of a slot could lose an entry.
     pub fn prepare(&self, store: &dyn Store) {
         for slot in 0..self.count {
             let key = self.key(slot);
@@ -72,7 +73,7 @@ impl Table {
         }
     }
 
-    /// The entry of this name, unless its time is over.
+    /// The entry of this name, unless it has expired.
     pub fn find(&self, name: &Name, now: u64, store: &dyn Store) -> Option<Entry> {
         let (bytes, _) = store.read(&self.key(self.slot(name)))?;
         let mut entries = Entries(&bytes);
@@ -81,8 +82,8 @@ impl Table {
             .map(|(_, entry)| entry.to_entry())
     }
 
-    /// Changes the entry of this name. `change` sees `None` where there is none or its time is over, and returns the new
-    /// entry, or `None` to remove it; `Err` leaves everything as it is.
+    /// Changes the entry of this name. `change` gets `None` if there is none, and returns the new entry, or `None` to
+    /// remove it; `Err` changes nothing. Returns `None` after too many conflicts over the slot.
     pub fn change<T>(
         &self,
         name: &Name,
@@ -110,9 +111,10 @@ impl Table {
         })
     }
 
-    /// Changes the entry of this name. In a full slot, a name without an entry takes the place of the one that is least used, if that may be
-    /// forgotten; otherwise it shares that one, which counts for all who share it from then on. `change` sees what is there, and whether it is
-    /// shared, and returns the entry after it, or `None` to leave it. `None` where the race for the slot was lost too often.
+    /// Changes the entry of this name. In a full slot, a new name evicts the least used entry if that may be evicted;
+    /// otherwise it shares that entry, which then counts for all names that share it. `change` gets the entry and
+    /// whether it is shared, and returns the new entry, or `None` to change nothing. Returns `None` after too many
+    /// conflicts over the slot.
     pub fn share<T>(
         &self,
         name: &Name,
@@ -164,7 +166,7 @@ impl Table {
         })
     }
 
-    /// Makes this the entry of this name.
+    /// Sets the entry of this name.
     pub fn put(&self, name: &Name, entry: &Entry, now: u64, store: &dyn Store) {
         self.change(name, now, store, |_| Ok::<_, ()>((Some(entry.clone()), ())));
     }
@@ -174,7 +176,7 @@ impl Table {
         self.remove_if(name, now, store, |_| true);
     }
 
-    /// Removes the entry of this name if it is such a one.
+    /// Removes the entry of this name if `goes` returns `true` for it.
     pub fn remove_if(&self, name: &Name, now: u64, store: &dyn Store, goes: impl Fn(&Entry) -> bool) {
         self.change(name, now, store, |found| match found {
             Some(entry) if goes(&entry) => Ok((None, ())),
@@ -182,7 +184,7 @@ impl Table {
         });
     }
 
-    /// Removes every entry that this names.
+    /// Removes all entries for which `goes` returns `true`.
     pub fn clear(&self, goes: impl Fn(&Entry) -> bool, store: &dyn Store) {
         for slot in 0..self.count {
             self.rewrite(slot, 0, store, |mut live| {
@@ -196,8 +198,8 @@ impl Table {
         }
     }
 
-    /// Reads a slot's entries whose time is not over, and writes what `edit` makes of them; `Err` leaves the slot as it is.
-    /// `None` where the race for it was lost too often.
+    /// Rewrites a slot: `edit` gets the entries that have not expired, and returns the new bytes; `Err` changes
+    /// nothing. Returns `None` after too many conflicts.
     fn rewrite<T>(
         &self,
         slot: u32,
@@ -231,10 +233,10 @@ impl Table {
     }
 }
 
-/// The entries of a slot. Bytes that are none end it.
+/// An iterator over the entries of a slot, which ends at malformed bytes.
 struct Entries<'a>(&'a [u8]);
 
-/// An entry and what it keeps of its name.
+/// An entry with the fingerprint of its name.
 type Named<'a> = (Fingerprint, Borrowed<'a>);
 
 type Fingerprint = [u8; 16];
@@ -277,7 +279,7 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// What [`Entries`] reads. A value has at most [`u16::MAX`] bytes.
+/// Encodes entries for [`Entries`]. A value has at most [`u16::MAX`] bytes.
 fn encode(entries: Vec<Named<'_>>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (own, Borrowed { until, value }) in entries {
@@ -292,12 +294,12 @@ fn encode(entries: Vec<Named<'_>>) -> Vec<u8> {
     bytes
 }
 
-/// What an entry keeps of its name: nobody finds another name with the same 16 bytes.
+/// The first 16 bytes of a name, enough to identify it.
 fn fingerprint(name: &Name) -> Fingerprint {
     name.first_chunk().copied().unwrap_or_default()
 }
 
-/// The entry that several names share.
+/// The fingerprint of an entry that several names share.
 const SHARED: Fingerprint = [0; 16];
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ fn a_change_sees_what_is_there_and_may_leave_it() {
     assert_eq!([count(2), count(2), count(2)], [Some(1), Some(2), Some(2)]);
 }
 
-/// What has been used less than this often may be forgotten.
+/// Entries used less often than this may be evicted.
 struct Little(u8);
 
 impl Uses for Little {
@@ -104,7 +104,7 @@ impl Uses for Little {
     }
 }
 
-/// Counts a name's uses; what it is told after this one.
+/// Counts a use of a name; returns the count.
 fn used(slots: &Table, store: &Memory, name: Name, now: u64) -> u8 {
     let count = slots.share(&name, now, store, &Little(0), |found, _| {
         let count = found.map_or(0, |entry| entry.value[0]) + 1;

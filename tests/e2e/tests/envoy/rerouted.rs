@@ -29,7 +29,7 @@ fn a_response_to_a_request_whose_route_changes_with_it_is_withheld_and_counted()
     assert!(
         envoy
             .log()
-            .contains("Envoy's route plain: it matches on what the plugin changes, so it took a request that was judged for route forged")
+            .contains("Envoy's route plain matches on something that the plugin changes: it took a request that was checked for route forged")
     );
     // What changes and is matched by no route costs nothing but a look.
     let stripped = envoy.send(&request("GET", "/", &[("host", "a"), ("x-user-plan", "gold")], b""));
