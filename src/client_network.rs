@@ -1,15 +1,15 @@
-//! Where requests come from that are counted together.
+//! The client's network, by which requests are counted together.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An IPv4 address, a /64 of IPv6, or whatever has no address.
+/// An IPv4 address or an IPv6 /64. All clients without an address share one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientNetwork(Option<Ipv6Addr>);
 
 impl ClientNetwork {
-    /// The networks that it belongs to, from coarse to fine: a /48, a /56 and the /64 itself; a /24 and the address itself for IPv4. Providers give
-    /// one customer a /48 or a /56.
+    /// The networks that it belongs to, from coarse to fine: /48, /56 and /64, as providers give one customer a /48 or
+    /// a /56; for IPv4 the /24 and the address.
     pub fn networks(self) -> [Vec<u8>; 3] {
         let bytes = self.bytes();
         let is_short = self.0.is_some_and(|address| address.to_ipv4_mapped().is_some());
@@ -17,7 +17,7 @@ impl ClientNetwork {
         lengths.map(|length| bytes.get(..length).unwrap_or(&bytes).to_vec())
     }
 
-    /// As bytes, which no two of them share.
+    /// A unique representation as bytes.
     pub fn bytes(self) -> Vec<u8> {
         self.0.map(|address| address.octets().to_vec()).unwrap_or_default()
     }

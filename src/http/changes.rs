@@ -1,32 +1,32 @@
-//! Changes of a message's headers as the core has decided them: the values that each name gets.
+//! Changes of a message's headers: the values that each name gets.
 
 use std::sync::Arc;
 
 use crate::http::edits::Values;
 use crate::http::headers::Headers;
 
-/// The values that headers get, by name; the last word on a name counts. What it says is applied here and nowhere else.
+/// The values that headers get, by name; the last change of a name counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderChanges(Vec<(Name, Values)>);
 
 /// A header's name in lower case.
 #[derive(Debug, Clone)]
 pub enum Name {
-    /// Of the code.
+    /// A name in the code.
     Static(&'static str),
-    /// Of the configuration.
+    /// A name from the configuration.
     Shared(Arc<str>),
-    /// Of a message.
+    /// A name from a message.
     Bytes(Vec<u8>),
 }
 
 impl HeaderChanges {
-    /// With room for so many.
+    /// No changes, with capacity for `count`.
     pub fn with_capacity(count: usize) -> Self {
         Self(Vec::with_capacity(count))
     }
 
-    /// Makes these the values of a header, each of its own line; none removes it.
+    /// Sets the values of a header, one line for each; an empty list removes the header.
     pub fn set(&mut self, name: impl Into<Name>, values: Values) {
         let name = name.into();
         match self.0.iter_mut().find(|(own, _)| *own == name) {
@@ -35,7 +35,7 @@ impl HeaderChanges {
         }
     }
 
-    /// Makes this the one value of a header.
+    /// Sets the only value of a header.
     pub fn set_one(&mut self, name: impl Into<Name>, value: impl Into<Vec<u8>>) {
         self.set(name, vec![value.into()]);
     }
@@ -45,18 +45,18 @@ impl HeaderChanges {
         self.set(name, Values::new());
     }
 
-    /// The same for several.
+    /// Removes every value of several headers.
     pub fn remove_all(&mut self, names: impl IntoIterator<Item = impl Into<Name>>) {
         names.into_iter().for_each(|name| self.remove(name));
     }
 
-    /// The values that a header gets; `None` where it stays as it is.
+    /// The values that a header gets; `None` if it is unchanged.
     pub fn get(&self, name: &[u8]) -> Option<&Values> {
         let found = self.0.iter().find(|(own, _)| own.as_bytes() == name);
         found.map(|(_, values)| values)
     }
 
-    /// The changes, in the order in which their names came up first.
+    /// The changes, in the order in which names were first added.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Values)> + Clone {
         self.0.iter().map(|(name, values)| (name.as_bytes(), values))
     }
@@ -66,7 +66,7 @@ impl HeaderChanges {
         self.0.len()
     }
 
-    /// Whether none does.
+    /// Whether no header changes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -80,7 +80,7 @@ impl HeaderChanges {
 }
 
 impl Name {
-    /// The name as it goes over the wire.
+    /// The name as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Static(name) => name.as_bytes(),

@@ -1,26 +1,26 @@
-//! Changes of header fields, in the order that the configuration promises: remove, rename, replace, set, add, append.
+//! Edits of header fields, in the documented order: remove, rename, replace, set, add, append.
 
 use std::sync::Arc;
 
-/// One change. Names are in lower case.
+/// One edit. Names are in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
-    /// No value of it is left.
+    /// Removes all values.
     Remove(Arc<str>),
-    /// Its values go to another name, whose own are lost; nothing where there are none.
+    /// Moves all values to another name in place of its own; no effect without values.
     Rename(Arc<str>, Arc<str>),
-    /// The one value of what is there.
+    /// Sets the only value if the field exists.
     Replace(Arc<str>, Vec<u8>),
-    /// The one value, whether or not it was there.
+    /// Sets the only value.
     Set(Arc<str>, Vec<u8>),
-    /// The value of what is not there.
+    /// Sets the only value if the field does not exist.
     Add(Arc<str>, Vec<u8>),
-    /// One more value.
+    /// Adds a value.
     Append(Arc<str>, Vec<u8>),
 }
 
 impl Edit {
-    /// What it changes first.
+    /// The field that it names first.
     fn name(&self) -> &Arc<str> {
         match self {
             Self::Remove(name)
@@ -33,15 +33,16 @@ impl Edit {
     }
 }
 
-/// A field's values, each of its own line.
+/// A field's values, one for each line.
 pub type Values = Vec<Vec<u8>>;
 
-/// What the fields that have changed are after these changes, by name. `read` tells what they are before.
+/// Applies edits. Returns the fields that differ afterwards, with their new values; `read` returns a field's old
+/// values.
 pub fn apply<'h>(
     edits: impl IntoIterator<Item = Edit>,
     read: impl Fn(&str) -> Vec<&'h [u8]>,
 ) -> Vec<(Arc<str>, Values)> {
-    // Few: the rules' own names. Each is read once.
+    // Only fields that edits name, which are few. Each is read once.
     let mut fields: Vec<Field<'h>> = Vec::with_capacity(USUAL);
     let take = |fields: &mut Vec<Field<'h>>, name: Arc<str>| {
         let place = fields.iter().position(|field| field.name == name);
@@ -85,11 +86,11 @@ pub fn apply<'h>(
     changed
 }
 
-/// A field that some change names.
+/// A field that some edit names.
 struct Field<'h> {
     name: Arc<str>,
     before: Vec<&'h [u8]>,
-    /// `None` where it is as before.
+    /// The new values; `None` if unchanged.
     now: Option<Values>,
 }
 
@@ -104,14 +105,14 @@ impl Field<'_> {
     }
 }
 
-/// Changes the first of these, and takes the others of them out. `false` where there is none.
+/// Changes the first item for which `is` holds, and removes the others; `false` if there is none.
 pub fn change_one<T>(items: &mut Vec<T>, is: impl Fn(&T) -> bool, change: impl FnOnce(&mut T)) -> bool {
     let mut change = Some(change);
     items.retain_mut(|item| !is(item) || change.take().map(|change| change(item)).is_some());
     change.is_none()
 }
 
-/// Names in a route's rules.
+/// The usual number of fields in a rule.
 const USUAL: usize = 8;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! A request's headers as the host hands them over: one buffer, read in place.
+//! A message's headers: the buffer from the host, indexed in place.
 
 use std::ops::Range;
 
 /// A header map: lower-case names, values as bytes, in order, duplicates included.
 ///
-/// Reading the whole map is one host call and the cheapest way to see every value of a header; a single-value
-/// getter would show only the first, and a second `authorization` must not go unseen.
+/// The whole map takes one host call. The ABI's getter for one header would return only the first value, and a second
+/// `authorization` must not be overlooked.
 #[derive(Debug, Default, Clone)]
 pub struct Headers {
     buffer: Vec<u8>,
@@ -18,7 +18,7 @@ struct Entry {
     value: Range<usize>,
 }
 
-/// The bytes are not a header map of the proxy-wasm ABI.
+/// The error for bytes that are not a header map of the proxy-wasm ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
@@ -48,32 +48,32 @@ impl Headers {
         Ok(Self { buffer, entries })
     }
 
-    /// Every header in order.
+    /// All headers, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         self.entries
             .iter()
             .map(|entry| (self.bytes(&entry.name), self.bytes(&entry.value)))
     }
 
-    /// Every value of one header; `name` in lower case.
+    /// All values of one header; `name` must be in lower case.
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.all_bytes(name.as_bytes())
     }
 
-    /// The same for a name that need not be text.
+    /// All values of one header, whose name need not be UTF-8.
     pub fn all_bytes<'a, 'n>(&'a self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let entries = self.entries.iter().filter(move |entry| self.bytes(&entry.name) == name);
         entries.map(|entry| self.bytes(&entry.value))
     }
 
-    /// The place of a header's first line, for [`value`](Self::value).
+    /// The index of a header's first line, for [`value`](Self::value).
     pub fn place(&self, name: &str) -> Option<usize> {
         self.entries
             .iter()
             .position(|entry| self.bytes(&entry.name) == name.as_bytes())
     }
 
-    /// The value of the line at this place; nothing where it is no UTF-8.
+    /// The value of the line at an index; empty if it is not UTF-8.
     pub fn value(&self, place: usize) -> &str {
         let value = self.entries.get(place).map(|entry| self.bytes(&entry.value));
         value
@@ -81,7 +81,7 @@ impl Headers {
             .unwrap_or_default()
     }
 
-    /// The first value of one header, where it is UTF-8.
+    /// The first value of one header, if it is UTF-8.
     pub fn first(&self, name: &str) -> Option<&str> {
         self.all(name).next().and_then(|value| std::str::from_utf8(value).ok())
     }
@@ -119,7 +119,7 @@ impl Headers {
     }
 }
 
-/// A content type's media type, without its parameters, in lower case (RFC 9110 section 8.3.1).
+/// The media type of a `content-type` value: without parameters, in lower case (RFC 9110 section 8.3.1).
 pub fn media_type(content_type: &str) -> String {
     content_type
         .split(';')
@@ -137,7 +137,7 @@ fn number_at(buffer: &[u8], at: usize) -> Result<usize, Malformed> {
     usize::try_from(u32::from_le_bytes(word)).map_err(|_| Malformed)
 }
 
-/// The next `length` bytes of text; moves `at` past them and their terminating zero.
+/// The range of the next `length` bytes; moves `at` past them and their terminating zero.
 fn take(buffer: &[u8], at: &mut usize, length: usize) -> Result<Range<usize>, Malformed> {
     let end = at.checked_add(length).ok_or(Malformed)?;
     if end >= buffer.len() {

@@ -1,9 +1,9 @@
-//! Values of any text in one header.
+//! Encoding of a list of arbitrary values in one header.
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
-/// Comma-separated and injective: a comma or percent sign within a value, and every byte that is not visible ASCII,
-/// is percent-encoded, in single values too.
+/// Encodes values as a comma-separated list, unambiguously. Commas, percent signs and all bytes except visible ASCII
+/// are percent-encoded, in single values too.
 pub fn encode(values: &[impl AsRef<[u8]>]) -> String {
     let mut encoded = String::new();
     for (place, value) in values.iter().enumerate() {

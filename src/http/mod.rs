@@ -1,4 +1,4 @@
-//! Raw parts of HTTP messages: headers, what becomes of them, and pieces of bodies.
+//! Raw parts of HTTP messages: headers, changes of headers, and pieces of bodies.
 
 pub mod changes;
 pub mod edits;

@@ -1,23 +1,23 @@
-//! Bodies as the host tells of them, piece by piece.
+//! Pieces of bodies, as the host delivers them.
 
 use std::fmt;
 
-/// Which message of an exchange.
+/// One of the two messages of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// To the upstream.
+    /// The request, to the upstream.
     Request,
-    /// From the upstream, or from Envoy.
+    /// The response, from the upstream or from Envoy.
     Response,
 }
 
-/// A piece of a body, or all that is held of it.
+/// A piece of a body, or the whole held body.
 pub struct Chunk<'a> {
-    /// Bytes: of all that is held where the body is held, of this piece otherwise.
+    /// The size in bytes: of the whole held body if it is held, otherwise of this piece.
     pub size: usize,
-    /// Whether nothing follows but trailers.
+    /// Whether this is the end of the body.
     pub ends: bool,
-    /// Reads all that is held.
+    /// Reads these bytes; `None` if the host call fails.
     pub read: &'a dyn Fn() -> Option<Vec<u8>>,
 }
 

@@ -1,4 +1,4 @@
-//! JSON that is checked and not kept: what must not be in it, however large it is.
+//! Checks of JSON text without building a tree, for documents of any size.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Se
 
 use super::strict::MAX_DEPTH;
 
-/// Checks one JSON text as [`parse`](super::parse) does, and keeps nothing of it but the names of the objects that are open.
+/// Checks a JSON text as [`parse`](super::parse) does, storing only the member names of the objects that are open.
 pub fn check(text: &[u8]) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     Checked { depth: MAX_DEPTH }.deserialize(&mut deserializer)?;
@@ -89,7 +89,7 @@ impl<'de> Visitor<'de> for Checked {
     }
 }
 
-/// The names of an object: as they stand in the text, and those with escapes as they are meant.
+/// The member names of an object: slices of the text, and decoded copies of names with escapes.
 #[derive(Default)]
 struct Names<'a> {
     plain: Vec<&'a str>,
@@ -105,7 +105,7 @@ impl<'a> Names<'a> {
     fn push(&mut self, name: Name<'a>) {
         match name {
             Name::Plain(name) => {
-                // Growing to twice the size would take three times as much for a moment.
+                // Doubling the capacity would need three times the memory while it copies.
                 if self.plain.len() == self.plain.capacity() {
                     self.plain.reserve_exact((self.plain.len() / 4).max(LEAST));
                 }
@@ -150,7 +150,7 @@ impl<'de> Visitor<'de> for NameVisitor {
     }
 }
 
-/// Names that an object's list has room for at first.
+/// The first capacity of the list of names.
 const LEAST: usize = 8;
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
-//! What is left of a document: an allow-list of paths.
+//! A mask for documents: an allow-list of paths.
 
 use super::path::{Path, Segment};
 use super::tree::Node;
 
-/// What of a value is kept. Whatever it does not name is gone, and so is a value of another shape than it names.
+/// The parts of a value to keep. Everything else is removed, and so is a value of another type than a path expects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mask {
-    /// All of it.
+    /// Whether to keep the whole value.
     whole: bool,
     members: Vec<(String, Mask)>,
     items: Option<Box<Mask>>,
 }
 
 impl Mask {
-    /// What these paths name.
+    /// A mask that keeps what these paths name.
     pub fn new<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Self {
         let mut mask = Self::default();
         for path in paths {
@@ -44,7 +44,7 @@ impl Mask {
         within.add(rest);
     }
 
-    /// Takes everything else out. `false` where nothing of the value itself may stay.
+    /// Removes everything else from a value. `false` if the value itself must be removed.
     pub fn apply(&self, value: &mut Node<'_>) -> bool {
         if self.whole {
             return true;

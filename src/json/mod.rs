@@ -1,4 +1,4 @@
-//! JSON: read strictly where a decision hangs on it, and changed without touching what no rule names.
+//! JSON: strict parsing for decisions, and edits that preserve the text of everything unchanged.
 
 mod checked;
 mod mask;

@@ -5,33 +5,33 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-/// A way from the top of a document to values in it. It has at least one segment.
+/// A path from the top of a document to values in it. It has at least one segment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path {
     segments: Vec<Segment>,
     text: String,
 }
 
-/// One step.
+/// One step of a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Segment {
-    /// To a member of an object.
+    /// A member of an object.
     Member(Name),
-    /// To every item of an array: `[*]`.
+    /// Every item of an array: `[*]`.
     Items,
 }
 
 /// A member's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
-    /// What it means.
+    /// The name itself.
     pub plain: String,
-    /// As JSON text, quotes included.
+    /// The name as a JSON string with quotes.
     pub quoted: String,
 }
 
 impl Name {
-    /// A name, whatever characters it has.
+    /// A name of any characters.
     pub fn new(plain: &str) -> Self {
         Self {
             plain: plain.to_owned(),
@@ -41,7 +41,7 @@ impl Name {
 }
 
 impl Path {
-    /// Reads a path. `Err` says what is wrong with it.
+    /// Parses a path. `Err` says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut segments = Vec::new();
         let mut rest = text;
@@ -81,25 +81,25 @@ impl Path {
         }
     }
 
-    /// Its steps, at least one.
+    /// The steps, at least one.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// The way to what holds it, and the last step.
+    /// The steps except the last, and the last.
     pub fn split_last(&self) -> Option<(&[Segment], &Segment)> {
         let (last, parent) = self.segments.split_last()?;
         Some((parent, last))
     }
 
-    /// Up to its last `[*]`, and from there on names only.
+    /// The steps up to the last `[*]`, and the rest, which has names only.
     pub fn split_items(&self) -> (&[Segment], &[Segment]) {
         let items = self.segments.iter().rposition(|segment| *segment == Segment::Items);
         let at = items.map_or(0, |place| place.saturating_add(1));
         self.segments.split_at_checked(at).unwrap_or_default()
     }
 
-    /// Whether it names the same values as `other`, or values within those.
+    /// Whether it refers to the same values as `other`, or to values within those.
     pub fn is_within(&self, other: &Self) -> bool {
         self.segments.starts_with(&other.segments)
     }
@@ -141,7 +141,6 @@ impl schemars::JsonSchema for Path {
 
 const SHAPE: &str = "is not a path such as `user.name`, `items[*].price` or `[\"a.b\"]`";
 
-/// What bounds how deep rules go into a document.
 const MAX_SEGMENTS: usize = 16;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! JSON as a security decision wants it: no duplicate members, bounded depth, nothing after the end.
+//! A strict JSON parser for security decisions: no duplicate members, limited depth, nothing after the end.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::map::Entry;
@@ -9,8 +9,8 @@ pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
-/// Parses one JSON text. Two parsers that disagree about a duplicate member disagree about who the caller is, so
-/// duplicates are refused at every level; so is nesting beyond [`MAX_DEPTH`].
+/// Parses one JSON text. Duplicate members are refused at every level, as two parsers may differ in which one they use;
+/// so is nesting beyond [`MAX_DEPTH`].
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Strict { depth: MAX_DEPTH }.deserialize(&mut deserializer)?;
@@ -18,7 +18,7 @@ pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     Ok(value)
 }
 
-/// Levels of arrays and objects.
+/// Maximum number of nested arrays and objects.
 pub const MAX_DEPTH: u8 = 32;
 
 #[derive(Clone, Copy)]

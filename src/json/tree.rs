@@ -1,4 +1,4 @@
-//! A document of which only what rules look at is taken apart: the rest stays as it was sent, byte for byte.
+//! A lazy JSON tree: only what rules look at is parsed; the rest keeps its text, byte for byte.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,28 +10,28 @@ use serde_json::value::RawValue;
 use super::path::{Name, Segment};
 use crate::http::edits::change_one;
 
-/// A value.
+/// A JSON value.
 #[derive(Debug, Clone)]
 pub enum Node<'a> {
-    /// Its text, which is JSON.
+    /// An unparsed value: its JSON text.
     Text(&'a str),
-    /// An object that has been taken apart.
+    /// A parsed object.
     Object(Vec<Member<'a>>),
-    /// An array that has been taken apart.
+    /// A parsed array.
     Array(Vec<Self>),
 }
 
-/// A member of an object. The same name may be there several times.
+/// A member of an object. An object may have several of the same name.
 #[derive(Debug, Clone)]
 pub struct Member<'a> {
-    /// As JSON text, quotes included.
+    /// The name as a JSON string with quotes.
     name: &'a str,
-    /// What it has.
+    /// The value.
     pub value: Node<'a>,
 }
 
 impl<'a> Member<'a> {
-    /// A member.
+    /// A member with this name and value.
     pub fn new(name: &'a Name, value: Node<'a>) -> Self {
         Self {
             name: &name.quoted,
@@ -39,7 +39,7 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// Whether this is its name, however it is written.
+    /// Whether this is its name, with or without escapes.
     pub fn is_named(&self, name: &str) -> bool {
         if !self.name.contains('\\') {
             let plain = self.name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
@@ -48,20 +48,20 @@ impl<'a> Member<'a> {
         serde_json::from_str::<Cow<'_, str>>(self.name).is_ok_and(|own| own == name)
     }
 
-    /// The same value under another name.
+    /// Changes the name.
     pub fn rename(&mut self, name: &'a Name) {
         self.name = &name.quoted;
     }
 }
 
 impl<'a> Node<'a> {
-    /// Reads a document, all of which is JSON (RFC 8259), however deep.
+    /// Checks a text, which must be JSON (RFC 8259) of any depth.
     pub fn parse(text: &'a [u8]) -> Result<Self, serde_json::Error> {
         let text: &RawValue = serde_json::from_slice(text)?;
         Ok(Self::Text(text.get()))
     }
 
-    /// Its members, if it is an object.
+    /// The members, if it is an object.
     pub fn members(&mut self) -> Option<&mut Vec<Member<'a>>> {
         if let Self::Text(text) = self
             && text.starts_with('{')
@@ -74,7 +74,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Its items, if it is an array.
+    /// The items, if it is an array.
     pub fn items(&mut self) -> Option<&mut Vec<Self>> {
         if let Self::Text(text) = self
             && text.starts_with('[')
@@ -92,8 +92,8 @@ impl<'a> Node<'a> {
         self.walk(path, false, act);
     }
 
-    /// The same, and makes objects that are missing on the way after the last `[*]`. Nothing where something else is in
-    /// the way.
+    /// As [`visit`](Self::visit), but creates missing objects after the last `[*]`. No effect if a value of another
+    /// type is in the way.
     pub fn reach(&mut self, path: &'a [Segment], act: &mut dyn FnMut(&mut Self)) {
         self.walk(path, true, act);
     }
@@ -123,7 +123,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Takes a value out of an object; the first one of this name.
+    /// Removes the first value of this name from an object.
     pub fn take(&mut self, name: &str) -> Option<Self> {
         let members = self.members()?;
         let place = members.iter().position(|member| member.is_named(name))?;
@@ -132,7 +132,7 @@ impl<'a> Node<'a> {
         Some(taken)
     }
 
-    /// Makes this the one value of a name, in the place of the first one; nothing where this is no object.
+    /// Sets the only value of a name, in the place of the first one. No effect if this is not an object.
     pub fn put(&mut self, name: &'a Name, value: Self) {
         let Some(members) = self.members() else { return };
         let mut value = Some(value);
@@ -145,7 +145,7 @@ impl<'a> Node<'a> {
         members.extend(value.map(|value| Member::new(name, value)));
     }
 
-    /// The value of an object's member; the first one of this name.
+    /// The first value of this name in an object.
     pub fn member(&mut self, name: &str) -> Option<&mut Self> {
         let mut members = self.members()?.iter_mut();
         members

@@ -1,10 +1,10 @@
-//! The moments of the last requests, one for each cost unit, the oldest first.
+//! The exact window: the times of the last requests, one for each cost unit, the oldest first.
 
 use super::{MOST_EXACT, Rate, Taken, Verdict};
 use crate::seam::store::encode;
 use crate::shared::table::Entry;
 
-/// Those that the last `window` still covers.
+/// The times within the last `window`, in milliseconds.
 fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> Vec<u64> {
     let words = state
         .map_or(&[][..], |entry| entry.value.as_slice())
@@ -33,7 +33,7 @@ pub(super) fn take(rate: &Rate, state: Option<&Entry>, cost: u64, now: u64) -> T
     if excess > 0 {
         let mut sorted: Vec<u64> = moments.iter().map(leaves).collect();
         sorted.sort_unstable();
-        // So many have to leave; where there are not as many, it never fits.
+        // `excess` units must leave first; if there are fewer, it never fits.
         let last = usize::try_from(excess.saturating_sub(1)).ok();
         let wait = last.and_then(|last| sorted.get(last)).copied().unwrap_or(rate.window);
         return (Verdict::refused(limit.saturating_sub(used), reset, wait), None);

@@ -1,10 +1,10 @@
-//! Windows one after the other: their number, and what is used of the present one.
+//! The fixed window: the state has the beginning of the current window, and what is used of it.
 
 use super::{Rate, Taken, Verdict};
 use crate::seam::store::{encode, numbers};
 use crate::shared::table::Entry;
 
-/// The beginning of the present window, and what is used of it. Another worker may already be in the next one.
+/// The beginning of the current window, and what is used of it. Another worker may already have begun the next one.
 fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> (u64, u64) {
     let start = rate.window_start(now);
     match state.and_then(|entry| numbers(&entry.value)) {

@@ -1,7 +1,7 @@
-//! How much is allowed in how much time: four algorithms over a few bytes of state, which the store keeps.
+//! Rate limiting: four algorithms, each over a few bytes of state in the store.
 //!
-//! Times are milliseconds of a clock that never goes back. Every computation saturates, and every state that is not one of
-//! the algorithm's own is an empty one: a client that has used nothing.
+//! Times are milliseconds of a monotonic clock. All computations saturate. A state that the algorithm cannot read
+//! counts as empty: a client that has used nothing.
 
 mod exact_window;
 mod fixed_window;
@@ -12,59 +12,58 @@ use serde::Deserialize;
 
 use crate::shared::table::Entry;
 
-/// How a limit counts.
+/// The algorithm of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Algorithm {
-    /// The present window, and of the one before as much as still overlaps the last `window`. Up to just under twice the
-    /// limit in some windows, where requests come in bursts; who comes evenly is never refused.
+    /// The current window's count, plus the previous one's in proportion to its overlap with the last `window`. Up to
+    /// just under twice the limit in some windows, with bursts; evenly spaced requests are never refused.
     SlidingWindow,
-    /// Every request of the last `window`, one by one: never more than the limit in any window. For limits up to 100.
+    /// The time of every request in the last `window`: never more than the limit in any window. For limits up to 100.
     ExactWindow,
-    /// `limit` tokens come evenly in each `window`, and up to `burst` of them are saved (GCRA). Up to `limit` and `burst`
-    /// together in some windows.
+    /// A bucket that refills evenly by `limit` tokens in each `window`, and holds up to `burst` (GCRA). Up to `limit`
+    /// plus `burst` in some windows.
     TokenBucket,
-    /// Windows one after the other. Up to twice the limit in some windows, at the edge of two.
+    /// Consecutive windows with separate counts. Up to twice the limit in some windows, across the edge of two.
     FixedWindow,
 }
 
-/// How much.
+/// The parameters of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Cost units in each window; at least 1.
     pub limit: u64,
-    /// Milliseconds; at least 1.
+    /// The window in milliseconds; at least 1.
     pub window: u64,
-    /// Cost units at once, for the token bucket.
+    /// Maximum cost units at once, for the token bucket.
     pub burst: u64,
 }
 
 impl Rate {
-    /// When the window began that `now` is in.
     fn window_start(&self, now: u64) -> u64 {
         now.saturating_sub(now.checked_rem(self.window).unwrap_or_default())
     }
 }
 
-/// What becomes of a request.
+/// The decision about a request; times in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
-    /// Whether it is within the limit; only then it has been counted.
+    /// Whether the request is within the limit; only then it is counted.
     pub allowed: bool,
-    /// What is left after it.
+    /// The remaining cost units after it.
     pub remaining: u64,
-    /// Until everything is left again, if nothing more comes.
+    /// The time until the whole limit is available, without further requests.
     pub reset: u64,
-    /// Until the same request would be allowed, if nothing more comes; 0 where it is.
+    /// The time until the same request would be allowed without further requests; 0 if it is allowed.
     pub retry_after: u64,
 }
 
-/// What an algorithm makes of a request: the verdict, and the state after it where it has changed.
+/// The verdict about a request, and the new state if it has changed.
 type Taken = (Verdict, Option<Entry>);
 
 impl Algorithm {
-    /// Whether a request of this cost is allowed now.
+    /// Counts a request of this cost if it is allowed now.
     pub fn take(self, rate: &Rate, state: Option<&Entry>, cost: u64, now: u64) -> Taken {
         match self {
             Self::SlidingWindow => sliding_window::take(rate, state, cost, now),
@@ -74,7 +73,7 @@ impl Algorithm {
         }
     }
 
-    /// The state without a request of this cost that was allowed at `taken`; `None` where nothing is left to give back.
+    /// The state without a request of this cost that was allowed at `taken`; `None` if it is not in the state any more.
     pub fn give_back(self, rate: &Rate, state: &Entry, cost: u64, taken: u64) -> Option<Entry> {
         match self {
             Self::SlidingWindow => sliding_window::give_back(rate, state, cost, taken),
@@ -84,7 +83,7 @@ impl Algorithm {
         }
     }
 
-    /// Whether a state has used so little of a limit that it may be forgotten: less than half.
+    /// Whether a state has used less than half of its limit, so that it may be evicted.
     pub fn is_little(self, rate: &Rate, state: &Entry, now: u64) -> bool {
         let (verdict, _) = self.take(rate, Some(state), 0, now);
         let whole = if self == Self::TokenBucket {
@@ -95,7 +94,7 @@ impl Algorithm {
         verdict.remaining > whole / 2
     }
 
-    /// How much of a limit a state has used, for comparison with others of the same limit.
+    /// A measure of how much of the limit is used, for comparison with other states of the same limit.
     pub fn usage(self, state: &Entry) -> u64 {
         match self {
             Self::SlidingWindow => sliding_window::usage(state),
@@ -105,7 +104,7 @@ impl Algorithm {
         }
     }
 
-    /// The most bytes of a state.
+    /// The maximum size of a state in bytes.
     pub fn state_size(self, limit: u64) -> usize {
         match self {
             Self::SlidingWindow => 24,
@@ -151,7 +150,7 @@ fn scaled_down(value: u64, numerator: u64, denominator: u64) -> u64 {
     u64::try_from(quotient).unwrap_or(u64::MAX)
 }
 
-/// The most requests that the exact window counts one by one.
+/// The highest limit of the exact window.
 pub const MOST_EXACT: u64 = 100;
 
 #[cfg(test)]

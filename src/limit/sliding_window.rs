@@ -1,4 +1,4 @@
-//! The present window, and the one before weighted by how much of it the last `window` still covers.
+//! The sliding window: the current count, plus the previous one weighted by its overlap with the last `window`.
 
 use super::{Rate, Taken, Verdict, scaled_down, scaled_up};
 use crate::seam::store::{encode, numbers};
@@ -14,7 +14,7 @@ impl State {
     fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> Self {
         let start = rate.window_start(now);
         let (used, before) = match state.and_then(|entry| numbers(&entry.value)) {
-            // Another worker may already be in the next one.
+            // Another worker may already have begun the next window.
             Some([began, used, before]) if began >= start => {
                 return Self {
                     start: began,
@@ -35,7 +35,7 @@ impl State {
         }
     }
 
-    /// Until the present window ends.
+    /// Milliseconds until the current window ends.
     fn left(&self, rate: &Rate, now: u64) -> u64 {
         self.start
             .saturating_add(rate.window)
@@ -43,22 +43,22 @@ impl State {
             .min(rate.window)
     }
 
-    /// What counts of the last `window`, rounded down. The millisecond that is `window` ago has left it: so a client that comes evenly, however
-    /// close to its limit, is never over it. (Of `limit` in the window before, what overlaps and what has come since are together at most
-    /// `limit`.)
+    /// The weighted count, rounded down. The overlap excludes the millisecond exactly `window` ago: so a client with
+    /// evenly spaced requests at its limit never exceeds it. (With `limit` requests in the previous window, the
+    /// overlapping part plus the new ones are at most `limit`.)
     fn weighted(&self, rate: &Rate, now: u64) -> u64 {
         let overlap = self.left(rate, now).saturating_sub(1);
         self.used.saturating_add(scaled_down(self.before, overlap, rate.window))
     }
 
-    /// Milliseconds until `cost` fits, if nothing more comes.
+    /// Milliseconds until `cost` fits without further requests.
     fn wait(&self, rate: &Rate, cost: u64, now: u64) -> u64 {
         let left = self.left(rate, now);
         let room = rate.limit.saturating_sub(cost);
         if cost > rate.limit {
             return rate.window;
         }
-        // From which millisecond of a window on no more than `room` of `count` before it overlaps.
+        // The millisecond of a window from which on at most `room` of the previous window's `count` overlaps.
         let until = |count: u64, room: u64| match count.checked_sub(room) {
             None | Some(0) => 0,
             Some(_) => {

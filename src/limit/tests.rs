@@ -51,7 +51,7 @@ fn a_limit_is_that_many_and_no_more() {
 
 #[test]
 fn the_edge_of_a_window() {
-    // Ten at the end of a window, and as many as go right after it.
+    // Ten requests at the end of a window, and as many as are allowed right after it.
     let admitted = |algorithm| {
         let mut client = Client::new(algorithm, 10, 1000, 10);
         (0..10).for_each(|_| assert!(client.ask(1999, 1).allowed));
@@ -118,7 +118,7 @@ fn a_state_whose_time_is_over_is_an_empty_one() {
     }
 }
 
-/// Workers look at the clock at different moments of their work.
+/// Workers read the clock at different times.
 #[test]
 fn a_worker_that_is_late_does_not_undo_the_next_window() {
     for algorithm in ALL {
@@ -141,7 +141,7 @@ fn very_large_limits_do_not_overflow() {
 }
 
 proptest! {
-    /// Rates are fractions: `apart` is how many thousandths of the limit's own time lie between two requests, at least a thousand.
+    /// `apart` is the interval of two requests in thousandths of `window / limit`, at least 1000.
     #[test]
     fn who_comes_evenly_within_the_limit_is_never_refused(
         limit in prop_oneof![1u64..=10, 1u64..=1000],
@@ -162,7 +162,7 @@ proptest! {
         }
     }
 
-    /// Whatever the state and the clock, nothing panics, and an empty state is a fresh client.
+    /// No state and no clock causes a panic, and an empty state is a new client.
     #[test]
     fn no_state_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), now: u64, cost: u64, limit in 1_u64.., window in 1_u64.., burst in 1_u64..) {
         for algorithm in ALL {
@@ -178,7 +178,7 @@ proptest! {
         }
     }
 
-    /// The bound that each algorithm promises for any window, against a list of what was admitted.
+    /// Each algorithm keeps its bound in any window, checked against a list of the admitted requests.
     #[test]
     fn each_holds_its_bound_in_every_window(
         gaps in proptest::collection::vec((0_u64..400, 1_u64..4), 1..400), limit in 1_u64..30, burst in 1_u64..30,
@@ -206,7 +206,7 @@ proptest! {
         }
     }
 
-    /// `retry_after` tells the truth: not before, and then it is.
+    /// A request is refused before `retry_after`, and allowed then.
     #[test]
     fn retry_after_is_when_it_fits(
         gaps in proptest::collection::vec((0_u64..300, 1_u64..4), 1..100), limit in 4_u64..30, burst in 4_u64..30,
@@ -229,7 +229,7 @@ proptest! {
         }
     }
 
-    /// What is given back was never taken.
+    /// Giving back restores the state before taking.
     #[test]
     fn giving_back_undoes_taking(costs in proptest::collection::vec(1_u64..4, 0..20), cost in 1_u64..4, limit in 4_u64..40) {
         for algorithm in ALL {

@@ -1,13 +1,13 @@
-//! The generic cell rate algorithm: the moment at which the bucket will be full again says all there is to know of it.
+//! The token bucket by the generic cell rate algorithm: the state is the time at which the bucket will be full again.
 
 use super::{Rate, Taken, Verdict, scaled_up};
 use crate::seam::store::{encode, numbers};
 use crate::shared::table::Entry;
 
-/// Nanoseconds in a millisecond: tokens may come faster than one in a millisecond.
+/// Nanoseconds in a millisecond: several tokens may come in a millisecond.
 const FINE: u64 = 1_000_000;
 
-/// Nanoseconds in which so many tokens come, rounded up: nothing is for free.
+/// The time in which `tokens` come, in nanoseconds. Rounded up, so that every cost takes time.
 fn span(rate: &Rate, tokens: u64) -> u64 {
     scaled_up(tokens, rate.window.saturating_mul(FINE), rate.limit)
 }

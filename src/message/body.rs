@@ -1,4 +1,5 @@
-//! One message's body: held until it is whole where something looks at it, else let through piece by piece.
+//! The body of one message: held until it is complete if a policy checks or changes it, otherwise passed on piece by
+//! piece.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,87 +13,85 @@ use crate::http::piece::{Chunk, Direction};
 use crate::json;
 use crate::seam::Note;
 
-/// What becomes of a body that rules cannot be applied to: it is too large, compressed, or not JSON.
+/// What to do with a body that rules cannot be applied to: it is too large, compressed, or not JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum OnFault {
-    /// It is refused.
+    /// The message is refused.
     #[default]
     Deny,
-    /// It passes as it is, and is counted.
+    /// The body passes unchanged, and is counted.
     Pass,
 }
 
-/// A condition on a whole body.
+/// A check of a complete body.
 pub trait Check: fmt::Debug + Send + Sync {
-    /// Refuses a body that is not as it must be.
+    /// Refuses an invalid body.
     fn check(&self, text: &[u8]) -> Result<(), Denial>;
 }
 
-/// A change of a whole body, made for one message.
+/// A change of a complete body, for one message.
 pub trait Change: fmt::Debug {
-    /// Bytes that are held at most.
+    /// Maximum size of a body, in bytes.
     fn max_bytes(&self) -> usize;
 
-    /// What becomes of a body that it cannot be applied to.
+    /// What to do with a body that the change cannot be applied to.
     fn on_fault(&self) -> OnFault;
 
-    /// Whether bodies of this content type, the values of all its lines, are read; those without one are, to see.
+    /// Whether bodies of this content type are changed. The list has the values of all lines; without any, the body is
+    /// tried.
     fn reads(&self, content_types: &[&str]) -> bool;
 
-    /// Whether bodies of this content type pass as they are.
+    /// Whether bodies of this content type pass unchanged.
     fn lets_pass(&self, content_types: &[&str]) -> bool;
 
-    /// Whether there is memory for the change: what is taken apart takes more than its text.
+    /// Whether there is memory for the change: a parsed document is larger than its text.
     fn has_room(&self, text: &[u8]) -> bool;
 
-    /// The type of what comes of it, if that is another one.
+    /// The content type of the result, if it differs.
     fn writes(&self) -> Option<&'static str>;
 
-    /// The body after the change; nothing stays nothing. `None` where it is not what it should be.
+    /// The changed body; an empty body stays empty. `None` if the text cannot be parsed.
     fn apply(&self, text: &[u8]) -> Option<String>;
 }
 
-/// What is to be done with a body.
+/// What to do with one message's body.
 #[derive(Debug)]
 pub struct Body {
     direction: Direction,
-    /// Bytes; more are refused.
+    /// Maximum size in bytes; larger bodies are refused.
     limit: Option<usize>,
-    /// What it must be.
     check: Option<Arc<dyn Check>>,
-    /// What changes.
     change: Option<Box<dyn Change>>,
-    /// What comes in its place.
     replacement: Option<Vec<u8>>,
-    /// Bytes that have come.
+    /// Bytes so far.
     seen: usize,
 }
 
-/// What becomes of a piece of a body.
+/// What to do with a piece of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// It goes on.
+    /// Pass it on.
     Passes,
-    /// It is held until there is more of it.
+    /// Hold it until more comes.
     Held,
-    /// The body is whole, and these bytes go on in its place.
+    /// Pass on these bytes in place of the complete body.
     Becomes(Vec<u8>),
 }
 
-/// Why rules cannot be applied.
+/// Why rules cannot be applied to a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     TooLarge,
     Encoded,
-    /// Its type says so.
+    /// The content type is not JSON.
     OtherType,
     NotJson,
 }
 
 impl Body {
-    /// Nothing is to be done.
+    /// A body that passes unchanged.
     pub const fn new(direction: Direction) -> Self {
         Self {
             direction,
@@ -104,38 +103,39 @@ impl Body {
         }
     }
 
-    /// More bytes are refused.
+    /// Sets the maximum size.
     pub fn limit(&mut self, bytes: usize) {
         self.limit = Some(bytes);
     }
 
-    /// It must pass this check.
+    /// Sets the check.
     pub fn check(&mut self, check: Arc<dyn Check>) {
         self.check = Some(check);
     }
 
-    /// It changes, where the change can be applied to it.
+    /// Sets the change.
     pub fn change(&mut self, change: Box<dyn Change>) {
         self.change = Some(change);
     }
 
-    /// Something else comes in its place, whatever it is.
+    /// Replaces the body, without limit, check or change.
     pub fn replace(&mut self, bytes: Vec<u8>) {
         *self = Self::new(self.direction);
         self.replacement = Some(bytes);
     }
 
-    /// Whether something waits for the whole of it.
+    /// Whether the body must be held until it is complete.
     pub fn is_held(&self) -> bool {
         self.check.is_some() || self.change.is_some() || self.replacement.is_some()
     }
 
-    /// Whether it must be told of every piece.
+    /// Whether every piece must go to [`on_chunk`](Self::on_chunk).
     pub fn is_watched(&self) -> bool {
         self.is_held() || self.limit.is_some()
     }
 
-    /// Looks at the message's headers, before its body: what they show cannot be done is not begun. `route` is the rule's name in metrics.
+    /// Checks and changes the message's headers before its body; finds bodies that cannot be changed early. `route` is
+    /// the rule's name in metrics.
     pub fn begin(
         &mut self,
         route: &str,
@@ -163,7 +163,7 @@ impl Body {
         Ok(())
     }
 
-    /// Takes a piece, or all that is held.
+    /// Handles a piece, or the whole held body.
     pub fn on_chunk(&mut self, route: &str, chunk: &Chunk<'_>, notes: &mut Vec<Note>) -> Result<Fate, Denial> {
         self.seen = if self.is_held() {
             chunk.size
@@ -185,7 +185,7 @@ impl Body {
         if let Some(check) = self.check.take() {
             check.check(&text)?;
         }
-        // What a request begins with is the upstream's to read.
+        // Only in responses: an upstream might not ignore a byte order mark.
         let text = match self.direction {
             Direction::Request => text.as_slice(),
             Direction::Response => json::without_byte_order_mark(&text),
@@ -199,7 +199,7 @@ impl Body {
             Err(Fault::TooLarge)
         };
         match changed {
-            // Envoy has no buffer for a body without bytes, nor is anything to be put into it.
+            // For an empty body, Envoy has no buffer to write to.
             Ok(changed) if changed.is_empty() && chunk.size == 0 => {}
             Ok(changed) => return Ok(Fate::Becomes(changed.into_bytes())),
             Err(fault) => self.fault(route, fault, notes)?,
@@ -207,7 +207,7 @@ impl Body {
         Ok(Fate::Passes)
     }
 
-    /// Whether a body of this type is changed, passes as it is, or is one that the rules cannot be applied to.
+    /// Decides by the content type: the body is changed, passes unchanged, or is a fault.
     fn check_type(&mut self, route: &str, headers: &Headers, notes: &mut Vec<Note>) -> Result<(), Denial> {
         let Some(change) = &self.change else {
             return Ok(());
@@ -224,7 +224,7 @@ impl Body {
         Ok(())
     }
 
-    /// Whether so many bytes may come at all.
+    /// Refuses a body over the limit.
     fn check_limit(&self, bytes: usize) -> Result<(), Denial> {
         match self.limit {
             Some(limit) if bytes > limit => Err(self.denial(Fault::TooLarge)),
@@ -232,7 +232,7 @@ impl Body {
         }
     }
 
-    /// Whether so many bytes can be held to be changed.
+    /// Reports a fault if the body is too large for the change.
     fn check_size(&mut self, route: &str, bytes: usize, notes: &mut Vec<Note>) -> Result<(), Denial> {
         match &self.change {
             Some(change) if bytes > change.max_bytes() => self.fault(route, Fault::TooLarge, notes),
@@ -240,7 +240,7 @@ impl Body {
         }
     }
 
-    /// The rules cannot be applied. What checks a body is never skipped.
+    /// Handles a body that rules cannot be applied to. With a check, it is always refused.
     fn fault(&mut self, route: &str, fault: Fault, notes: &mut Vec<Note>) -> Result<(), Denial> {
         let passes = self
             .change
@@ -270,10 +270,10 @@ impl Body {
         Denial::new(kind, fault.reason())
     }
 
-    /// Takes out what is no longer true of a message whose body changes.
+    /// Removes headers that describe the original body, and weakens the `etag` of a response.
     fn unframe(&self, headers: &Headers, changes: &mut HeaderChanges) {
         changes.remove_all(STALE.into_iter().filter(|name| headers.all(name).next().is_some()));
-        // It names other bytes than those that the client gets, but still tells one version from another.
+        // The client gets other bytes, but the tag still distinguishes versions.
         if self.direction == Direction::Response
             && let Some(etag) = headers.all("etag").next()
             && !etag.starts_with(b"W/")
@@ -294,16 +294,16 @@ impl Fault {
     }
 }
 
-/// Bytes of a body that is held, where a rule does not say: the buffer that Envoy has by default.
+/// Default maximum size of a held body, in bytes: Envoy's default buffer.
 pub const DEFAULT_MAX_BYTES: u64 = 1 << 20;
 
-/// Bytes of a body that a rule may hold: what a worker could hold of a few requests.
+/// Highest maximum size of a held body, in bytes: a worker can hold a few of them.
 pub const MOST_HELD: u64 = 64 << 20;
 
-/// In place of a content type that is no text.
+/// Stands for a content type that is not UTF-8.
 const NO_TYPE: &str = "?";
 
-/// Of other bytes than those that are sent on.
+/// Headers that describe the original bytes.
 const STALE: [&str; 6] = [
     "accept-ranges",
     "content-digest",

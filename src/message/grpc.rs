@@ -1,5 +1,5 @@
-//! A unary gRPC call (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>) as one HTTP/2 request, made like
-//! every other call: one way to send, to time out and to fail.
+//! A unary gRPC call (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>) as one HTTP/2 request, sent
+//! like every other call.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use prost::Message;
 use crate::http::headers::Headers;
 use crate::seam::Answer;
 
-/// Whether a message with these headers is gRPC.
+/// Whether the headers are those of a gRPC message.
 pub fn is_spoken(headers: &Headers) -> bool {
     let content_type = headers.first("content-type");
     content_type
@@ -29,28 +29,28 @@ pub fn headers(authority: &str, path: &str, timeout: Duration) -> Vec<(&'static 
     ]
 }
 
-/// One message, with what goes before it: not compressed, and its length.
+/// A message in its frame: the compression flag (off), the length, and the message.
 pub fn frame(message: &impl Message) -> Vec<u8> {
     let message = message.encode_to_vec();
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     [&[0], &length.to_be_bytes()[..], &message].concat()
 }
 
-/// The message of a good answer. `Err` is the reason, for the log and a metric.
+/// The message of a successful answer. `Err` is the reason, for the log and a metric.
 pub fn message<M: Message + Default>(answer: &Answer, max_body: usize) -> Result<M, &'static str> {
     match answer.headers.first(":status") {
         Some("200") => {}
-        // No headers at all: the connection was reset, or Envoy's own limit of the body was reached.
+        // No headers: the connection was reset, or the body exceeded Envoy's own limit.
         None => return Err("no_answer"),
         Some("504") => return Err("timeout"),
         Some(_) => return Err("status"),
     }
-    // In the headers where there is nothing but an error.
+    // An answer that has only an error has its status in the headers.
     let status = |headers: &Headers| headers.first("grpc-status").map(str::to_owned);
     match status(&answer.trailers).or_else(|| status(&answer.headers)).as_deref() {
         Some("0") => {}
-        // CANCELLED, DEADLINE_EXCEEDED and UNAVAILABLE: the server, or what is between, says so itself. Some cancel what has
-        // taken too long.
+        // CANCELLED, DEADLINE_EXCEEDED and UNAVAILABLE, from the server or a proxy. Some servers cancel calls that take
+        // too long.
         Some("1" | "4") => return Err("timeout"),
         Some("14") => return Err("unavailable"),
         Some(_) => return Err("grpc_status"),
@@ -69,7 +69,7 @@ pub fn message<M: Message + Default>(answer: &Answer, max_body: usize) -> Result
     M::decode(message.ok_or("malformed")?).map_err(|_| "malformed")
 }
 
-/// Bytes before a message.
+/// Bytes of a frame before the message.
 const HEAD: usize = 5;
 
 #[cfg(test)]

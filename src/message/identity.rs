@@ -1,30 +1,30 @@
-//! Who a request is from, once that is proven.
+//! The identity of a caller.
 
 use std::sync::Arc;
 
-/// Proof that a credential has passed every check. Only the authenticate stage makes one; a test holds the sources to that.
+/// Proof that a credential was verified. Only the authenticate stage makes one; a test checks the sources for that.
 #[derive(Debug)]
 pub struct Authenticated(());
 
 impl Authenticated {
-    /// For the authenticate stage alone.
+    /// Only for the authenticate stage.
     pub(crate) const fn by_a_verified_credential() -> Self {
         Self(())
     }
 }
 
-/// A proven identity. Only the authenticate stage can make one: the constructor takes its proof.
+/// A verified identity. Only the authenticate stage can make one, as the constructor takes its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity(Arc<Subject>);
 
-/// What a credential says of its holder.
+/// The caller that a credential describes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subject {
-    /// How it was proven: `jwt` or `api_key`.
+    /// The kind of credential: `jwt` or `api_key`.
     pub method: &'static str,
-    /// Who vouches for it: a token's `iss`. User and tenant names mean something within one issuer only.
+    /// A token's `iss`. User and tenant ids are unique only within one issuer.
     pub issuer: Option<String>,
-    /// The public name of an API key.
+    /// The public id of an API key.
     pub key_id: Option<String>,
     /// The user; never empty.
     pub user_id: String,
@@ -34,14 +34,14 @@ pub struct Subject {
     pub roles: Vec<String>,
     /// Scopes, in the credential's order.
     pub scopes: Vec<String>,
-    /// The plan that the tenant or user is on.
+    /// The plan of the tenant or user.
     pub plan: Option<String>,
-    /// Further claims by the names that the configuration gives them.
+    /// Further claims, by attribute names of the configuration.
     pub attributes: Vec<(String, Vec<String>)>,
 }
 
 impl Identity {
-    /// What a verified credential says becomes who the request is from.
+    /// Makes an identity from a verified credential's subject.
     pub fn new(subject: Arc<Subject>, _proof: Authenticated) -> Self {
         Self(subject)
     }
@@ -62,11 +62,11 @@ pub enum Unfit {
     Empty,
     /// It has control characters.
     Control,
-    /// It is longer than the bound.
+    /// It is too long.
     TooLong,
 }
 
-/// What a header can carry, percent-encoded: not empty, at most `most` bytes, no control characters.
+/// Checks a value for a header: not empty, at most `most` bytes, no control characters. It may need percent-encoding.
 pub fn check_value(value: &str, most: usize) -> Result<(), Unfit> {
     if value.is_empty() {
         Err(Unfit::Empty)
@@ -79,7 +79,7 @@ pub fn check_value(value: &str, most: usize) -> Result<(), Unfit> {
     }
 }
 
-/// The same for a list, which goes into one header, with a comma behind each.
+/// Checks a list for one header: each value, and the total size with commas.
 pub fn check_list(values: &[String], most: usize) -> Result<(), Unfit> {
     values.iter().try_for_each(|value| check_value(value, most))?;
     let size = values.iter().fold(0_usize, |size, value| {

@@ -1,19 +1,19 @@
-//! Names of headers that only the gateway may set.
+//! Managed names: headers that only the gateway may set.
 
 use crate::http::changes::HeaderChanges;
 use crate::http::headers::Headers;
 
-/// Names that no client and no upstream may use. Each stands for all of its spellings.
+/// A set of header names that clients may not send. Each name includes all of its spellings.
 #[derive(Debug, Default)]
 pub struct ManagedNames(Vec<String>);
 
 impl ManagedNames {
-    /// These names alone.
+    /// A set of these names.
     pub fn of(names: &[&str]) -> Self {
         Self(names.iter().map(|name| plain(name)).collect())
     }
 
-    /// Adds a name; `false` where it is there already, in whatever spelling.
+    /// Adds a name; `false` if the set has it already, in any spelling.
     pub fn add(&mut self, name: &str) -> bool {
         let is_new = !self.contains(name.as_bytes());
         if is_new {
@@ -22,8 +22,8 @@ impl ManagedNames {
         is_new
     }
 
-    /// Whether a name is one of them. Servers that hand headers over as variables (CGI, RFC 3875 section 4.1.18) read `x_user_id`, and some
-    /// of them `x.user.id` or `x!user!id`, as `x-user-id`: all separators are one here.
+    /// Whether a name is in the set. All separators are equal: servers that turn headers into variables (CGI, RFC 3875
+    /// section 4.1.18) read `x_user_id`, and some of them `x.user.id` or `x!user!id`, as `x-user-id`.
     pub fn contains(&self, name: &[u8]) -> bool {
         self.0
             .iter()
@@ -53,8 +53,8 @@ fn folded(byte: u8) -> u8 {
     }
 }
 
-/// `Connection` names headers that the next hop must drop (RFC 9110 section 7.6.1). Envoy forwards it as it is beside
-/// `Upgrade`, so a client could have an identity header dropped: anything but the usual options is cut down.
+/// Removes unusual options from `Connection`, which names headers that the next hop must drop (RFC 9110 section 7.6.1).
+/// Envoy forwards it with `Upgrade`, so a client could make the upstream drop an identity header.
 pub fn cut_connection(headers: &Headers, changes: &mut HeaderChanges) {
     let mut options = headers
         .all("connection")

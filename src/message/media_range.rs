@@ -1,4 +1,4 @@
-//! Media types as operators list them.
+//! Media ranges: media types in a configuration.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use serde::de::{Deserialize, Deserializer, Error};
 use crate::config::values::is_token;
 use crate::http::headers::media_type;
 
-/// `application/json`, `text/*` for all of a kind, or `application/*+json` for all that are built on one (RFC 6839 section 3.1). Compared without
-/// case.
+/// A media type `application/json`, all of a kind `text/*`, or all with a suffix `application/*+json` (RFC 6839 section
+/// 3.1). Compared without case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaRange {
     kind: String,
@@ -19,12 +19,12 @@ pub struct MediaRange {
 enum Own {
     Exactly(String),
     Any,
-    /// With the plus sign.
+    /// A suffix with its plus sign.
     BuiltOn(String),
 }
 
 impl MediaRange {
-    /// Reads one; `None` where it is none.
+    /// Parses a media range; `None` if it is malformed.
     pub fn parse(text: &str) -> Option<Self> {
         let lower = text.to_ascii_lowercase();
         let is_name = |text: &str| !text.is_empty() && !text.contains('*') && text.bytes().all(is_token);
@@ -42,7 +42,7 @@ impl MediaRange {
         })
     }
 
-    /// Whether a value of `Content-Type` is of it.
+    /// Whether a value of `Content-Type` is in the range.
     pub fn has(&self, content_type: &str) -> bool {
         let sent = media_type(content_type);
         let own = sent.strip_prefix(&self.kind).and_then(|rest| rest.strip_prefix('/'));

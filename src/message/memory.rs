@@ -1,13 +1,13 @@
-//! What policies keep of one request while it is held, or for one another.
+//! Data that policies store with one request, for when it is woken up or for each other.
 
 use std::any::Any;
 
-/// At most one value of each type. The core does not know the types: each is its policy's own.
+/// A map from a type to one value of it. The types are private to policies.
 #[derive(Debug, Default)]
 pub struct Memory(Vec<Box<dyn Any>>);
 
 impl Memory {
-    /// Keeps a value in place of the one of its type.
+    /// Stores a value, replacing one of the same type.
     pub fn put<T: 'static>(&mut self, value: T) {
         match self.0.iter_mut().find_map(|own| own.downcast_mut::<T>()) {
             Some(own) => *own = value,
@@ -20,7 +20,7 @@ impl Memory {
         self.0.iter().find_map(|own| own.downcast_ref())
     }
 
-    /// Takes the value of this type out.
+    /// Removes the value of this type.
     pub fn take<T: 'static>(&mut self) -> Option<T> {
         let place = self.0.iter().position(|own| own.is::<T>())?;
         self.0.swap_remove(place).downcast().ok().map(|own| *own)

@@ -1,4 +1,4 @@
-//! Messages as policies see them: taken apart, checked to have one meaning, and with what has been decided about them.
+//! Messages as policies see them: parsed, checked to be unambiguous, and with the decisions about them.
 
 pub mod body;
 pub mod grpc;

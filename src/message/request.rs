@@ -1,4 +1,4 @@
-//! A request as policies see it: taken apart once, without the headers that only the gateway may set.
+//! A request as policies see it: parsed once, without the headers that only the gateway may set.
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use crate::message::response::Response;
 use crate::message::target::{check_path, host_of, invalid, matched_path};
 use crate::seam::{Context, Host, Note, Wait};
 
-/// A request as it came. It does not change.
+/// A request as received. It does not change.
 #[derive(Debug)]
 pub struct Received {
     headers: Rc<Headers>,
@@ -29,50 +29,50 @@ pub struct Received {
     pub has_body: bool,
     /// The host without its port, in lower case.
     pub host: String,
-    /// The places of pseudo-headers.
+    /// The index of `:method` in the headers.
     method: usize,
     target: usize,
-    /// Bytes of the target before its query.
+    /// The length of the target before its query, in bytes.
     path_size: usize,
-    /// Where it is another text than the path.
+    /// The matched path, if it differs from the path.
     matched_path: Option<String>,
 }
 
-/// One request on its way through the policies, and what they have decided about it.
+/// A request in the policies, with their decisions so far.
 #[derive(Debug)]
 pub struct Request {
     received: Rc<Received>,
-    /// Whether it may be held.
+    /// Whether the request may be suspended.
     pub may_wait: bool,
-    /// Who it is from; set by the authenticate stage alone.
+    /// The caller; only the authenticate stage sets it.
     pub identity: Option<Identity>,
-    /// What its headers become.
+    /// Changes of its headers.
     pub changes: HeaderChanges,
-    /// What is to be counted, logged and left for the access log.
+    /// Counters, log lines, and filter state for the access log.
     pub notes: Vec<Note>,
-    /// What is to be done with its body.
+    /// What to do with its body.
     pub body: Body,
-    /// What is to be done with its response, the first that asked last.
+    /// Hooks for its response, in the order of the policies.
     pub hooks: Vec<Box<dyn OnResponse>>,
-    /// Headers that the client gets with any response, whatever else becomes of it.
+    /// Headers for the client, set in every response and refusal.
     pub told: Vec<(&'static str, String)>,
-    /// What policies keep of it.
+    /// Data of policies.
     pub memory: Memory,
     address: OnceCell<Option<IpAddr>>,
 }
 
-/// What a policy does with the response to a request that it has let pass.
+/// A policy's hook for the response to an allowed request.
 pub trait OnResponse: std::fmt::Debug {
-    /// Looks at the response, and decides what becomes of it. Called again where it has waited.
+    /// Handles the response. Called again after a wait.
     fn on_response(&mut self, response: &mut Response, cx: &Context<'_>) -> Result<(), Stop>;
 }
 
-/// Why a message does not go on.
+/// Why a message does not continue.
 #[derive(Debug)]
 pub enum Stop {
     /// It is refused.
     Deny(Denial),
-    /// What would decide is on its way: the message is held, and looked at again when it is there.
+    /// The decision needs an awaited result: the message is suspended, and the policy runs again after the wake-up.
     Wait(Wait),
 }
 
@@ -83,7 +83,7 @@ impl From<Denial> for Stop {
 }
 
 impl Received {
-    /// Takes the pseudo-headers apart. Refuses what an upstream could read otherwise than the policies do.
+    /// Parses the pseudo-headers. Refuses a request that an upstream could interpret differently.
     pub fn new(
         headers: Rc<Headers>,
         route_name: Option<String>,
@@ -93,7 +93,7 @@ impl Received {
         let place = |name: &str| headers.place(name).filter(|_| headers.first(name).is_some());
         let method = place(":method").ok_or(invalid("method_missing"))?;
         let text = headers.value(method);
-        // Methods are compared as they are (RFC 9110 section 9.1), but many a server reads `trace` as TRACE.
+        // Methods are case-sensitive (RFC 9110 section 9.1), but many servers read `trace` as TRACE.
         if !text
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_lowercase())
@@ -124,12 +124,12 @@ impl Received {
         })
     }
 
-    /// As sent, `GET`.
+    /// The method as sent.
     pub fn method(&self) -> &str {
         self.headers.value(self.method)
     }
 
-    /// The path without the query, checked to have one meaning; not decoded.
+    /// The path without the query, checked to be unambiguous; not decoded.
     pub fn path(&self) -> &str {
         self.headers
             .value(self.target)
@@ -143,40 +143,40 @@ impl Received {
         rest.strip_prefix('?')
     }
 
-    /// The path as rules match it: without path parameters, every character in one spelling.
+    /// The path as rules match it: without path parameters, and in one encoding.
     pub fn matched_path(&self) -> &str {
         self.matched_path.as_deref().unwrap_or_else(|| self.path())
     }
 
-    /// Envoy's name of the route that it has chosen, where the plan asks for it.
+    /// The name of the route that Envoy selected, if the plan needs it.
     pub fn route_name(&self) -> Option<&str> {
         self.route_name.as_deref()
     }
 
-    /// All headers, as they came.
+    /// All headers as received.
     pub fn headers(&self) -> &Rc<Headers> {
         &self.headers
     }
 
-    /// Every value of a header that the client may set; managed names look absent.
+    /// All values of a header; managed names appear absent.
     pub fn header<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let hidden = self.managed.contains(name.as_bytes());
         self.headers.all(name).filter(move |_| !hidden)
     }
 
-    /// Whether its sender speaks gRPC.
+    /// Whether the client speaks gRPC.
     pub fn speaks_grpc(&self) -> bool {
         grpc::is_spoken(&self.headers)
     }
 
-    /// Whether it asks for another protocol on its connection, as WebSockets do (RFC 6455 section 4.1): what follows is no body then. Envoy has
-    /// those of HTTP/2 (RFC 8441) in the same form.
+    /// Whether the request asks for an upgrade of its connection, such as WebSockets (RFC 6455 section 4.1): it then
+    /// has no body. Envoy presents those of HTTP/2 (RFC 8441) in the same form.
     pub fn is_upgrade(&self) -> bool {
         let has = |name: &str| self.header(name).next().is_some();
         self.method() == "GET" && has("upgrade") && !has("content-length") && !has("transfer-encoding")
     }
 
-    /// The headers that tell its trace, to be sent along with what is asked for it.
+    /// The tracing headers, for calls on behalf of the request.
     pub fn trace(&self) -> Vec<(&'static str, String)> {
         let header = |name| {
             let value = self.header(name).next()?;
@@ -187,7 +187,7 @@ impl Received {
 }
 
 impl Request {
-    /// One about which nothing is decided.
+    /// A request without decisions.
     pub fn new(received: Received) -> Self {
         Self {
             received: Rc::new(received),
@@ -203,18 +203,18 @@ impl Request {
         }
     }
 
-    /// One with these headers, and nothing else.
+    /// A request with these headers, for tests.
     #[cfg(test)]
     pub(crate) fn simulated(headers: Headers, managed: ManagedNames) -> Self {
         Self::new(Received::new(Rc::new(headers), None, false, &Arc::new(managed)).unwrap())
     }
 
-    /// The request as it came, to read from while it is decided about.
+    /// The request as received.
     pub fn received(&self) -> &Rc<Received> {
         &self.received
     }
 
-    /// Where it comes from, asked for once.
+    /// The client's address, read from the host once.
     pub fn client_address(&self, host: &dyn Host) -> Option<IpAddr> {
         *self.address.get_or_init(|| host.client_address())
     }
@@ -236,13 +236,12 @@ impl Deref for Request {
     }
 }
 
-/// Headers that change of a request that passes.
+/// The usual number of changed headers.
 const USUAL_CHANGES: usize = 8;
 
-/// What tells the trace of a request.
 const TRACE: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
 
-/// TRACE would echo credentials; CONNECT would make a tunnel of an API.
+/// Refused methods: TRACE would echo credentials, CONNECT would open a tunnel.
 const REFUSED_METHODS: [&str; 2] = ["TRACE", "CONNECT"];
 
 const COMMON_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

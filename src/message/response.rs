@@ -1,4 +1,4 @@
-//! A response as policies see it, and what they have decided about it.
+//! A response as policies see it, with their decisions.
 
 use std::fmt;
 use std::rc::Rc;
@@ -9,48 +9,48 @@ use crate::http::piece::{Chunk, Direction};
 use crate::message::body::Body;
 use crate::seam::{Context, Note};
 
-/// One response on its way through the policies that asked for it.
+/// A response in the policies' hooks, with their decisions so far.
 #[derive(Debug)]
 pub struct Response {
     received: Rc<Headers>,
     headers: Rc<Headers>,
-    /// Whether a body followed the headers that were received.
+    /// Whether the received response has a body.
     pub had_body: bool,
-    /// Whether there is a body: that one, or that of what replaces the response.
+    /// Whether the response or its replacement has a body.
     pub has_body: bool,
-    /// Whether it may be held.
+    /// Whether the response may be suspended.
     pub may_wait: bool,
-    /// What its headers become.
+    /// Changes of its headers.
     pub changes: HeaderChanges,
-    /// What is to be counted and logged.
+    /// Counters and log lines.
     pub notes: Vec<Note>,
-    /// What is to be done with its body.
+    /// What to do with its body.
     pub body: Body,
-    /// Who is told of its body as the upstream sends it.
+    /// The reader of the body as the upstream sends it.
     pub tap: Option<Box<dyn Tap>>,
     replacement: Option<Vec<u8>>,
 }
 
-/// A response that is there as a whole, and need not come from the upstream.
+/// A complete response, as a replacement or from a cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whole {
-    /// `:status` among them; nothing that frames it.
+    /// The headers, including `:status`, without those for framing.
     pub headers: Headers,
-    /// All of it.
+    /// The body.
     pub body: Vec<u8>,
 }
 
-/// Reads along a response's body.
+/// A passive reader of a response's body.
 pub trait Tap: fmt::Debug {
-    /// Takes the next piece; `None` where it need not be told of more.
+    /// Reads the next piece; `None` if no more pieces are needed.
     fn take(self: Box<Self>, chunk: &Chunk<'_>) -> Option<Box<dyn Tap>>;
 
-    /// The body has ended.
+    /// Handles the end of the body.
     fn finish(self: Box<Self>, cx: &Context<'_>);
 }
 
 impl Response {
-    /// One with these headers, about which nothing is decided.
+    /// A response with these headers, without decisions.
     pub fn new(headers: Rc<Headers>, has_body: bool) -> Self {
         Self {
             received: Rc::clone(&headers),
@@ -66,22 +66,22 @@ impl Response {
         }
     }
 
-    /// As the upstream, Envoy or what replaces them has sent them.
+    /// The headers of the response or of its replacement.
     pub fn headers(&self) -> &Rc<Headers> {
         &self.headers
     }
 
-    /// As the upstream or Envoy has sent them, whatever has replaced them.
+    /// The headers as received from the upstream or Envoy.
     pub fn received(&self) -> &Rc<Headers> {
         &self.received
     }
 
-    /// The status, where it is one.
+    /// The status; `None` if it is malformed.
     pub fn status(&self) -> Option<u16> {
         self.headers.first(":status")?.parse().ok()
     }
 
-    /// Puts another response in its place; what was decided before is about that one no more.
+    /// Replaces the response. Decisions so far are dropped.
     pub fn replace(&mut self, whole: Whole) {
         self.headers = Rc::new(whole.headers);
         self.has_body = !whole.body.is_empty();
@@ -90,14 +90,14 @@ impl Response {
         self.replacement = Some(whole.body);
     }
 
-    /// The body of what replaces it, if something does.
+    /// Takes the body of the replacement, if there is one.
     pub fn take_replacement(&mut self) -> Option<Vec<u8>> {
         self.replacement.take()
     }
 }
 
 impl Whole {
-    /// The changes that make a response's headers these.
+    /// The changes that turn the actual headers into these.
     pub fn replaces(&self, actual: &Headers, has_body: bool) -> HeaderChanges {
         let mut changes = HeaderChanges::default();
         for (name, _) in self.headers.iter() {

@@ -1,4 +1,4 @@
-//! A request's target taken apart: hosts and paths that Envoy, this gateway and any upstream read alike.
+//! Checks of a request's target: hosts and paths must mean the same to Envoy, this gateway and every upstream.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -7,21 +7,22 @@ use serde::Deserialize;
 
 use crate::denial::{Denial, DenialKind};
 
-/// What becomes of path parameters: what stands behind a `;` in a segment of a path (RFC 3986 section 3.3).
+/// What to do with path parameters: the part of a path segment after a `;` (RFC 3986 section 3.3).
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum PathParameters {
-    /// Requests that have some are refused: servlet containers cut them off before they look at a path.
+    /// Requests with path parameters are refused, as servlet containers remove them before they match a path.
     #[default]
     Refuse,
-    /// They are passed on. Rules match on the segments without them.
+    /// Path parameters are passed on. Rules match the segments without them.
     Keep,
 }
 
-/// Refuses paths with two meanings. What passes is absolute, printable ASCII, without dot segments, empty segments, encoded separators and
-/// encoded characters that stand for themselves. Envoy's `normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action` leave such
-/// paths; where they are off, this refuses the rest. Path parameters are not looked at here: whether they may be there is the rule's to say.
+/// Refuses ambiguous paths. A path must be absolute, in printable ASCII, without dot segments, empty segments, encoded
+/// separators and encoded characters that need no encoding. Envoy's `normalize_path`, `merge_slashes` and
+/// `path_with_escaped_slashes_action` produce such paths; this also works without them. The rule decides about path
+/// parameters.
 pub(crate) fn check_path(path: &str) -> Result<(), Denial> {
     if !path.starts_with('/') {
         return Err(invalid("path_not_absolute"));
@@ -44,7 +45,7 @@ pub(crate) fn check_path(path: &str) -> Result<(), Denial> {
     };
     let mut segments = decoded.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
-        // A parameter (`/..;x/`, `/;x/`) hides nothing from servers that cut it off.
+        // Segments are checked without parameters (`/..;x/`, `/;x/`), as servers may remove those.
         let name = without_parameters(segment);
         let is_inner = segments.peek().is_some();
         if name == "." || name == ".." || (name.is_empty() && (is_inner || !segment.is_empty())) {
@@ -54,7 +55,8 @@ pub(crate) fn check_path(path: &str) -> Result<(), Denial> {
     if is_encoded { check_encoding(path) } else { Ok(()) }
 }
 
-/// Refuses encoded characters that need no encoding (RFC 3986 section 2.3), which servers read as themselves, and what is no encoding at all.
+/// Refuses encoded characters that need no encoding (RFC 3986 section 2.3), as servers decode them, and malformed
+/// encodings.
 fn check_encoding(path: &str) -> Result<(), Denial> {
     for rest in path.split('%').skip(1) {
         match encoded_byte(rest) {
@@ -68,21 +70,20 @@ fn check_encoding(path: &str) -> Result<(), Denial> {
     Ok(())
 }
 
-/// The byte that the two hexadecimal digits behind a percent sign stand for.
+/// The byte of the two hexadecimal digits after a percent sign.
 fn encoded_byte(digits: &str) -> Option<u8> {
     let digits = digits.get(..2)?;
-    // `from_str_radix` takes a sign.
+    // `from_str_radix` would accept a sign.
     let are_digits = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     are_digits.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// Whether a path has path parameters.
 pub(crate) fn has_parameters(path: &str) -> bool {
     path.contains(';')
 }
 
-/// A checked path as rules match it: without path parameters, and every character in one spelling, for upstreams read `/a%40b`, `/a@b`, and
-/// `/caf%C3%A9`, `/caf%c3%a9` alike.
+/// A checked path as rules match it: without path parameters, and in one encoding, as upstreams treat `/a%40b` and
+/// `/a@b`, or `/caf%C3%A9` and `/caf%c3%a9`, as equal.
 pub(crate) fn matched_path(path: &str) -> Cow<'_, str> {
     if !path.contains(['%', ';']) {
         return Cow::Borrowed(path);
@@ -96,7 +97,7 @@ pub(crate) fn matched_path(path: &str) -> Cow<'_, str> {
         matched.push_str(parts.next().unwrap_or_default());
         for part in parts {
             match encoded_byte(part) {
-                // A percent sign that stands for itself begins no encoding.
+                // An encoded percent sign stays encoded, as it begins no encoding.
                 Some(byte) if byte.is_ascii_graphic() && byte != b'%' => matched.push(char::from(byte)),
                 _ => {
                     matched.push('%');
@@ -113,8 +114,9 @@ fn without_parameters(segment: &str) -> &str {
     segment.split(';').next().unwrap_or_default()
 }
 
-/// The host of an authority as rules match it (RFC 3986 section 3.2): in lower case, without its port and without the dot of the root domain,
-/// IPv6 addresses in brackets and in their one short spelling. Everything that is not a host with at most one port is refused.
+/// The host of an authority as rules match it (RFC 3986 section 3.2): in lower case, without port and trailing dot,
+/// IPv6 addresses in brackets and in their canonical form. Everything that is not a host with at most one port is
+/// refused.
 pub(crate) fn host_of(authority: &str) -> Result<String, Denial> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
@@ -153,7 +155,7 @@ fn plain_name(name: &str) -> Option<String> {
     name.split('.').all(is_label).then(|| name.to_ascii_lowercase())
 }
 
-/// A refusal of a request that has no one meaning.
+/// The refusal of an ambiguous or malformed request.
 pub(crate) const fn invalid(reason: &'static str) -> Denial {
     Denial::new(DenialKind::InvalidRequest, reason)
 }

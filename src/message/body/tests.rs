@@ -29,7 +29,7 @@ fn begin(body: &mut Body, headers: &[(&str, &str)]) -> (HeaderChanges, Vec<Note>
     (changes, notes)
 }
 
-/// What becomes of a body that comes as these pieces; `Err` is the code of the refusal.
+/// The result for a body in these pieces; `Err` is the code of the refusal.
 fn run(mut body: Body, headers: &[(&str, &str)], pieces: &[&str]) -> Result<String, &'static str> {
     let headers: Headers = headers.iter().copied().collect();
     let code = |denial: Denial| denial.kind.refusal().code;
