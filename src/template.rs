@@ -1,4 +1,4 @@
-//! Values made from a request: `{identity.user_id}`, `{headers.x-country|none}`.
+//! Templates, which make values from a request: `{identity.user_id}`, `{headers.x-country|none}`.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::config::values::FieldName;
 use crate::http::list::encode;
 use crate::message::request::Request;
 
-/// Text with places to be filled in.
+/// A template: text with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Vec<Piece>);
 
@@ -20,16 +20,16 @@ enum Piece {
     Value { source: Source, default: Option<String> },
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// The first value of a request header as it was sent; identity headers look absent.
+    /// The first value of a request header as sent; identity headers appear absent.
     Header(FieldName),
-    /// The first value of a query parameter as it was sent.
+    /// The first value of a query parameter as sent.
     Query(String),
-    /// A part of the path, which `path.rewrite.from` names.
+    /// A part of the path, named by `request.path.match`.
     Path(String),
-    /// What is known of the caller.
+    /// A field of the caller's identity.
     Identity(Field),
     /// A claim, by its attribute name.
     Claim(String),
@@ -43,7 +43,7 @@ pub enum Source {
     Host,
 }
 
-/// What is known of a caller.
+/// A field of an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     /// The user.
@@ -52,7 +52,7 @@ pub enum Field {
     TenantId,
     /// The plan.
     Plan,
-    /// Who vouches for it.
+    /// The token's issuer.
     Issuer,
     /// The API key's id.
     KeyId,
@@ -64,7 +64,7 @@ pub enum Field {
     Scopes,
 }
 
-/// What a template becomes a part of.
+/// The place for which a template is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// A header's value.
@@ -73,11 +73,11 @@ pub enum Place {
     Query,
     /// A segment of a path.
     Path,
-    /// Text by itself, as in a JSON string.
+    /// Plain text, as in a JSON string.
     Text,
 }
 
-/// What values are taken from.
+/// The context from which values are taken.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     /// The request.
@@ -88,20 +88,20 @@ pub struct Scope<'a> {
     pub captures: &'a [(&'a str, &'a str)],
 }
 
-/// A value, and how it is written.
+/// A value, by its encoding.
 enum Value<'a> {
-    /// As a header has it.
+    /// Raw bytes of a header.
     Bytes(&'a [u8]),
-    /// Percent-encoded, as this place of a request target has it.
+    /// Percent-encoded text from this place of the request target.
     Target(Place, &'a str),
-    /// Of the request or the caller.
+    /// Plain text of the request or the caller.
     Text(&'a str),
-    /// Of the caller.
+    /// A list of the caller's.
     Texts(Vec<&'a str>),
 }
 
 impl Template {
-    /// Reads a template of what a header can have. `Err` says what is wrong with it.
+    /// Parses a template of printable ASCII, for headers. `Err` says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let template = Self::parse_text(text)?;
         let plain = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
@@ -111,7 +111,7 @@ impl Template {
         Ok(template)
     }
 
-    /// The same of any characters.
+    /// Parses a template with any characters.
     pub fn parse_text(text: &str) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut literal = String::new();
@@ -125,7 +125,7 @@ impl Template {
                 continue;
             }
             let Some((inside, after)) = from.strip_prefix('{').and_then(|from| from.split_once('}')) else {
-                return Err("has a brace without its other; a brace itself is written twice".into());
+                return Err("has an unmatched brace; write `{{` or `}}` for a brace itself".into());
             };
             if !literal.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut literal)));
@@ -134,7 +134,7 @@ impl Template {
                 Some((name, default)) => (name, Some(default.to_owned())),
                 None => (inside, None),
             };
-            let source = Source::parse(name).ok_or_else(|| format!("\"{name}\" is no value; there is {NAMES}"))?;
+            let source = Source::parse(name).ok_or_else(|| format!("\"{name}\" is not a value; there is {NAMES}"))?;
             pieces.push(Piece::Value { source, default });
             rest = after;
         }
@@ -145,7 +145,7 @@ impl Template {
         Ok(Self(pieces))
     }
 
-    /// What it takes values from.
+    /// The sources of its values.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Text(_) => None,
@@ -153,7 +153,7 @@ impl Template {
         })
     }
 
-    /// The text that it has of its own.
+    /// The template's own text, including defaults.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Text(text) => Some(text.as_str()),
@@ -161,7 +161,8 @@ impl Template {
         })
     }
 
-    /// Filled in, as JSON: a string, or where it is nothing but a list of the caller's, an array of strings.
+    /// Renders JSON: a string, or an array of strings if the template is just `{identity.roles}` or
+    /// `{identity.scopes}`.
     pub fn json(&self, scope: Scope<'_>) -> Option<String> {
         let list = match self.0.as_slice() {
             [
@@ -185,13 +186,13 @@ impl Template {
         Some(json.to_string())
     }
 
-    /// Filled in, as text.
+    /// Renders plain text.
     pub fn text(&self, scope: Scope<'_>) -> Option<String> {
         let bytes = self.render(Place::Text, scope)?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Filled in. `None` where a value is missing and has no default.
+    /// Renders for a place; `None` if a value is missing and has no default.
     pub fn render(&self, place: Place, scope: Scope<'_>) -> Option<Vec<u8>> {
         let mut rendered = Vec::new();
         for piece in &self.0 {
@@ -238,7 +239,7 @@ impl Source {
         })
     }
 
-    /// An empty value is a value; an empty list is none.
+    /// The value, which may be empty; an empty list counts as absent.
     fn value<'a>(&'a self, scope: Scope<'a>) -> Option<Value<'a>> {
         let Scope {
             request,
@@ -286,7 +287,7 @@ impl Source {
 }
 
 impl Value<'_> {
-    /// So that it stays one value there, whatever it is.
+    /// Encodes the value so that it stays a single value in its place.
     fn written(&self, place: Place) -> Cow<'_, [u8]> {
         let owned = match (self, place) {
             (Self::Bytes(bytes), Place::Header | Place::Text) => return Cow::Borrowed(bytes),
@@ -313,16 +314,16 @@ impl Value<'_> {
     }
 }
 
-/// What a part of a request target means.
+/// Decodes a part of a request target.
 fn meant(place: Place, text: &str) -> Vec<u8> {
     match place {
-        // A plus sign is a space there.
+        // In a query, a plus sign is a space.
         Place::Query => percent_decode(text.replace('+', " ").as_bytes()).collect(),
         _ => percent_decode(text.as_bytes()).collect(),
     }
 }
 
-/// Text of a template itself: in a query it is a value as it is meant, in a path it is a part of the path.
+/// Encodes a template's own text: in a query, it is a decoded value; in a path, it is a part of the path already.
 fn literal(text: &str, place: Place) -> Cow<'_, str> {
     match place {
         Place::Header | Place::Path | Place::Text => text.into(),
@@ -330,14 +331,14 @@ fn literal(text: &str, place: Place) -> Cow<'_, str> {
     }
 }
 
-/// The name of a parameter as it is meant.
+/// The decoded name of a parameter.
 pub fn parameter(pair: &str) -> String {
     let name = pair.split_once('=').map_or(pair, |(name, _)| name);
     let name = name.replace('+', " ");
     percent_decode(name.as_bytes()).decode_utf8_lossy().into_owned()
 }
 
-/// As one value of a request target: nothing in it separates anything.
+/// Percent-encodes a value of a request target, including all separators.
 pub fn plain(bytes: &[u8]) -> String {
     percent_encode(bytes, SEPARATING).to_string()
 }
@@ -345,7 +346,7 @@ pub fn plain(bytes: &[u8]) -> String {
 /// All but the unreserved characters of RFC 3986 section 2.3.
 const SEPARATING: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What a query cannot have in a value, or reads otherwise.
+/// Characters that must be encoded in a value of a query.
 const QUERY_TEXT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')

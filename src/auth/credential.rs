@@ -1,4 +1,4 @@
-//! Where in a request a credential may be, how it is found and how it is taken out.
+//! Credential sources: finding a credential in a request, and removing it.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::config::values::HeaderName;
 use crate::message::request::{Received, Request};
 
-/// A place for a credential.
+/// A place in a request that may hold a credential.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -18,29 +18,29 @@ pub enum Source {
         /// Its name.
         name: HeaderName,
         /// The authentication scheme before the credential, compared without case (RFC 9110 section 11.1); the whole
-        /// value where absent. `Bearer` for `authorization`.
+        /// value if absent. Default for `authorization`: `Bearer`.
         #[serde(default)]
         scheme: Option<String>,
     },
     /// A cookie of this name.
     Cookie(String),
-    /// A query parameter of this name. Tokens in a URL end up in logs: off unless named here.
+    /// A query parameter of this name. Tokens in URLs end up in logs.
     Query(String),
 }
 
-/// What a source holds.
+/// The credentials found in a source.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'a> {
     /// No credential of this kind.
     None,
     /// Exactly one.
     One(Cow<'a, [u8]>),
-    /// More than one: which one an upstream would believe is unknown.
+    /// More than one: the upstream might use another one than the gateway.
     Several,
 }
 
 impl Source {
-    /// The source of RFC 6750: `Authorization: Bearer`.
+    /// `Authorization: Bearer` (RFC 6750).
     pub fn bearer() -> Self {
         Self::Header {
             name: HeaderName::constant("authorization"),
@@ -57,7 +57,7 @@ impl Source {
         }
     }
 
-    /// Whether anything is there, whatever it is.
+    /// Whether the header, cookie or parameter is present.
     pub fn is_named(&self, request: &Received) -> bool {
         match self {
             Self::Header { name, .. } => request.header(name.as_str()).next().is_some(),
@@ -66,12 +66,12 @@ impl Source {
         }
     }
 
-    /// Looks for a credential. An empty value is none, wherever it stands.
+    /// Looks for a credential. Empty values are ignored.
     pub fn find<'a>(&self, request: &'a Received) -> Found<'a> {
         match self {
             Self::Header { name, scheme } => {
-                // Envoy joins repeated `authorization` lines by a comma; other headers stay apart. No credential of
-                // ours has a comma in it.
+                // Envoy joins repeated `authorization` lines with commas, but not those of other headers. Our
+                // credentials contain no commas.
                 let lines = request.header(name.as_str());
                 let values = lines.flat_map(|line| line.split(|&byte| byte == b',').map(<[u8]>::trim_ascii));
                 let values: Vec<_> = values.filter(|value| !value.is_empty()).collect();
@@ -82,7 +82,7 @@ impl Source {
                 match ours {
                     None => Found::None,
                     Some(credential) if values.len() == 1 => Found::One(credential.into()),
-                    // Whatever the others are: an upstream may read one of those.
+                    // The upstream may use one of the others.
                     Some(_) => Found::Several,
                 }
             }
@@ -96,7 +96,7 @@ impl Source {
     }
 }
 
-/// Takes credentials out of a request, so that neither an upstream nor an access log sees them.
+/// Removes credentials from a request, so that neither the upstream nor the access log sees them.
 pub fn remove(sources: &[&Source], request: &mut Request) {
     let received = Rc::clone(request.received());
     let mut lost_cookies = Vec::new();
@@ -141,7 +141,7 @@ fn one<'a>(mut values: impl Iterator<Item = Cow<'a, [u8]>>) -> Found<'a> {
     }
 }
 
-/// What follows the scheme and at least one space; `None` for another scheme, and for the scheme alone.
+/// The credential after the scheme and at least one space; `None` for another scheme, and for the scheme alone.
 fn strip_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
     let (head, rest) = value.split_at_checked(scheme.len())?;
     let is_scheme = head.eq_ignore_ascii_case(scheme.as_bytes()) && rest.starts_with(b" ");
@@ -149,7 +149,7 @@ fn strip_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
     (is_scheme && !credential.is_empty()).then_some(credential)
 }
 
-/// Cookie pairs of all `cookie` headers: HTTP/2 clients may split them (RFC 9113 section 8.2.3).
+/// The name-value pairs of all `cookie` headers: HTTP/2 clients may split them (RFC 9113 section 8.2.3).
 fn cookies(request: &Received) -> impl Iterator<Item = (&[u8], &[u8])> {
     request.header("cookie").flat_map(|line| {
         line.split(|&byte| byte == b';').filter_map(|pair| {

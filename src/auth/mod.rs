@@ -1,4 +1,4 @@
-//! Credentials and keys: where a credential is found, what a token says and who signed it, and how an API key is known.
+//! Credentials: their sources in a request, tokens (JOSE), published keys (JWKS), and API keys.
 
 pub mod api_key;
 pub mod credential;

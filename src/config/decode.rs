@@ -1,4 +1,4 @@
-//! From the bytes that Envoy hands over to the shape of a configuration.
+//! Decoding of a configuration from the bytes that Envoy hands over.
 
 use prost::Message as _;
 use prost_types::value::Kind;
@@ -9,8 +9,8 @@ use super::ConfigError;
 use super::strict::Strict;
 use crate::json;
 
-/// Reads a configuration: JSON text, as from a `StringValue` or from Istio, or the serialized
-/// `google.protobuf.Struct` that Envoy makes of YAML. The first shape error, with its path.
+/// Decodes a configuration: JSON text, as from a `StringValue` or from Istio, or the serialized
+/// `google.protobuf.Struct` that Envoy makes of YAML. `Err` is the first shape error, with its path.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ConfigError> {
     if looks_like_json(bytes) {
         let value = json::parse(bytes).map_err(|error| whole(error.to_string()))?;
@@ -22,14 +22,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ConfigError> {
     shape(to_json(Kind::StructValue(fields)))
 }
 
-/// A serialized `Struct` begins with a newline, JSON's white space, and its second byte, a length, may be anything.
-/// What tells them apart is the first byte of text that is not white space.
+/// Whether the bytes are JSON text. A serialized `Struct` begins with a newline, which is JSON's white space, and a
+/// length: so text must begin with `{` after white space, and must parse if there was any.
 fn looks_like_json(bytes: &[u8]) -> bool {
     let text = std::str::from_utf8(bytes).unwrap_or_default().trim_start();
     text.starts_with('{') && (bytes.starts_with(b"{") || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
 }
 
-/// From both forms through one type: the code that reads shapes is large, and is in the plugin once.
+/// Deserializes the shape. Both forms go through one type, so that this large code is in the plugin only once.
 fn shape<T: DeserializeOwned>(value: Value) -> Result<T, ConfigError> {
     serde_path_to_error::deserialize(Strict(value)).map_err(|error| {
         let path = match error.path().to_string() {
@@ -50,7 +50,7 @@ fn whole(message: impl Into<String>) -> ConfigError {
     }
 }
 
-/// A `Struct` knows only doubles: whole numbers become integers again. prost bounds the depth.
+/// Converts a `Struct` to JSON. It has only doubles: whole numbers become integers again. prost limits the depth.
 fn to_json(kind: Kind) -> Value {
     match kind {
         Kind::NullValue(_) => Value::Null,
@@ -81,5 +81,5 @@ fn number(value: f64) -> Value {
         .map_or(Value::Null, Value::Number)
 }
 
-/// 2^53: up to here every integer is a double.
+/// 2^53: up to here a double represents every integer.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;

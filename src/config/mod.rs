@@ -1,4 +1,4 @@
-//! Reading what operators write: from bytes to shapes, with the path of every mistake, and the small values that shapes are made of.
+//! Reading a configuration: decoding, errors with their paths, and the value types of settings.
 
 mod decode;
 pub mod network;
@@ -11,5 +11,5 @@ use std::collections::BTreeMap;
 pub use decode::decode;
 pub use report::{ConfigError, Report};
 
-/// Named values of the environment: secrets, which never stand in the configuration itself.
+/// The VM's environment variables. They hold the secrets, which are never in the configuration itself.
 pub type Environment = BTreeMap<String, String>;

@@ -1,4 +1,4 @@
-//! Networks as operators write them: `10.0.0.0/8`, `2001:db8::/32`, or one address.
+//! Networks in a configuration: `10.0.0.0/8`, `2001:db8::/32`, or one address.
 
 use std::net::IpAddr;
 
@@ -11,12 +11,12 @@ use serde::de::{Deserializer, Error as _};
 pub struct Network(pub IpNet);
 
 impl Network {
-    /// Whether an address is in it. An IPv4 address that is written as one of IPv6 (RFC 4291 section 2.5.5.2) is one of IPv4.
+    /// Whether an address is in the network. An IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
 
-    /// Whether all of another network is in it.
+    /// Whether the network contains all of another one.
     pub fn covers(&self, other: &Self) -> bool {
         self.0.contains(&other.0)
     }

@@ -1,13 +1,13 @@
-//! Errors in a configuration, each with its path.
+//! Errors and warnings about a configuration, each with its path.
 
 use std::fmt;
 
-/// What is wrong with a configuration, where, and what would be right.
+/// An error or a warning: where it is, what is wrong, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Such as `jwt.issuers[0].jwks`; empty for the whole.
+    /// The path, such as `jwt.issuers[0].jwks`; empty for the whole.
     pub path: String,
-    /// For the operator.
+    /// The message for the operator.
     pub message: String,
 }
 
@@ -21,7 +21,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Collects every meaning error of a configuration while a plan is made, and what looks like a mistake without being one.
+/// Collects all errors and warnings about a configuration while it is compiled.
 #[derive(Debug, Default)]
 pub struct Report {
     path: String,
@@ -39,7 +39,7 @@ impl Report {
         result
     }
 
-    /// Something is wrong here.
+    /// Adds an error at the current path.
     pub fn error(&mut self, message: impl Into<String>) {
         self.errors.push(ConfigError {
             path: self.path.clone(),
@@ -47,12 +47,12 @@ impl Report {
         });
     }
 
-    /// Something is wrong with one key of this place.
+    /// Adds an error at a key below the current path.
     pub fn error_at(&mut self, segment: impl fmt::Display, message: impl Into<String>) {
         self.within(segment, |report| report.error(message));
     }
 
-    /// One key of this place is allowed, but is hardly what was meant, or is not used.
+    /// Adds a warning at a key below the current path: its value is probably a mistake, or not used.
     pub fn warn_at(&mut self, segment: impl fmt::Display, message: impl Into<String>) {
         self.within(segment, |report| {
             report.warnings.push(ConfigError {
@@ -62,7 +62,7 @@ impl Report {
         });
     }
 
-    /// All errors, or all warnings.
+    /// All errors; without any, all warnings.
     pub fn finish(self) -> Result<Vec<ConfigError>, Vec<ConfigError>> {
         if self.errors.is_empty() {
             Ok(self.warnings)

@@ -1,4 +1,4 @@
-//! Shapes as they are written: serde takes a list for a map of keys in order, which nobody means.
+//! A stricter deserializer: serde would accept a list in place of a map, as its values in order.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{
@@ -7,10 +7,9 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Value};
 
-/// A value that is read strictly.
 pub(super) struct Strict(pub(super) Value);
 
-/// The one member of an object, or a word: a variant, and what it holds.
+/// A variant of an enum: its name and its value, from a word or from an object with one member.
 struct Variant(String, Option<Value>);
 
 impl<'de> IntoDeserializer<'de, Error> for Strict {
@@ -108,7 +107,7 @@ impl<'de> VariantAccess<'de> for Variant {
     fn unit_variant(self) -> Result<(), Error> {
         match self.1 {
             None => Ok(()),
-            Some(_) => Err(Error::custom(format_args!("`{}` is a word by itself", self.0))),
+            Some(_) => Err(Error::custom(format_args!("`{}` takes no value", self.0))),
         }
     }
 

@@ -1,5 +1,6 @@
-//! What operators write. The shape of the whole is here, each policy's own shape beside the policy. Shape errors
-//! are found while reading ([`decode`](super::decode)), meaning errors all at once while making the [plan](crate::gateway::plan).
+//! The shape of the configuration; each policy's own shape is beside the policy. Errors of shape are found while
+//! decoding ([`decode`](super::decode)), one at a time; errors of meaning all at once while compiling the
+//! [plan](crate::gateway::plan).
 
 use serde::Deserialize;
 
@@ -25,33 +26,33 @@ pub struct Config {
     /// The version of this format: `1`.
     #[serde(deserialize_with = "values::integer")]
     pub version: u32,
-    /// What upstreams learn about the caller.
+    /// What upstreams are told about the caller.
     #[serde(default)]
     pub identity: IdentityConfig,
     /// Token issuers and how their tokens are checked.
     #[serde(default, deserialize_with = "values::present")]
     pub jwt: Option<JwtConfig>,
-    /// API keys: how they look, how they are hashed, and where they are known.
+    /// API keys: their format, their hashing, and where to look them up.
     #[serde(default, deserialize_with = "values::present")]
     pub api_keys: Option<ApiKeysConfig>,
-    /// Limits, which routes name.
+    /// Rate limits, which rules refer to by name.
     #[serde(default)]
     pub rate_limits: Vec<RateLimitConfig>,
-    /// Who counts limits of `backend: rls`.
+    /// The service that counts limits with `backend: rls`.
     #[serde(default, deserialize_with = "values::present")]
     pub rate_limit_service: Option<RateLimitServiceConfig>,
-    /// How responses tell what is left: `ratelimit` (default), `x_ratelimit` or `none`.
+    /// The response headers with the remaining quota: `ratelimit` (default), `x_ratelimit` or `none`.
     #[serde(default)]
     pub quota_headers: QuotaHeaders,
-    /// What a rule inherits where it says nothing, and what a request gets that no rule names.
+    /// Settings that rules inherit, and that apply to requests that no rule matches.
     #[serde(default)]
     pub defaults: DefaultsConfig,
-    /// Rules, tried in order; the first that matches decides.
+    /// The rules, in order; the first that matches decides.
     #[serde(default)]
     pub routes: Vec<RouteConfig>,
 }
 
-/// Spells the settings of policies once, for `defaults`, for each rule, and for the policies.
+/// Defines the settings of policies for `defaults`, for rules, and for the policies.
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty,)+) => {
         /// Settings that rules inherit.
@@ -62,47 +63,47 @@ macro_rules! settings {
             $($(#[doc = $doc])+
             #[serde(deserialize_with = "values::present")]
             pub $name: Option<$type>,)+
-            /// What becomes of path parameters, `;` and what follows in a segment: `refuse` (400, the default) or `keep`.
+            /// Path parameters, which are `;` and what follows it in a segment: `refuse` (400, the default) or `keep`.
             pub path_parameters: PathParameters,
-            /// What becomes of headers that name another method, as `X-HTTP-Method-Override`: `remove` (the default) or `keep`.
+            /// Headers that name another method, such as `X-HTTP-Method-Override`: `remove` (the default) or `keep`.
             pub method_override: MethodOverride,
         }
 
-        /// One rule: which requests, and what they need. What it does not say, it inherits from `defaults`.
+        /// One rule: which requests it matches, and what they need. It inherits absent settings from `defaults`.
         #[derive(Debug, Clone, Deserialize)]
         #[serde(deny_unknown_fields)]
         #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
         pub struct RouteConfig {
-            /// The rule's name in metrics; `match.route` or the path otherwise.
+            /// The rule's name in metrics. Default: `match.route`, or the path.
             #[serde(default)]
             pub name: Option<String>,
-            /// Which requests this rule decides about.
+            /// The requests that the rule matches.
             pub r#match: MatchConfig,
-            /// Anybody may pass; credentials are not looked at. Excludes `auth` and `require`.
+            /// Whether to allow everybody, without looking at credentials. Excludes `auth` and `require`.
             #[serde(default)]
             pub public: bool,
             $($(#[doc = $doc])+
-            #[doc = " Inherited from `defaults` where absent."]
+            #[doc = " Inherited from `defaults` if absent."]
             #[serde(default, deserialize_with = "values::present")]
             pub $name: Option<$type>,)+
-            /// What becomes of path parameters, `;` and what follows in a segment: `refuse` (400) or `keep`; rules match on segments without
-            /// them. Inherited from `defaults` where absent.
+            /// Path parameters, which are `;` and what follows it in a segment: `refuse` (400) or `keep`; rules match
+            /// segments without them. Inherited from `defaults` if absent.
             #[serde(default, deserialize_with = "values::present")]
             pub path_parameters: Option<PathParameters>,
-            /// What becomes of headers that name another method, as `X-HTTP-Method-Override`: `remove` or `keep`. Inherited from `defaults` where
-            /// absent.
+            /// Headers that name another method, such as `X-HTTP-Method-Override`: `remove` or `keep`. Inherited from
+            /// `defaults` if absent.
             #[serde(default, deserialize_with = "values::present")]
             pub method_override: Option<MethodOverride>,
         }
 
-        /// What one rule says, with the defaults filled in.
+        /// The settings of one rule, with the defaults filled in.
         #[derive(Debug, Clone, Copy)]
         pub struct Settings<'a> {
             $($(#[doc = $doc])+ pub $name: Option<&'a $type>,)+
         }
 
         impl<'a> Settings<'a> {
-            /// Those of a rule, or of what no rule names.
+            /// The settings of a rule, or of requests that no rule matches.
             pub fn new(route: Option<&'a RouteConfig>, defaults: &'a DefaultsConfig) -> Self {
                 Self {
                     $($name: route.and_then(|route| route.$name.as_ref()).or(defaults.$name.as_ref()),)+
@@ -113,20 +114,20 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Which networks requests may come from; `{}` for all.
+    /// The networks that requests may come from; `{}` for all.
     network: NetworkConfig,
-    /// How callers prove who they are. Where `defaults` has none, a request that no rule names is refused: 403 `no_policy`.
+    /// How callers authenticate. If `defaults` has none, a request that no rule matches is refused: 403 `no_policy`.
     auth: AuthConfig,
-    /// What an identity must have.
+    /// The scopes and roles that a caller must have.
     require: RequireConfig,
-    /// The limits that a request must be within, by name, or as `{ limit: NAME, cost: 5 }`; `[]` for none.
+    /// The rate limits that apply, each by name or as `{ limit: NAME, cost: 5 }`; `[]` for none.
     rate_limits: Vec<LimitRef>,
-    /// What requests must look like; `{}` for nothing.
+    /// What requests must contain; `{}` for nothing.
     validate: ValidateConfig,
-    /// What changes of requests; `{}` for nothing.
+    /// Changes of requests; `{}` for none.
     request: RequestConfig,
-    /// What changes of responses; `{}` for nothing.
+    /// Changes of responses; `{}` for none.
     response: ResponseConfig,
-    /// What stands in for an upstream that fails; `{}` for nothing.
+    /// What replaces the response of a failed upstream; `{}` for nothing.
     fallback: FallbackConfig,
 }

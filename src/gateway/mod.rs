@@ -1,4 +1,4 @@
-//! The gateway as a whole: what operators write of it, every policy that there is, the plan that comes of both, and the workers that go by it.
+//! The gateway as a whole: the configuration, the registry of policies, the plan compiled from both, and the workers.
 
 mod config;
 pub mod plan;
@@ -11,8 +11,8 @@ pub use registry::{Definitions, REGISTRY, Registration, Stage};
 
 use crate::config::ConfigError;
 
-/// Reads a configuration: JSON text, as from a `StringValue` or from Istio, or the serialized
-/// `google.protobuf.Struct` that Envoy makes of YAML. The first shape error, with its path.
+/// Decodes a configuration: JSON text, as from a `StringValue` or from Istio, or the serialized
+/// `google.protobuf.Struct` that Envoy makes of YAML. `Err` is the first shape error, with its path.
 pub fn decode(bytes: &[u8]) -> Result<Config, ConfigError> {
     crate::config::decode(bytes)
 }

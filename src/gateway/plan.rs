@@ -1,4 +1,4 @@
-//! The plan: a configuration's meaning, checked and compiled once. A request keeps the plan that it began with.
+//! The plan: a configuration, checked and compiled once. A request keeps the plan that it began with.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use crate::policy::rate_limit::{KeyPart, Limits};
 use crate::policy::{Access, Policy, Rule as RuleContext};
 use crate::seam::{Caller, Context};
 
-/// Everything that is decided before a request comes. It never changes, and all workers of a process may share it.
+/// A compiled configuration. It never changes, and all workers of a process may share it.
 #[derive(Debug)]
 pub struct Plan {
-    /// What is allowed, but hardly what was meant.
+    /// Settings that are allowed, but probably mistakes.
     pub warnings: Vec<ConfigError>,
     /// The headers that only the gateway may set.
     pub managed: Arc<ManagedNames>,
     /// The headers that name another method than the request's own.
     pub method_overrides: ManagedNames,
-    /// Whether any rule looks at Envoy's route name, which costs a host call.
+    /// Whether any rule matches on Envoy's route name, which costs a host call.
     pub needs_route_name: bool,
-    /// What calls other services.
+    /// The parts that call other services.
     pub callers: Vec<Arc<dyn Caller>>,
     api_keys: Option<Arc<ApiKeys>>,
     limits: Arc<Limits>,
@@ -41,36 +41,36 @@ struct Rule {
     route: Arc<Route>,
 }
 
-/// What a request passes through.
+/// A compiled rule, or the compiled defaults.
 #[derive(Debug)]
 pub struct Route {
-    /// Its name in metrics.
+    /// The name in metrics.
     pub name: String,
-    /// The counter of requests that pass it, made once.
+    /// The name of the counter of allowed requests, built once.
     pub passed: Arc<str>,
-    /// By stage.
+    /// The policies, sorted by stage.
     pub policies: Vec<Box<dyn Policy>>,
-    /// What becomes of path parameters.
+    /// What to do with path parameters.
     pub path_parameters: PathParameters,
-    /// What becomes of headers that name another method.
+    /// What to do with headers that name another method.
     pub method_override: MethodOverride,
-    /// Whether Envoy is meant to choose its route again.
+    /// Whether Envoy may select another route after changes.
     pub reroutes: bool,
 }
 
-/// Which route a request takes.
+/// The result of the search for a request's rule.
 #[derive(Debug)]
 pub enum Selection<'a> {
-    /// This one.
+    /// The matching rule, or the defaults.
     Route(&'a Arc<Route>),
-    /// The rule for this request does not allow its method; the value of `Allow`.
+    /// The matching rule does not allow the method; with the value of `Allow`.
     MethodNotAllowed(&'a Arc<Route>, String),
-    /// No rule and no default.
+    /// No rule matches, and there is no default.
     None,
 }
 
 impl Plan {
-    /// Checks the meaning of a configuration; every error at once.
+    /// Compiles a configuration. `Err` has all errors of meaning.
     pub fn compile(config: &Config, environment: &Environment) -> Result<Self, Vec<ConfigError>> {
         let mut report = Report::default();
         if config.version != VERSION {
@@ -111,7 +111,7 @@ impl Plan {
         })
     }
 
-    /// The plan of a configuration that a test writes; `Err` has every mistake, each on a line.
+    /// The plan of a test's configuration; `Err` has all errors, each on a line.
     #[cfg(test)]
     pub(crate) fn of(config: &serde_json::Value, environment: &Environment) -> Result<Arc<Self>, String> {
         let plan = crate::gateway::decode(config.to_string().as_bytes())
@@ -123,7 +123,7 @@ impl Plan {
         })
     }
 
-    /// Makes what the workers share, before there is traffic. `seed` is unpredictable.
+    /// Creates the data that workers share, before there is traffic. `seed` must be unpredictable.
     pub fn prepare(&self, seed: [u8; 16], cx: &Context<'_>) {
         self.limits.prepare(seed, cx);
         for caller in &self.callers {
@@ -134,7 +134,7 @@ impl Plan {
         }
     }
 
-    /// The first rule that matches decides.
+    /// Finds the first rule that matches a request.
     pub fn select(&self, request: &Received) -> Selection<'_> {
         match self.index.first(request).and_then(|place| self.rules.get(place)) {
             Some(rule) => match rule.matcher.check_method(request.method()) {
@@ -165,7 +165,7 @@ pub fn counter(route: &str, outcome: &str, code: &str) -> Arc<str> {
     format!("tollgate_requests_total;route={route};outcome={outcome};code={code};").into()
 }
 
-/// Names that must be defined elsewhere, and names that exclude each other.
+/// Checks names that must be defined elsewhere in the configuration, and names that exclude each other.
 fn check_names(config: &Config, definitions: &Definitions, report: &mut Report) {
     let tokens = definitions.jwt.iter().flat_map(Issuers::sources);
     let keys = definitions
@@ -210,7 +210,7 @@ fn check_names(config: &Config, definitions: &Definitions, report: &mut Report) 
     }
 }
 
-/// What a request gets that no rule names, where `defaults` says who may pass.
+/// The route of requests that no rule matches, if `defaults` has `auth`.
 fn compile_default(config: &Config, definitions: &Definitions, report: &mut Report) -> Option<Arc<Route>> {
     let settings = Settings::new(None, &config.defaults);
     settings.auth?;
@@ -304,7 +304,7 @@ fn compile_policies(
     staged.into_iter().map(|(_, policy)| policy).collect()
 }
 
-/// A metric's label: the separators of the metric name stay out of it.
+/// The label value for a name: separators of metric names are replaced.
 fn label(name: &str) -> String {
     name.chars()
         .map(|character| {
@@ -319,7 +319,7 @@ fn label(name: &str) -> String {
 
 const VERSION: u32 = 1;
 
-/// Threads share plans.
+// Threads can share plans.
 const _: () = {
     const fn is_shared<T: Send + Sync>() {}
     is_shared::<Plan>();

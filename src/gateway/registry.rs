@@ -1,4 +1,4 @@
-//! Every policy that there is, one line each, and what each is made of.
+//! The registry of all policies, and the definitions that they are compiled from.
 
 use std::sync::Arc;
 
@@ -15,45 +15,45 @@ use crate::policy::{
     Policy, Rule, authenticate, authorize, fallback, identity_headers, network, proof, rate_limit, transform, validate,
 };
 
-/// When a policy runs. The plan sorts by it, so no configuration can authorize before it has authenticated.
+/// When a policy runs. The plan sorts by stage, so no configuration can authorize before it authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Networks that requests may come from.
+    /// Checks the client's network.
     Admit,
-    /// Limits that need no identity: by address, route or header.
+    /// Counts limits that need no identity: by address, route or header.
     LimitSource,
-    /// Credentials become an identity.
+    /// Turns credentials into an identity.
     Authenticate,
-    /// Scopes and roles of the identity.
+    /// Checks scopes and roles of the identity.
     Authorize,
-    /// Limits that need the identity: by user, tenant, key, plan or claim.
+    /// Counts limits that need the identity: by user, tenant, key, plan or claim.
     LimitIdentity,
-    /// The request's headers, parameters and body.
+    /// Validates the request's headers, parameters and body.
     Validate,
-    /// Identity headers for the upstream.
+    /// Sets identity headers for the upstream.
     Forward,
-    /// Changes of the request, and later of its response.
+    /// Changes the request, and later its response.
     Transform,
-    /// The proof over what the request has become.
+    /// Signs the changed request with a proof.
     Prove,
-    /// What stands in where the upstream fails.
+    /// Replaces the response of a failed upstream.
     Fallback,
 }
 
-/// How a policy enters the plan of a rule.
+/// The registration of a policy.
 pub struct Registration {
-    /// When it runs.
+    /// The stage at which it runs.
     pub stage: Stage,
-    /// The refusals that only it knows.
+    /// The refusals that only this policy makes.
     pub refusals: &'static [Refusal],
-    /// Makes the policy for one rule; `None` where the rule does not have it.
+    /// Compiles the policy for one rule; `None` if the rule does not use it.
     pub compile: Compile,
 }
 
-/// Makes a policy of what a rule says and of what the configuration defines.
+/// Compiles a policy from a rule's settings and the configuration's definitions.
 type Compile = fn(&Settings<'_>, &Definitions, &Rule<'_>, &mut Report) -> Option<Box<dyn Policy>>;
 
-/// What the configuration defines once for all rules.
+/// The parts of a configuration that all rules share.
 #[derive(Debug)]
 pub struct Definitions {
     /// The headers that only the gateway may set.
@@ -66,14 +66,14 @@ pub struct Definitions {
     pub api_keys: Option<Arc<ApiKeys>>,
     /// Rate limits.
     pub limits: Arc<Limits>,
-    /// Who counts those of `backend: rls`.
+    /// The service that counts limits with `backend: rls`.
     pub counting: Option<Arc<RateLimitService>>,
-    /// Where credentials are looked for, by whatever rule.
+    /// The credential sources of all rules.
     pub sources: Arc<[Source]>,
 }
 
 impl Definitions {
-    /// Checks everything in a configuration that is not a rule.
+    /// Compiles everything in a configuration except the rules.
     pub(super) fn compile(config: &Config, environment: &Environment, report: &mut Report) -> Self {
         let payloads = || config.jwt.iter().flat_map(Issuers::payload_headers);
         let identity = Arc::new(IdentityHeaders::compile(&config.identity, payloads(), report));

@@ -1,4 +1,4 @@
-//! Which rule decides about a request.
+//! Matching of requests by rules.
 
 mod index;
 
@@ -11,30 +11,30 @@ use crate::message::target::{check_path, has_parameters, host_of, matched_path};
 
 pub use index::Index;
 
-/// The requests that a rule decides about; every given field must match, at least one must be given.
+/// The requests that a rule matches. Every given field must match; at least one is required.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct MatchConfig {
-    /// The name of the route that Envoy chose.
+    /// The name of Envoy's route.
     pub route: Option<String>,
     /// A host without port, or `*.example.com` for every host below it.
     pub host: Option<String>,
     /// The whole path, without the query.
     pub path: Option<String>,
-    /// The path or the beginning of it, up to a `/`: `/users` matches `/users` and `/users/1`, not `/users2`.
+    /// The path, or its first segments: `/users` matches `/users` and `/users/1`, not `/users2`.
     pub path_prefix: Option<String>,
-    /// The methods that are allowed here. Another method on a request that matches otherwise is refused (405): it
-    /// does not fall through to the next rule.
+    /// The allowed methods. A request that matches except for its method is refused (405); it does not fall through to
+    /// the next rule.
     pub methods: Option<Vec<String>>,
 }
 
-/// What becomes of headers that name another method than the request's own, which many frameworks take for it.
+/// What to do with headers that name another method: many frameworks use it in place of the request's own.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum MethodOverride {
-    /// They are taken out: `methods` would be about another method than the upstream's.
+    /// They are removed, so that the upstream uses the method that `methods` allows.
     #[default]
     Remove,
     /// They are passed on.
@@ -44,32 +44,32 @@ pub enum MethodOverride {
 /// The headers that name another method, in lower case.
 pub const METHOD_OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
 
-/// A rule's matcher, checked.
+/// A compiled `match`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matcher {
     route: Option<String>,
     host: Option<HostPattern>,
     path: Option<PathPattern>,
-    /// Empty: all.
+    /// The allowed methods; empty for all.
     methods: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum HostPattern {
     Exact(String),
-    /// With its leading dot.
+    /// A suffix with its leading dot.
     Below(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PathPattern {
     Exact(String),
-    /// Without a trailing slash.
+    /// A path without a trailing slash, and all below it.
     Prefix(String),
 }
 
 impl Matcher {
-    /// Checks a rule's `match`.
+    /// Compiles a rule's `match`.
     pub fn compile(config: &MatchConfig, report: &mut Report) -> Self {
         let path = match (&config.path, &config.path_prefix) {
             (Some(_), Some(_)) => {
@@ -84,7 +84,7 @@ impl Matcher {
             (None, None) => None,
         };
         if config.route.is_none() && config.host.is_none() && config.path.is_none() && config.path_prefix.is_none() {
-            report.error("matches everything by saying nothing; name a `route`, `host`, `path` or `path_prefix` (`/` is every path)");
+            report.error("is empty, so it would match every request; name a `route`, `host`, `path` or `path_prefix` (`/` is every path)");
         }
         let methods = config.methods.clone().unwrap_or_default();
         if config.methods.as_ref().is_some_and(Vec::is_empty) {
@@ -111,7 +111,7 @@ impl Matcher {
         }
     }
 
-    /// Whether the rule decides about this request, whatever its method: what the [`Index`] finds without asking.
+    /// Whether the rule matches a request, whatever its method: the reference for the [`Index`].
     #[cfg(test)]
     fn matches(&self, request: &crate::message::request::Received) -> bool {
         self.route
@@ -124,7 +124,7 @@ impl Matcher {
                 .is_none_or(|pattern| pattern.matches(request.matched_path()))
     }
 
-    /// `Err` holds the value of `Allow`.
+    /// Checks the method; `Err` has the value of `Allow`.
     pub fn check_method(&self, method: &str) -> Result<(), String> {
         if self.methods.is_empty() || self.methods.iter().any(|allowed| allowed == method) {
             Ok(())
@@ -133,12 +133,12 @@ impl Matcher {
         }
     }
 
-    /// Whether it looks at Envoy's route name, which costs a host call.
+    /// Whether it matches on Envoy's route name, which costs a host call.
     pub fn needs_route_name(&self) -> bool {
         self.route.is_some()
     }
 
-    /// Whether every request that `other` matches is matched by this one: after it, `other` is never asked.
+    /// Whether this matches every request that `other` matches, so that `other` after it would never be reached.
     #[cfg(test)]
     fn covers(&self, other: &Self) -> bool {
         let route = self.route.is_none() || self.route == other.route;
@@ -195,7 +195,7 @@ impl PathPattern {
 }
 
 impl fmt::Display for Matcher {
-    /// A name for metrics.
+    /// A name for metrics, if the rule has none.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.route, &self.path) {
             (Some(name), _) => formatter.write_str(name),
@@ -228,8 +228,8 @@ fn host_pattern(host: &str, report: &mut Report) -> HostPattern {
     }
 }
 
-/// A path of a rule in the spelling that requests are matched in. A pattern that no request's path can equal would be a rule that silently never
-/// applies, and leaves its requests to a wider one.
+/// A rule's path in the normalized form in which requests are matched. A path that no request can have is an error: the
+/// rule would never apply, and its requests would fall to a wider rule.
 fn checked_path(key: &str, path: &str, report: &mut Report) -> String {
     let means_more = |segment: &str| segment.starts_with(':') || segment.contains(['*', '{', '}']);
     if let Err(denial) = check_path(path) {
@@ -352,7 +352,7 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join("\n")
         };
-        assert!(errors(|_| {}).contains("matches everything by saying nothing"));
+        assert!(errors(|_| {}).contains("is empty, so it would match every request"));
         assert!(errors(|config| config.path = Some("users".into())).starts_with("path: \"users\" can never match"));
         assert!(errors(|config| config.path_prefix = Some("/a/../b".into())).contains("path_not_normalized"));
         assert!(errors(|config| config.path = Some("/a?b".into())).contains("query"));

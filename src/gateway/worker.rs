@@ -1,4 +1,4 @@
-//! One worker: the plan that it shares with the others, and everything that it remembers by itself.
+//! One worker: the shared plan, and the worker's own state.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,39 +10,39 @@ use crate::gateway::plan::Plan;
 use crate::seam::{Answer, Call, Caller, Context, Host, Locals, Note, Outcome, StreamId, Wait, WaitKind, Wakeup};
 use crate::shared::suspended::Suspended;
 
-/// A thread of the host that handles requests.
+/// A worker: a thread of the host that handles requests.
 #[derive(Debug)]
 pub struct Worker {
     plan: Arc<Plan>,
     locals: Locals,
     suspended: RefCell<Suspended>,
-    /// Calls under way.
+    /// Calls without an answer yet.
     calls: RefCell<BTreeMap<CallId, UnderWay>>,
     next_call: Cell<u64>,
 }
 
-/// A call, and who has made it.
+/// A call and its caller.
 type UnderWay = (Arc<dyn Caller>, Rc<Call>);
 
-/// A call under way.
+/// The id of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId(u64);
 
-/// What a shell is to do for a worker, in this order.
+/// What the shell must do for a worker, in this order.
 #[derive(Debug, Default)]
 pub struct Agenda {
-    /// What is counted and logged.
+    /// What to count and log.
     pub notes: Vec<Note>,
-    /// Calls to send. Of each, the worker is told the answer, or that it could not be sent.
+    /// Calls to send. [`Worker::answered`] gets the answer of each, or `None` if it could not be sent.
     pub calls: Vec<(CallId, Rc<Call>)>,
-    /// Streams whose exchange is to be woken up.
+    /// Streams whose exchanges to wake up.
     pub wakeups: Vec<(StreamId, Wakeup)>,
-    /// Whether somebody waits for something: the timer should run fast.
+    /// Whether something is awaited, so that the timer should run fast.
     pub is_awaited: bool,
 }
 
 impl Worker {
-    /// One that has seen nothing.
+    /// A worker without state.
     pub fn new(plan: Arc<Plan>) -> Self {
         Self {
             plan,
@@ -53,17 +53,17 @@ impl Worker {
         }
     }
 
-    /// What it goes by.
+    /// The worker's plan.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
 
-    /// Makes what the workers share, before there is traffic. `seed` is unpredictable.
+    /// Creates the data that workers share, before there is traffic. `seed` must be unpredictable.
     pub fn prepare(&self, seed: [u8; 16], host: &dyn Host) {
         self.plan.prepare(seed, &self.context(host));
     }
 
-    /// The surroundings of a callback.
+    /// The context of a callback.
     pub fn context<'a>(&'a self, host: &'a dyn Host) -> Context<'a> {
         Context {
             host,
@@ -71,7 +71,7 @@ impl Worker {
         }
     }
 
-    /// What is to be done now: with every tick of the timer, and as soon as somebody has begun to wait.
+    /// What to do now. Called at every tick of the timer, and as soon as a request has been suspended.
     pub fn attend(&self, host: &dyn Host) -> Agenda {
         let cx = self.context(host);
         let mut agenda = Agenda::default();
@@ -86,7 +86,7 @@ impl Worker {
         self.wake(agenda, host)
     }
 
-    /// Takes the answer to a call; `None` where it could not be sent.
+    /// Handles the answer to a call; `None` if it could not be sent.
     pub fn answered(&self, call: CallId, answer: Option<&Answer>, host: &dyn Host) -> Agenda {
         let Some((caller, call)) = self.calls.borrow_mut().remove(&call) else {
             return Agenda::default();
@@ -101,7 +101,7 @@ impl Worker {
         self.wake(agenda, host)
     }
 
-    /// A stream has ended.
+    /// Forgets a stream that has ended.
     pub fn leave(&self, stream: StreamId) {
         self.suspended.borrow_mut().leave(stream);
     }
@@ -110,13 +110,13 @@ impl Worker {
         self.suspended.borrow().has_room()
     }
 
-    /// Whether a message may be held for this.
+    /// Whether there is a place to suspend a message of this client.
     pub(crate) fn has_place(&self, kind: WaitKind, host: &dyn Host) -> bool {
         let suspended = self.suspended.borrow();
         suspended.has_place(kind, || ClientNetwork::from(host.client_address()))
     }
 
-    /// Holds a message until this moment of the monotonic clock; `false` where there is no place for it.
+    /// Suspends a message until a time of the monotonic clock, in milliseconds; `false` if there is no place.
     pub(crate) fn hold(&self, stream: StreamId, wait: Wait, until: u64, host: &dyn Host) -> bool {
         let origin = ClientNetwork::from(host.client_address());
         self.suspended.borrow_mut().hold(stream, wait, origin, until)

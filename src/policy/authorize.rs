@@ -1,4 +1,4 @@
-//! The authorize stage: what an identity must have to pass a route.
+//! The authorize stage: scopes and roles that a rule requires.
 
 use serde::Deserialize;
 
@@ -8,18 +8,18 @@ use crate::denial::{Denial, DenialKind};
 use crate::message::request::Request;
 use crate::seam::Context;
 
-/// What an identity must have.
+/// The scopes and roles that a caller must have.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct RequireConfig {
-    /// Scopes; without them 403 `insufficient_scope`.
+    /// Required scopes; without them 403 `insufficient_scope`.
     pub scopes: SetConfig,
-    /// Roles; without them 403 `forbidden`.
+    /// Required roles; without them 403 `forbidden`.
     pub roles: SetConfig,
 }
 
-/// A condition on a set; both parts must hold where both are given.
+/// A condition on a set. If both parts are given, both must hold.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -35,7 +35,7 @@ struct Authorize {
     require: RequireConfig,
 }
 
-/// The policy of a rule with `require`. A public rule has none, whatever it inherits.
+/// Compiles the policy of a rule with `require`. A public rule has none, whatever it inherits.
 pub fn compile(require: &RequireConfig, rule: &Rule<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
     if rule.access == Access::Public {
         return None;
@@ -57,7 +57,7 @@ pub fn compile(require: &RequireConfig, rule: &Rule<'_>, report: &mut Report) ->
                     if value.is_empty() || spaced {
                         report.error_at(
                             format!("{name}.{part}[{index}]"),
-                            format!("\"{value}\" can be nobody's; write one per entry"),
+                            format!("\"{value}\" is not one name, so nobody can have it; write one name per entry"),
                         );
                     }
                 }
@@ -80,7 +80,7 @@ impl Policy for Authorize {
             let wanted: Vec<_> = all.iter().chain(any).map(String::as_str).collect();
             let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", wanted.join(" "));
             let denial = Denial::new(DenialKind::InsufficientScope, "scope_missing");
-            // The challenge is a bearer token's (RFC 6750 section 3.1): another key would be no help.
+            // The challenge is for bearer tokens only (RFC 6750 section 3.1).
             let is_token = request
                 .identity
                 .as_ref()

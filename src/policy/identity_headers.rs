@@ -1,7 +1,7 @@
-//! Identity headers: what upstreams learn about the caller, and nobody else can say.
+//! Identity headers, which tell upstreams who the caller is.
 //!
-//! Every managed name is taken out of every request on every route, whatever becomes of it; then the gateway sets
-//! what it knows, once.
+//! Managed names are removed from every request on every route; then the gateway sets the headers of the verified
+//! identity.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,22 +18,23 @@ use crate::message::managed_names::ManagedNames;
 use crate::message::request::Request;
 use crate::seam::{Context, Note};
 
-/// What upstreams learn about the caller.
+/// What upstreams are told about the caller.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct IdentityConfig {
     /// The names of the identity headers. Every one of them is removed from every client request.
     pub headers: HeadersConfig,
-    /// A proof that a request is the gateway's word, for upstreams that cannot do mutual TLS.
+    /// A proof that requests come from the gateway, for upstreams without mutual TLS.
     #[serde(deserialize_with = "values::present")]
     pub proof: Option<ProofConfig>,
-    /// What access logs may read as filter state, `%FILTER_STATE(wasm.tollgate.user_id:PLAIN)%`, which no client can set as it can send a header:
-    /// `user_id`, `tenant_id`, `plan`, `auth`, `issuer`, `key_id`. Each is a host call for each request with an identity. Default none.
+    /// Filter state for access logs, as in `%FILTER_STATE(wasm.tollgate.user_id:PLAIN)%`, which clients cannot forge:
+    /// `user_id`, `tenant_id`, `plan`, `auth`, `issuer`, `key_id`. Each takes a host call per request with an identity.
+    /// Default: none.
     pub filter_state: Vec<StateField>,
 }
 
-/// A part of an identity that access logs may read.
+/// A field of an identity for access logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -78,20 +79,20 @@ pub struct HeadersConfig {
     pub attributes: BTreeMap<String, HeaderName>,
 }
 
-/// The header names, checked.
+/// The compiled header names.
 #[derive(Debug)]
 pub struct IdentityHeaders {
     config: HeadersConfig,
     attributes: BTreeSet<String>,
     states: Vec<StateField>,
-    /// All of the names, and those of proofs and payloads, as they are taken out of requests.
+    /// All names that are removed from requests: identity headers, proofs and payloads.
     pub managed: Arc<ManagedNames>,
 }
 
 #[derive(Debug)]
 struct SetIdentity(Arc<IdentityHeaders>);
 
-/// The policy of a rule with `auth`.
+/// Compiles the policy of a rule with `auth`.
 pub fn compile(headers: &Arc<IdentityHeaders>) -> Box<dyn Policy> {
     Box::new(SetIdentity(Arc::clone(headers)))
 }
@@ -102,7 +103,7 @@ impl Policy for SetIdentity {
         Ok(())
     }
 
-    /// No upstream sees a request that is refused, but the access log does.
+    /// Sets the identity in a refused request too, for the access log.
     fn on_refusal(&self, request: &mut Request, _: &Context<'_>) {
         self.0.describe(request);
     }
@@ -185,7 +186,7 @@ impl IdentityHeaders {
             .map(HeaderName::as_str)
     }
 
-    /// Says who a request is from, where that is known.
+    /// Sets headers and filter state of the identity, if there is one.
     fn describe(&self, request: &mut Request) {
         let Request {
             identity: Some(identity),
@@ -221,7 +222,7 @@ impl IdentityHeaders {
 }
 
 impl StateField {
-    /// Its name as filter state, without Envoy's `wasm.`, and what an identity has for it.
+    /// The name in the filter state, without Envoy's `wasm.`, and the identity's value.
     fn of(self, identity: &Identity) -> Option<(&'static str, String)> {
         let (name, value) = match self {
             Self::UserId => ("tollgate.user_id", Some(&identity.user_id)),

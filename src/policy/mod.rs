@@ -1,5 +1,4 @@
-//! What can be done to a request and its response: one folder or file per policy. Every one is listed in
-//! [`REGISTRY`](crate::gateway::REGISTRY).
+//! Policies, with one folder or file each. All are listed in [`REGISTRY`](crate::gateway::REGISTRY).
 
 pub mod api_key;
 pub mod authenticate;
@@ -24,31 +23,31 @@ use crate::seam::{Caller, Context};
 
 pub use crate::message::request::Stop;
 
-/// One step that a request must pass. This is the one extension point.
+/// A step that a request must pass. This is the one extension point.
 ///
-/// A policy is a part of the plan: all workers share it, and it does not change. What a worker remembers of it is a
-/// [`Local`](crate::seam::Local), what is remembered of one request is in [`Request::memory`].
+/// A policy is a part of the plan: all workers share it, and it does not change. State of one worker is in a
+/// [`Local`](crate::seam::Local), state of one request in [`Request::memory`].
 pub trait Policy: fmt::Debug + Send + Sync {
-    /// Looks at the request, decides what becomes of it, or refuses it. A policy that has waited is called again.
+    /// Changes the request, refuses it, or waits. A policy that has waited is called again.
     fn on_request(&self, request: &mut Request, cx: &Context<'_>) -> Result<(), Stop>;
 
-    /// Changes what access logs see of a request that is refused, by whichever policy.
+    /// Changes what access logs see of a request that any policy has refused.
     fn on_refusal(&self, _: &mut Request, _: &Context<'_>) {}
 
-    /// What it calls other services by.
+    /// The callers by which it calls other services.
     fn callers(&self) -> Vec<Arc<dyn Caller>> {
         Vec::new()
     }
 }
 
-/// What every policy may know of the rule that it is made for.
+/// Facts about a rule, for compiling its policies.
 #[derive(Debug)]
 pub struct Rule<'a> {
-    /// Its name in metrics.
+    /// The rule's name in metrics.
     pub name: &'a str,
-    /// Who passes it.
+    /// Who may pass.
     pub access: Access,
-    /// Whether it looks at Envoy's route name.
+    /// Whether it matches on Envoy's route name.
     pub matches_route_name: bool,
     /// The headers that only the gateway may set.
     pub managed: &'a ManagedNames,
@@ -56,13 +55,13 @@ pub struct Rule<'a> {
     pub attributes: &'a BTreeSet<String>,
 }
 
-/// Who passes a rule.
+/// Who may pass a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody; nobody's credentials are looked at.
+    /// Everybody; credentials are not looked at.
     Public,
-    /// Anybody without a credential, and who proves who they are.
+    /// Callers without a credential, and callers with a valid one.
     Optional,
-    /// Who proves who they are.
+    /// Callers with a valid credential.
     Authenticated,
 }

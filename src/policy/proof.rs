@@ -1,7 +1,7 @@
-//! A proof for upstreams that cannot do mutual TLS: that a request, and who it is from, is the gateway's word.
+//! Proofs for upstreams without mutual TLS: a header which shows that a request and its identity come from the gateway.
 //!
-//! It is an HMAC over the identity headers and payload headers, the method, the host, the path and the time. It runs behind everything that
-//! changes a request's headers, and does not cover its body.
+//! A proof is an HMAC over the identity and payload headers, the method, the host, the path and the time. It is made
+//! after all changes of the request's headers, and does not cover its body.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,31 +16,31 @@ use crate::config::{Environment, Report};
 use crate::message::request::Request;
 use crate::seam::Context;
 
-/// A header by which upstreams can tell the gateway's requests from others.
+/// A header by which upstreams recognize the gateway's requests.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct ProofConfig {
-    /// Its name. Default `x-tollgate-proof`.
+    /// The header's name. Default `x-tollgate-proof`.
     #[serde(default = "default_header")]
     pub header: HeaderName,
     /// The secret that the gateway and its upstreams share, at least 32 bytes.
     pub secret: ProofSecretConfig,
 }
 
-/// Where the secret is.
+/// The source of the secret.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct ProofSecretConfig {
-    /// The environment variable that holds it.
+    /// The environment variable that holds the secret.
     pub env: String,
 }
 
 /// Makes proofs.
 pub struct Proof {
     header: Arc<str>,
-    /// Those that it speaks for, by name.
+    /// The names of the covered headers, sorted.
     names: Vec<String>,
     mac: Option<Hmac<Sha256>>,
 }
@@ -48,13 +48,13 @@ pub struct Proof {
 #[derive(Debug)]
 struct Prove(Arc<Proof>);
 
-/// The policy of every rule: a request without an identity is proven to have none.
+/// Makes the policy, which every rule has: without an identity, the proof shows that there is none.
 pub fn compile(proof: &Arc<Proof>) -> Box<dyn Policy> {
     Box::new(Prove(Arc::clone(proof)))
 }
 
 impl Proof {
-    /// Finds the secret. `names` are the headers that only the gateway sets.
+    /// Compiles `identity.proof`. `names` are the headers that only the gateway sets.
     pub fn compile<'a>(
         config: &ProofConfig,
         names: impl Iterator<Item = &'a str>,
@@ -86,7 +86,7 @@ impl Proof {
         }
     }
 
-    /// The value of the header, at this many seconds since 1970. `None` only where the configuration was refused.
+    /// The value of the header at `now`, in seconds since the epoch. `None` only if the configuration was refused.
     fn of(&self, request: &Request, now: u64) -> Option<String> {
         let mut mac = self.mac.clone()?;
         mac.update(format!("v2\n{now}").as_bytes());
@@ -115,7 +115,7 @@ impl Policy for Prove {
     }
 }
 
-/// Without the secret.
+// `Debug` does not show the secret.
 impl fmt::Debug for Proof {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Proof({})", self.header)
@@ -126,7 +126,7 @@ fn default_header() -> HeaderName {
     HeaderName::constant("x-tollgate-proof")
 }
 
-/// Bytes, as many as HMAC-SHA256 makes.
+/// Minimum length of the secret in bytes: that of an HMAC-SHA256.
 const MIN_SECRET: usize = 32;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What becomes of one credential.
+//! The result of verifying one credential.
 
 use std::sync::Arc;
 
@@ -6,36 +6,36 @@ use crate::config::values::HeaderName;
 use crate::message::identity::Subject;
 use crate::seam::Wait;
 
-/// A credential that passed every check.
+/// The result for a valid credential.
 #[derive(Debug)]
 pub struct Verified {
-    /// What it says of its holder.
+    /// The caller that it describes.
     pub subject: Arc<Subject>,
-    /// Whether upstreams may see it.
+    /// Whether to forward it to upstreams.
     pub forward: bool,
-    /// A token's payload, for upstreams that want it, and the header that carries it.
+    /// A header with a token's payload for upstreams.
     pub payload: Option<(HeaderName, Arc<str>)>,
 }
 
-/// Why a credential does not pass.
+/// Why a credential is not accepted, or not yet.
 #[derive(Debug)]
 pub enum Failure {
-    /// It is not acceptable.
+    /// It is invalid.
     Invalid(Invalid),
-    /// It may be, once this is there.
+    /// The decision needs an awaited result.
     Wait(Wait),
-    /// What would decide cannot be had; worth another try in this many seconds.
+    /// The keys that are needed to decide are unavailable; retry after this many seconds.
     KeysUnavailable(u64),
-    /// Too many credentials from there were not acceptable; worth another try in this many seconds.
+    /// Too many invalid credentials came from this source; retry after this many seconds.
     TooManyAttempts(u64),
 }
 
-/// Why a credential is not acceptable, for the operator.
+/// Why a credential is invalid, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// For the log and a metric.
+    /// The reason, for the log and a metric.
     pub reason: &'static str,
-    /// What the reason is about, for the log: `plan is an object`.
+    /// Details of the reason, for the log: `plan is an object`.
     pub detail: Option<Arc<str>>,
 }
 

@@ -15,7 +15,7 @@ const HEADERS: [(&str, &str); 7] = [
 
 const CAPTURES: [(&str, &str); 2] = [("id", "x%20y"), ("rest", "b/c%2Bd")];
 
-/// `None` where a value is missing.
+/// Renders a template; `None` if a value is missing.
 fn render(template: &str, place: Place) -> Option<String> {
     let headers: Headers = HEADERS.into_iter().collect();
     let request = Request::simulated(headers, ManagedNames::default());
@@ -68,16 +68,16 @@ fn a_value_stays_one_value_wherever_it_goes() {
 #[test]
 fn what_is_no_template_says_why() {
     for (template, expected) in [
-        ("{", "has a brace without its other"),
-        ("a}b", "has a brace without its other"),
-        ("{headers.x", "has a brace without its other"),
-        ("{}", "\"\" is no value; there is `headers.NAME`"),
-        ("{user}", "\"user\" is no value"),
-        ("{headers.}", "\"headers.\" is no value"),
-        ("{headers.content-length}", "\"headers.content-length\" is no value"),
-        ("{headers.a b}", "\"headers.a b\" is no value"),
-        ("{identity.password}", "\"identity.password\" is no value"),
-        ("{query.}", "\"query.\" is no value"),
+        ("{", "has an unmatched brace"),
+        ("a}b", "has an unmatched brace"),
+        ("{headers.x", "has an unmatched brace"),
+        ("{}", "\"\" is not a value; there is `headers.NAME`"),
+        ("{user}", "\"user\" is not a value"),
+        ("{headers.}", "\"headers.\" is not a value"),
+        ("{headers.content-length}", "\"headers.content-length\" is not a value"),
+        ("{headers.a b}", "\"headers.a b\" is not a value"),
+        ("{identity.password}", "\"identity.password\" is not a value"),
+        ("{query.}", "\"query.\" is not a value"),
         ("a\r\nb", "has a character that a header cannot have"),
         ("{route|\n}", "has a character that a header cannot have"),
         ("é", "has a character that a header cannot have"),

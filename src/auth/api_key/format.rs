@@ -1,9 +1,9 @@
-//! `<prefix>_<environment>_<id>_<secret><checksum>`: a key that scanners find, that is refused without a lookup where it
-//! is mistyped, and whose id is safe to log.
+//! The format of API keys: `<prefix>_<environment>_<id>_<secret><checksum>`. Secret scanners recognize it, a mistyped
+//! key is refused without a lookup, and the id is safe to log.
 
 use std::fmt;
 
-/// Which keys are taken, and how new ones look.
+/// The format of accepted keys and of new keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format {
     /// The prefix and the environment, each with its underscore.
@@ -11,26 +11,27 @@ pub struct Format {
     opaque: bool,
 }
 
-/// A key that is well-formed. It is not shown by `Debug`.
+/// A well-formed key from a request. `Debug` does not show it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Presented<'a> {
-    /// The whole key: what is hashed.
+    /// The whole key, which is what gets hashed.
     pub key: &'a [u8],
-    /// The key's public name; `None` for one that was minted elsewhere.
+    /// The key's public id; `None` for a key that was minted elsewhere.
     pub id: Option<&'a str>,
 }
 
-/// A new key, the only time that it is seen. It is not shown by `Debug`.
+/// A new key. `Debug` does not show it.
 pub struct Minted {
     /// The whole key.
     pub key: String,
-    /// Its public name.
+    /// The public id.
     pub id: String,
 }
 
 impl Format {
-    /// `prefix` says whose keys these are, `environment` which of their gateways takes them, as `live` or `test`; both are
-    /// lower-case letters and digits. `opaque` takes keys that were minted elsewhere too. `Err` says what is wrong.
+    /// A format of keys. `prefix` identifies their owner, `environment` the gateways that accept them, such as `live`
+    /// or `test`; both are lower-case letters and digits. `opaque` accepts keys that were minted elsewhere too. `Err`
+    /// says what is wrong.
     pub fn new(prefix: &str, environment: &str, opaque: bool) -> Result<Self, String> {
         for (name, part) in [("prefix", prefix), ("environment", environment)] {
             let plain = part
@@ -77,7 +78,7 @@ impl Format {
         Ok(Presented { key, id: Some(id) })
     }
 
-    /// Makes a new key of random bytes, which must be unpredictable: the secret is worth 256 bits.
+    /// Mints a key from random bytes, which must be unpredictable. Its secret has 256 bits.
     pub fn mint(&self, mut random: impl FnMut() -> u8) -> Minted {
         let id = characters(ID, &mut random);
         let mut key = format!("{}{id}_{}", self.head, characters(SECRET, &mut random));
@@ -86,8 +87,8 @@ impl Format {
     }
 }
 
-/// The CRC-32 (as in zlib) of what stands before it, in base 62: it tells mistyped keys, and keeps scanners from crying
-/// wolf. It is no secret.
+/// The CRC-32 (as in zlib) of the rest of the key, in base 62. It detects mistyped keys and reduces false alarms of
+/// scanners; it is not a secret.
 fn checksum(signed: &[u8]) -> String {
     let mut rest = crc32fast::hash(signed);
     let mut digits = [b'0'; CHECKSUM];
@@ -98,13 +99,13 @@ fn checksum(signed: &[u8]) -> String {
     digits.iter().map(|&digit| char::from(digit)).collect()
 }
 
-/// A key of chosen parts, as an attacker makes it: the checksum is no secret.
+/// A key of chosen parts with a valid checksum, as an attacker can make it.
 #[cfg(test)]
 pub(crate) fn signed(unsigned: &str) -> String {
     format!("{unsigned}{}", checksum(unsigned.as_bytes()))
 }
 
-/// Every character equally likely: bytes beyond the last whole multiple of 62 are passed over.
+/// Random base-62 characters, uniformly distributed: bytes from the last multiple of 62 on are skipped.
 fn characters(count: usize, random: &mut impl FnMut() -> u8) -> String {
     let bytes = std::iter::repeat_with(random).filter(|&byte| byte < 4 * 62);
     bytes
@@ -144,19 +145,19 @@ const MALFORMED: &str = "malformed";
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const BASE: u32 = 62;
 
-/// Characters, 71 bits: ids do not collide by chance.
+/// Length of the id in characters. 71 bits make collisions unlikely.
 const ID: usize = 12;
 
-/// Characters, 256 bits.
+/// Length of the secret in characters: 256 bits.
 const SECRET: usize = 43;
 
-/// Characters, enough for 32 bits.
+/// Length of the checksum in characters, enough for 32 bits.
 const CHECKSUM: usize = 6;
 
-/// Characters of the prefix and of the environment.
+/// Maximum length of the prefix and of the environment, in characters.
 const MAX_PART: usize = 16;
 
-/// Bytes of a key that was minted elsewhere: below, it could be guessed.
+/// Minimum length of a key that was minted elsewhere, in bytes; a shorter one could be guessed.
 const MIN_OPAQUE: usize = 16;
 const MAX_OPAQUE: usize = 256;
 

@@ -1,4 +1,4 @@
-//! API keys: what they look like, how they are hashed, and what is known of one. The plugin and the key service share it.
+//! API keys: their format, their hashes and their records. The plugin and the key service share this module.
 
 pub mod format;
 pub mod record;

@@ -1,4 +1,4 @@
-//! What is known of a key: whose it is, what they may do, and when.
+//! The record of an API key: its user, their permissions, and when it is valid.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::message::identity::{Subject, check_list, check_value};
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct KeyRecord {
-    /// Its public name, which upstreams, logs and limits see: letters, digits, `.`, `_`, `-`.
+    /// Its public id, which upstreams, logs and limits see: letters, digits, `.`, `_`, `-`.
     pub id: String,
     /// `SECRET:HEX`: the id of the secret and the HMAC-SHA256 of the whole key.
     pub hash: KeyHash,
@@ -22,28 +22,28 @@ pub struct KeyRecord {
     /// The tenant that the user belongs to.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<String>,
-    /// Roles of its holder.
+    /// Roles of the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// Scopes that it grants.
+    /// Scopes that the key grants.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
-    /// The plan that its holder is on.
+    /// The user's plan.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
     /// Further identity headers: attribute name to values. Each name must be defined in `identity.headers.attributes`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Vec<String>>,
-    /// From when on it is valid; at once where absent.
+    /// When the key becomes valid; at once if absent.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// From when on it is not; never where absent.
+    /// When the key expires; never if absent.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
 
 impl KeyRecord {
-    /// Checks that every value can become an identity header: `Err` names the field and says what is wrong.
+    /// Checks that every value can become an identity header. `Err` has the field and the problem.
     pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let named = (1..=64).contains(&self.id.len())
             && self
@@ -70,12 +70,12 @@ impl KeyRecord {
             Ok(record) if record.len() <= MAX_RECORD => Ok(()),
             _ => Err((
                 "attributes",
-                "make a record of more than 16000 bytes of JSON, which no gateway can keep",
+                "make a record of more than 16000 bytes of JSON, the most that gateways cache",
             )),
         }
     }
 
-    /// When it is valid.
+    /// The period in which the key is valid.
     pub fn validity(&self) -> Validity {
         Validity {
             not_before: self.not_before,
@@ -83,7 +83,7 @@ impl KeyRecord {
         }
     }
 
-    /// Who holds it.
+    /// The identity that the key stands for.
     pub fn subject(&self) -> Subject {
         Subject {
             method: "api_key",
@@ -103,7 +103,7 @@ impl KeyRecord {
     }
 }
 
-/// When a key is valid.
+/// The period in which a key is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
     not_before: Option<Timestamp>,
@@ -122,7 +122,7 @@ impl Validity {
         }
     }
 
-    /// Whether it is never valid.
+    /// Whether the period is empty.
     pub fn is_empty(self) -> bool {
         self.not_before
             .zip(self.expires_at)
@@ -130,10 +130,10 @@ impl Validity {
     }
 }
 
-/// Bytes of a record as JSON: what gateways have room for.
+/// Maximum size of a record as JSON in a gateway's cache, in bytes.
 pub const MAX_RECORD: usize = 16_000;
 
-/// Bytes of a value, or of a list together.
+/// Maximum size of a value, or of all values of a list, in bytes.
 const MOST: usize = 4096;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Keys are stored as HMAC-SHA256 with a secret that the store does not have: whoever steals the store has no key, and
-//! cannot make one.
+//! Hashes of API keys: HMAC-SHA256 with a secret that the store of keys does not have. A stolen store reveals no key
+//! and does not help to guess one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,33 +12,33 @@ use subtle::ConstantTimeEq as _;
 use super::wire::MAX_HASHES;
 use crate::config::{Environment, Report};
 
-/// A secret that keys are hashed with, by the name of the environment variable that holds it.
+/// A secret for hashing keys, named by the environment variable that holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct SecretConfig {
-    /// What hashes made with it begin with: letters and digits.
+    /// The secret's id, with which its hashes begin: letters and digits.
     pub id: String,
-    /// The environment variable that holds it, at least 32 bytes.
+    /// The environment variable that holds the secret, at least 32 bytes.
     pub env: String,
 }
 
-/// All secrets, the newest first: new keys are hashed with that one, presented keys are tried with each.
+/// All secrets, the newest first. New keys are hashed with the newest, presented keys with each.
 #[derive(Clone)]
 pub struct Secrets(Vec<Secret>);
 
-/// One secret, ready to hash with.
+/// One secret for hashing keys.
 #[derive(Clone)]
 pub struct Secret {
-    /// Its name.
+    /// The secret's id.
     pub id: String,
     mac: Hmac<Sha256>,
 }
 
-/// What is stored of a key. Two are compared in constant time.
+/// The hash under which a key is stored. Comparison takes constant time.
 #[derive(Debug, Clone)]
 pub struct KeyHash {
-    /// The name of the secret that it was made with.
+    /// The id of the secret that it was made with.
     pub secret: String,
     /// HMAC-SHA256 of the whole key.
     pub digest: Digest,
@@ -48,7 +48,7 @@ pub struct KeyHash {
 pub type Digest = [u8; 32];
 
 impl Secrets {
-    /// Finds every secret in the environment.
+    /// Reads every secret from the environment.
     pub fn compile(config: &[SecretConfig], environment: &Environment, report: &mut Report) -> Self {
         let mut secrets: Vec<Secret> = Vec::new();
         if config.is_empty() {
@@ -81,7 +81,7 @@ impl Secrets {
                         ),
                     );
                 }
-                // A key of any length is fine for HMAC.
+                // This never fails: HMAC accepts secrets of any length.
                 if let Ok(mac) = Hmac::new_from_slice(value.as_bytes()) {
                     secrets.push(Secret { id: id.clone(), mac });
                 }
@@ -95,7 +95,7 @@ impl Secrets {
         self.0.iter()
     }
 
-    /// A digest that nobody can predict who does not know the newest secret; `label` keeps uses apart. Not a key's.
+    /// A digest for other uses than keys, unpredictable without the newest secret; `label` separates the uses.
     pub fn digest(&self, label: &str, bytes: &[u8]) -> Digest {
         let labelled = [label.as_bytes(), b"\0", bytes].concat();
         self.0
@@ -104,12 +104,12 @@ impl Secrets {
             .unwrap_or_default()
     }
 
-    /// The hash under which a new key is stored.
+    /// The hash of a new key, made with the newest secret.
     pub fn newest(&self, key: &[u8]) -> Option<KeyHash> {
         self.0.first().map(|secret| secret.hash(key))
     }
 
-    /// Whether a hash was made with one of them.
+    /// Whether a hash was made with one of these secrets.
     pub fn have(&self, hash: &KeyHash) -> bool {
         self.0.iter().any(|secret| secret.id == hash.secret)
     }
@@ -121,7 +121,7 @@ impl Secret {
         self.mac.clone().chain_update(key).finalize().into_bytes().into()
     }
 
-    /// The same with the secret's name.
+    /// The digest with the secret's id.
     pub fn hash(&self, key: &[u8]) -> KeyHash {
         KeyHash {
             secret: self.id.clone(),
@@ -134,7 +134,7 @@ fn is_name(id: &str) -> bool {
     (1..=16).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Bytes: as many as the hash has.
+/// Minimum length of a secret in bytes: that of the hash.
 const MIN_SECRET: usize = 32;
 
 // === impl Debug: no secret is shown ===
@@ -193,7 +193,7 @@ impl FromStr for KeyHash {
 impl<'de> Deserialize<'de> for KeyHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
-        // Not repeated in the error: what stands here by mistake may be a key.
+        // The error does not repeat the value, which may be a key by mistake.
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }

@@ -1,11 +1,11 @@
-//! What the gateway and the key service say to each other, as JSON. Only hashes travel, never a key.
+//! The protocol between the gateway and the key service, in JSON. It transfers only hashes, never a key.
 
 use serde::{Deserialize, Serialize};
 
 use super::record::KeyRecord;
 use super::secrets::KeyHash;
 
-/// Asks who holds a key: `POST /v1/keys/lookup`.
+/// Asks for the record of a key: `POST /v1/keys/lookup`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LookupRequest {
@@ -16,29 +16,30 @@ pub struct LookupRequest {
 /// The answer to a [`LookupRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct LookupAnswer {
-    /// The version of the store when it was asked, or an earlier one: every change after it comes as one of [`Changes`].
+    /// The store's version at the lookup or earlier: [`Changes`] after this version include every change that the
+    /// answer misses.
     pub version: u64,
-    /// The key; `None` where it is unknown or revoked. Its times are not checked. It must be there: an answer without it
-    /// is not one.
+    /// The key; `null` if it is unknown or revoked. Its period is not checked. An answer without this member is
+    /// invalid.
     #[serde(deserialize_with = "Option::deserialize")]
     pub key: Option<KeyRecord>,
 }
 
-/// The answer to `GET /v1/keys/changes?after=VERSION&wait=SECONDS`: what to forget.
+/// The answer to `GET /v1/keys/changes?after=VERSION&wait=SECONDS`: which cached keys to drop.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Changes {
-    /// The version that this answer leads up to: the next `after`.
+    /// The version up to which this answer reports changes: the next `after`.
     pub version: u64,
-    /// Forget everything, since the changes cannot be told one by one.
+    /// Whether to drop all cached keys, because the changes cannot be listed.
     pub all: bool,
     /// The hashes of the keys that were created or changed; empty with `all`.
     pub hashes: Vec<KeyHash>,
 }
 
-/// Hashes in one [`LookupRequest`]: as many as there may be secrets.
+/// Maximum number of hashes in one [`LookupRequest`], and of secrets.
 pub const MAX_HASHES: usize = 8;
 
-/// Seconds that a question for changes may wait for one.
+/// How long a request for changes may wait for one, in seconds.
 pub const MAX_WAIT: u64 = 30;
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub enum Algorithm {
     HS512,
 }
 
-/// What kind of key an algorithm needs.
+/// The type of key that an algorithm needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// RSA, for RS and PS.
@@ -92,12 +92,12 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of a registered name; exact, as RFC 7515 section 4.1.1 has it.
+    /// The algorithm of a registered name, compared exactly (RFC 7515 section 4.1.1).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
-    /// The kind of key it needs.
+    /// The type of key it needs.
     pub const fn family(self) -> Family {
         match self {
             Self::RS256 | Self::RS384 | Self::RS512 | Self::PS256 | Self::PS384 | Self::PS512 => Family::Rsa,

@@ -1,24 +1,24 @@
-//! The registered claims of a JSON Web Token (RFC 7519 section 4.1), checked against what an issuer's tokens must say.
+//! The registered claims of a JSON Web Token (RFC 7519 section 4.1) and the rules for them.
 
 use serde_json::{Map, Value};
 
 /// A token's payload.
 pub type Claims = Map<String, Value>;
 
-/// What the registered claims must say.
+/// An issuer's rules for the registered claims.
 #[derive(Debug, Clone)]
 pub struct ClaimRules {
     /// `aud` must name one of them, exactly.
     pub audiences: Vec<String>,
-    /// How far clocks may differ, in seconds.
+    /// The leeway for clock differences, in seconds.
     pub leeway: u64,
-    /// Claims that must be there.
+    /// Claims that must be present.
     pub require: Vec<String>,
-    /// How long a token may still live, in seconds.
+    /// Maximum remaining lifetime of a token, in seconds.
     pub max_lifetime: Option<u64>,
 }
 
-/// The registered claims of a token, read: what does not change about them.
+/// The parsed registered claims of a token, which are the same at every use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registered {
     /// `aud`, as a list.
@@ -29,8 +29,8 @@ pub struct Registered {
 }
 
 impl ClaimRules {
-    /// Reads a verified payload: what must be there is, and everything has its form. `Err` is the reason, for the log
-    /// and a metric.
+    /// Parses the claims of a verified payload: required ones must be present, and all well-formed. `Err` is the
+    /// reason, for the log and a metric.
     pub fn read(&self, claims: &Claims) -> Result<Registered, &'static str> {
         if self.require.iter().any(|name| !claims.contains_key(name)) {
             return Err("claim_missing");
@@ -48,7 +48,7 @@ impl ClaimRules {
         })
     }
 
-    /// Checks them at `now`, in seconds since the epoch: this must be done each time that a token is used.
+    /// Checks claims at `now`, in seconds since the epoch. Must be called at every use of a token.
     pub fn check(&self, claims: &Registered, now: u64) -> Result<(), &'static str> {
         let latest = now.saturating_add(self.leeway);
         if claims
@@ -78,13 +78,13 @@ impl ClaimRules {
 }
 
 impl Registered {
-    /// Whether the token is meant for one of these, exactly.
+    /// Whether `aud` has one of these audiences, compared exactly.
     pub fn names_audience(&self, audiences: &[String]) -> bool {
         self.audiences.iter().any(|audience| audiences.contains(audience))
     }
 }
 
-/// A string or a list of strings; anything else among them makes the whole malformed.
+/// Parses `aud`: a string or a list of strings.
 fn audiences(claims: &Claims) -> Result<Vec<String>, &'static str> {
     let items = match claims.get("aud") {
         Some(Value::Array(items)) => items.as_slice(),
@@ -95,8 +95,8 @@ fn audiences(claims: &Claims) -> Result<Vec<String>, &'static str> {
     texts.filter(|_| claims.contains_key("aud")).ok_or("aud_malformed")
 }
 
-/// A NumericDate (RFC 7519 section 2): a number of seconds, perhaps with a fraction, within the years that RFC 3339
-/// can write. Anything else would be a date by accident.
+/// Parses a NumericDate (RFC 7519 section 2): seconds, possibly with a fraction, up to the last year of RFC 3339.
+/// Larger numbers are refused as mistakes.
 fn numeric_date(claims: &Claims, name: &str) -> Result<Option<u64>, &'static str> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
@@ -117,7 +117,7 @@ fn numeric_date(claims: &Claims, name: &str) -> Result<Option<u64>, &'static str
     }
 }
 
-/// 9999-12-31T23:59:59Z.
+/// 9999-12-31T23:59:59Z, in seconds since the epoch.
 const LAST_DATE: u64 = 253_402_300_799;
 const LAST_DATE_AS_FLOAT: f64 = 253_402_300_799.0;
 

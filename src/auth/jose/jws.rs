@@ -8,30 +8,30 @@ use serde_json::{Map, Value};
 use super::Algorithm;
 use crate::json;
 
-/// A token that is well-formed; nothing in it is verified.
+/// A well-formed token, not yet verified.
 #[derive(Debug)]
 pub struct Jws<'a> {
     /// The algorithm that the header names.
     pub algorithm: Algorithm,
-    /// The key that the header names.
+    /// The id of the signing key.
     pub kid: Option<String>,
     /// The media type of the whole token.
     pub typ: Option<String>,
     /// The decoded payload.
     pub payload: Vec<u8>,
-    /// What is signed: the first two parts as they were sent.
+    /// The signed bytes: the first two parts as sent.
     pub signed: &'a [u8],
     /// The decoded signature.
     pub signature: Vec<u8>,
 }
 
-/// Why a token is not a JWS that can be verified; for the log and the metric.
+/// The reason why a token cannot be verified, for the log and the metric.
 pub type Malformed = &'static str;
 
 impl<'a> Jws<'a> {
-    /// Takes a token apart: exactly three parts in unpadded canonical base64url, the signature not empty; a header
-    /// that is an object without duplicate members, with a known algorithm and without any member that would change
-    /// what the signature means (`crit`, `b64`, `zip`, `enc`, a nested token). How long it may be is the caller's to say.
+    /// Parses a token: exactly three parts in unpadded canonical base64url, the signature not empty. The header must be
+    /// an object without duplicate members, with a known algorithm and without a member that changes the meaning of the
+    /// signature (`crit`, `b64`, `zip`, `enc`, a nested token). The caller limits its length.
     pub fn parse(token: &'a [u8]) -> Result<Self, Malformed> {
         let mut dots = memchr_iter(b'.', token);
         let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
@@ -95,7 +95,7 @@ impl Header {
     }
 }
 
-/// Media types compare without case, and `application/` may be left out (RFC 7515 section 4.1.9).
+/// Compares media types without case and without `application/` (RFC 7515 section 4.1.9).
 pub fn is_media_type(value: &str, name: &str) -> bool {
     let short = match value.split_at_checked(APPLICATION.len()) {
         Some((prefix, rest)) if prefix.eq_ignore_ascii_case(APPLICATION) => rest,
@@ -112,18 +112,18 @@ fn text_member(members: &mut Map<String, Value>, name: &str) -> Result<Option<St
     }
 }
 
-/// RFC 4648 section 5 without padding; trailing bits must be zero, so that a token has one spelling.
+/// Decodes unpadded base64url (RFC 4648 section 5). Trailing bits must be zero, so that a token has one spelling.
 fn decode(part: &[u8]) -> Result<Vec<u8>, Malformed> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| "not_base64url")
 }
 
-/// Bytes of the encoded header.
+/// Maximum length of the encoded header, in bytes.
 const MAX_HEADER: usize = 8 * 1024;
 
 const APPLICATION: &str = "application/";
 
-/// `crit`: no extension is understood. `b64`: RFC 7797 changes what is signed. `zip`, `enc`: an encrypted or
-/// compressed token (RFC 8725 section 3.6).
+/// Refused members. `crit`: no extension is supported. `b64`: RFC 7797 changes what is signed. `zip`, `enc`: an
+/// encrypted or compressed token (RFC 8725 section 3.6).
 const REFUSED: [&str; 4] = ["crit", "b64", "zip", "enc"];
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! JSON Object Signing and Encryption, the part that a gateway needs: verifying compact JWS (RFC 7515) with JWK
-//! keys (RFC 7517, 7518, 8037). The primitives are RustCrypto's, or the host's.
+//! JSON Object Signing and Encryption: verification of compact JWS (RFC 7515) with JWK keys (RFC 7517, 7518, 8037). The
+//! cryptographic primitives are those of RustCrypto or of the host.
 
 pub mod algorithm;
 pub mod claims;

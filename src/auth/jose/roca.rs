@@ -33,7 +33,7 @@ fn is_power_of_65537(value: u32, prime: u32) -> bool {
     false
 }
 
-/// The primes up to 167 modulo which the powers of 65537 leave residues out; the others tell nothing.
+/// The primes up to 167 for which the powers of 65537 do not cover all residues; other primes distinguish nothing.
 const PRIMES: [u32; 17] = [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157];
 
 #[cfg(test)]

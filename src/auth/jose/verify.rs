@@ -1,5 +1,5 @@
-//! Does this signature belong to these bytes? RSASSA-PKCS1-v1_5 and ECDSA by the host where it can, which is
-//! native code; everything else, and those two where it cannot, in here.
+//! Signature verification. RSASSA-PKCS1-v1_5 and ECDSA use the host's native code if it has the function; everything
+//! else runs in this module.
 
 use rsa::signature::Verifier as _;
 use sha2::{Sha256, Sha384, Sha512};
@@ -9,7 +9,7 @@ use super::jwk::Material;
 use super::{Algorithm, Key};
 use crate::seam::{Host, SignatureCheck};
 
-/// Verifies `signature` over `message` with one key. `false` too where the key does not fit the algorithm.
+/// Verifies `signature` over `message` with one key. Also `false` if the key does not fit the algorithm.
 pub fn verify(host: &dyn Host, key: &Key, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
     if !key.fits(algorithm) {
         return false;
@@ -86,7 +86,7 @@ fn rsa_pss(key: &rsa::PublicKey, hash: Hash, message: &[u8], signature: &[u8]) -
     .is_ok()
 }
 
-/// The whole tag, compared in constant time.
+/// Compares the whole tag in constant time.
 fn hmac<M: hmac::Mac + hmac::KeyInit>(secret: &[u8], message: &[u8], tag: &[u8]) -> bool {
     M::new_from_slice(secret)
         .map(|mac| mac.chain_update(message))
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::seam::simulated::Simulated;
 
-    /// Whether a signature reaches a host that calls every one good: it has passed every check of ours.
+    /// Verifies with a host that accepts every signature: `true` if the signature passes all checks before the host's.
     fn verified(key: &Key, algorithm: Algorithm, signature: &[u8]) -> bool {
         let host = Simulated::default();
         host.verdict.set(Some(true));

@@ -1,4 +1,4 @@
-//! What operators write about published keys.
+//! The configuration of published keys (JWKS).
 
 use serde::Deserialize;
 
@@ -9,13 +9,13 @@ use crate::config::values::Duration;
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct RemoteConfig {
-    /// The Envoy cluster that leads there; TLS is the cluster's.
+    /// The Envoy cluster of the issuer's server; configure TLS in the cluster.
     pub cluster: String,
-    /// The URL of the key set. With `discovery`, of the discovery document, which need not be given:
+    /// The URL of the key set. With `discovery`, of the discovery document; default
     /// `ISSUER/.well-known/openid-configuration`.
     #[serde(default)]
     pub url: Option<String>,
-    /// Whether the URL of the key set comes from the issuer's discovery document. Its host must be the document's.
+    /// Whether to take the URL of the key set from the issuer's discovery document. Both must be on the same host.
     /// Default `false`.
     #[serde(default)]
     pub discovery: bool,
@@ -25,10 +25,10 @@ pub struct RemoteConfig {
     /// How often the keys are fetched; `Cache-Control: max-age` may shorten it, not below `cooldown`. Default `10m`.
     #[serde(default = "default_refresh")]
     pub refresh: Duration,
-    /// A token signed with an unknown key asks for a fetch: three at once, then one in this time. Default `30s`.
+    /// How often tokens with an unknown key may cause a fetch: three at once, then one in this time. Default `30s`.
     #[serde(default = "default_cooldown")]
     pub cooldown: Duration,
-    /// How long keys are used that cannot be fetched anew; then tokens are refused with 503. Default `24h`.
+    /// How long after the last successful fetch keys are used; then tokens are refused with 503. Default `24h`.
     #[serde(default = "default_max_stale")]
     pub max_stale: Duration,
 }

@@ -1,4 +1,4 @@
-//! What an issuer answered: a key set, or a reason why it is none.
+//! Parsing of an issuer's answers: key sets and discovery documents.
 
 use serde_json::Value;
 
@@ -6,19 +6,19 @@ use crate::auth::jose::KeySet;
 use crate::auth::jose::jwk::KeyError;
 use crate::http::headers::Headers;
 
-/// Bytes of an answer; more is not read.
+/// Maximum size of an answer, in bytes.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 
 type Reason = &'static str;
 
-/// The keys of a document that can be used, of which there may be none, and what is wrong with the others.
+/// The usable keys of a document, possibly none, and errors for the others.
 pub(super) fn keys(document: &Value) -> Result<(KeySet, Vec<KeyError>), Reason> {
     KeySet::from_jwks(document).map_err(|_| "not_a_key_set")
 }
 
 /// `jwks_uri` of a discovery document (OpenID Connect Discovery 1.0 section 3), as authority and path.
 pub(super) fn discovered(document: &Value, issuer: &str) -> Result<(String, String), Reason> {
-    // Section 4.3: another issuer's document is refused, or one issuer could speak for another.
+    // Section 4.3: the document must be the issuer's own, otherwise one issuer could impersonate another.
     if document.get("issuer").and_then(Value::as_str) != Some(issuer) {
         return Err("discovery_issuer");
     }
@@ -29,8 +29,8 @@ pub(super) fn discovered(document: &Value, issuer: &str) -> Result<(String, Stri
         .ok_or("discovery_jwks_uri")
 }
 
-/// The authority and the path of an `http` or `https` URL. Authorities are in the one spelling of RFC 3986 section 6.2: in lower case, without
-/// the scheme's own port.
+/// The authority and the path of an `http` or `https` URL. The authority is normalized by RFC 3986 section 6.2: in
+/// lower case, without the scheme's default port.
 pub(super) fn split_url(url: &str) -> Option<(String, String)> {
     let (scheme, rest) = url.split_once("://")?;
     let port = match scheme.to_ascii_lowercase().as_str() {
@@ -55,7 +55,7 @@ pub(super) fn split_url(url: &str) -> Option<(String, String)> {
     })
 }
 
-/// Milliseconds until the next fetch: as `Cache-Control: max-age` says, between the cooldown and `refresh`.
+/// Milliseconds until the next fetch: `Cache-Control: max-age`, limited to between the cooldown and `refresh`.
 pub(super) fn interval(headers: &Headers, cooldown: u64, refresh: u64) -> u64 {
     let directives = headers.first("cache-control").unwrap_or_default().split(',');
     let max_age = directives

@@ -1,4 +1,4 @@
-//! Keys that an issuer publishes: fetched by one worker for all, kept while the issuer is away.
+//! Published keys of an issuer (JWKS), fetched by one worker for all, and used while the issuer is unavailable.
 
 mod config;
 mod fetched;

@@ -1,4 +1,4 @@
-//! An issuer's published keys, as one worker sees them and as all workers fetch them together.
+//! An issuer's published keys: each worker's copy, and the fetch that all workers share.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, Ticket, W
 /// One issuer's published keys.
 #[derive(Debug)]
 pub struct RemoteKeys {
-    /// For logs and metrics.
+    /// The issuer's name in logs and metrics.
     pub name: String,
     issuer: String,
     cluster: String,
@@ -29,19 +29,19 @@ pub struct RemoteKeys {
     refresh: u64,
     cooldown: u64,
     max_stale: u64,
-    /// The beginning of this issuer's keys in the store. It tells configurations apart that fetch elsewhere.
+    /// The prefix of this issuer's keys in the store. It differs for configurations that fetch from another place.
     prefix: String,
     own: Local<Own>,
 }
 
-/// What one worker knows of an issuer's keys.
+/// One worker's state for an issuer.
 #[derive(Debug, Default)]
 struct Own {
-    /// A copy of what is in the store.
+    /// A copy of the state in the store.
     known: RefCell<Known>,
     /// Whether a request waits for a key that is not in the set.
     demanded: Cell<bool>,
-    /// What requests wait for, and since which version of the keys.
+    /// The ticket that requests wait for, and the version of the keys at that time.
     awaited: Cell<Option<(Ticket, u64)>>,
 }
 
@@ -51,34 +51,34 @@ struct Known {
     keys: Arc<KeySet>,
 }
 
-/// What a request gets that needs keys.
+/// The result of a lookup of an issuer's keys.
 #[derive(Debug)]
 pub enum Lookup {
-    /// These.
+    /// The current keys.
     Keys(Arc<KeySet>),
-    /// None yet; they are on their way.
+    /// No keys yet; the first fetch has not ended.
     Soon,
-    /// None, and none in sight for this many seconds.
+    /// No usable keys; the next fetch is this many seconds away.
     Unavailable(u64),
 }
 
-/// The topics of calls.
+// The topics of calls.
 const DISCOVERY: u64 = 0;
 const KEYS: u64 = 1;
 
-/// What an answer led to.
+/// The result of an answer.
 #[derive(Debug, PartialEq, Eq)]
 enum Fetched {
-    /// Keys were published; what is wrong with those that cannot be used.
+    /// Keys were published to all workers; with the errors of unusable keys.
     Published(Vec<KeyError>),
-    /// The discovery document named where the keys are: fetch this now.
+    /// The discovery document gave the URL of the keys: the call to make now.
     Next(Call),
-    /// Nothing that can be used; the reason, and what is wrong with each key. The old keys stay.
+    /// The fetch failed, and old keys stay; with the reason, and the errors of unusable keys.
     Failed(&'static str, Vec<KeyError>),
 }
 
 impl RemoteKeys {
-    /// Checks where to fetch from.
+    /// Checks the configuration.
     pub fn compile(config: &RemoteConfig, name: &str, issuer: &str, report: &mut Report) -> Self {
         if config.cluster.is_empty() {
             report.error_at("cluster", "must not be empty");
@@ -134,7 +134,7 @@ impl RemoteKeys {
 
     // === for requests ===
 
-    /// The keys, as this worker knows them.
+    /// The keys that this worker has.
     pub fn lookup(&self, cx: &Context<'_>) -> Lookup {
         let now = cx.host.now().saturating_mul(1000);
         let own = cx.local(&self.own);
@@ -150,7 +150,7 @@ impl RemoteKeys {
         Lookup::Unavailable(pause.clamp(1, MAX_RETRY_AFTER))
     }
 
-    /// A token names a key that is not in the set: whether to wait for a fetch, which this asks for.
+    /// Asks for a fetch, because a token's key is not in the set. `true` if the request should wait for it.
     pub fn demand(&self, cx: &Context<'_>) -> bool {
         let now = cx.host.now().saturating_mul(1000);
         let own = cx.local(&self.own);
@@ -162,7 +162,7 @@ impl RemoteKeys {
         worthwhile
     }
 
-    /// The next set, to wait for.
+    /// A wait for the next key set.
     pub fn awaited(&self, cx: &Context<'_>) -> Wait {
         let own = cx.local(&self.own);
         let ticket = match own.awaited.get() {
@@ -176,9 +176,9 @@ impl RemoteKeys {
         }
     }
 
-    // === for the worker's timer; times in milliseconds since the epoch ===
+    // === for the worker's timer ===
 
-    /// Takes over what other workers have published.
+    /// Copies what other workers have published.
     fn take_over(&self, cx: &Context<'_>) {
         let (own, store) = (cx.local(&self.own), cx.store());
         let Some(schedule) = self.read_schedule(store) else {
@@ -197,7 +197,7 @@ impl RemoteKeys {
         own.learn(schedule, cx);
     }
 
-    /// What to fetch now, if anything: at most one worker gets an answer at a time.
+    /// Begins a fetch if one is due. Only one worker at a time gets a call to make.
     fn begin(&self, cx: &Context<'_>) -> Option<Call> {
         let (own, now) = (cx.local(&self.own), cx.now_millis());
         let demanded = own.demanded.get();
@@ -207,7 +207,7 @@ impl RemoteKeys {
             schedule.begin(now, demanded, lease, self.cooldown)
         });
         let Some(schedule) = begun else {
-            // What the bucket does not grant now is asked for anew by the next token, not by the timer.
+            // If the bucket grants no fetch now, the demand is dropped: the next token asks again.
             let schedule = own.known.borrow().schedule;
             if schedule.lease_until <= now && !schedule.may_demand(now, self.cooldown) {
                 own.demanded.set(false);
@@ -220,7 +220,7 @@ impl RemoteKeys {
         Some(self.fetch(&self.authority, &self.path, topic))
     }
 
-    /// Takes an answer: publishes its keys to all workers, or notes the failure.
+    /// Handles an answer: publishes its keys to all workers, or records the failure.
     fn end(&self, topic: u64, answer: &Answer, cx: &Context<'_>) -> Fetched {
         let result = document(answer, MAX_BODY).and_then(|document| {
             if topic == DISCOVERY {
@@ -245,7 +245,6 @@ impl RemoteKeys {
         })
     }
 
-    /// Notes that a fetch led to nothing.
     fn fail(&self, cx: &Context<'_>) {
         let now = cx.now_millis();
         if let Some(schedule) = self.update(cx.store(), |schedule| Some(schedule.fail(now))) {
@@ -255,7 +254,7 @@ impl RemoteKeys {
 
     fn publish(&self, interval: u64, body: &[u8], cx: &Context<'_>) -> Result<(), &'static str> {
         let (store, now) = (cx.store(), cx.now_millis());
-        // Who holds the lease is alone here: nothing has to be read to be compared.
+        // Only the holder of the lease writes this key: no compare-and-swap is needed.
         if !store.write(&self.body_key(), body, 0) {
             return Err("store");
         }
@@ -300,12 +299,12 @@ impl RemoteKeys {
 }
 
 impl Own {
-    /// Counts the sets that this worker has seen.
+    /// The version of the key set that this worker has.
     fn version(&self) -> u64 {
         self.known.borrow().schedule.version
     }
 
-    /// Takes over the state of fetches. Who waits looks again when there is another set, or the first fetch has failed.
+    /// Copies the shared schedule. Wakes waiting requests if there is a new set, or if the first fetch has failed.
     fn learn(&self, schedule: Schedule, cx: &Context<'_>) {
         self.known.borrow_mut().schedule = schedule;
         if let Some((ticket, version)) = self.awaited.get()
@@ -361,7 +360,9 @@ impl Caller for RemoteKeys {
             }
             Fetched::Next(call) => outcome.next = Some(call),
             Fetched::Failed(reason, unused) => {
-                let message = format!("issuer {name}: keys could not be fetched ({reason}); the old ones stay");
+                let message = format!(
+                    "issuer {name}: keys could not be fetched ({reason}): keys fetched before are used until they are older than max_stale"
+                );
                 outcome.notes = vec![count("failed", reason), Note::Log(log::Level::Warn, message)];
                 outcome.notes.extend(not_used(unused));
             }
@@ -378,10 +379,10 @@ impl Caller for RemoteKeys {
     }
 }
 
-/// Milliseconds beyond the timeout of a fetch, for its answer to be read.
+/// How long a lease lasts beyond the timeout of the fetch, in milliseconds.
 const LEASE_SLACK: u64 = 1000;
 
-/// Seconds.
+/// Maximum `Retry-After`, in seconds.
 const MAX_RETRY_AFTER: u64 = 60;
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! When to fetch, agreed upon by all workers: a few numbers in shared memory.
+//! The schedule of fetches that all workers share: a few numbers in shared memory.
 
 use crate::seam::store;
 
-/// What all workers know of one issuer's keys. Times are milliseconds since the epoch; 0 is never.
+/// The shared state of one issuer's keys. Times are milliseconds since the epoch; 0 is never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Schedule {
     /// Counts the key sets that were published; 0 before the first.
     pub(super) version: u64,
-    /// When the present set was fetched.
+    /// When the current set was fetched.
     pub(super) fetched_at: u64,
     /// When the next fetch is due.
     pub(super) refresh_at: u64,
-    /// Until when somebody is fetching.
+    /// Until when a worker holds the lease to fetch.
     pub(super) lease_until: u64,
-    /// Failed fetches since the last good one.
+    /// Failed fetches since the last successful one.
     pub(super) failures: u64,
-    /// The theoretical arrival time of the next fetch that an unknown key asks for (GCRA).
+    /// The theoretical arrival time (GCRA) of fetches for unknown keys.
     pub(super) demand_at: u64,
 }
 
@@ -44,7 +44,7 @@ impl Schedule {
         store::encode(&[version, fetched_at, refresh_at, lease_until, failures, demand_at])
     }
 
-    /// Takes the lease if a fetch is due, or asked for by an unknown key and not too soon after others.
+    /// Takes the lease if a fetch is due, or `demanded` by an unknown key that [may](Self::may_demand).
     pub(super) fn begin(self, now: u64, demanded: bool, lease: u64, cooldown: u64) -> Option<Self> {
         if self.lease_until > now {
             return None;
@@ -60,13 +60,13 @@ impl Schedule {
         Some(next)
     }
 
-    /// Whether an unknown key may ask for a fetch: a few at once, then one in each cooldown.
+    /// Whether an unknown key may cause a fetch: [`DEMAND_BURST`] at once, then one in each cooldown.
     pub(super) fn may_demand(self, now: u64, cooldown: u64) -> bool {
         let ahead = self.demand_at.max(now).saturating_sub(now);
         ahead <= cooldown.saturating_mul(DEMAND_BURST.saturating_sub(1))
     }
 
-    /// A set was fetched; the next one is due after `interval`.
+    /// Records a successful fetch; the next one is due after `interval` milliseconds.
     pub(super) fn succeed(self, now: u64, interval: u64) -> Self {
         Self {
             version: self.version.saturating_add(1),
@@ -78,7 +78,7 @@ impl Schedule {
         }
     }
 
-    /// A fetch failed: the next one after a growing pause, or when it was due anyway.
+    /// Records a failed fetch. The next one is due after a growing pause, or as before if that is later.
     pub(super) fn fail(self, now: u64) -> Self {
         let exponent = u32::try_from(self.failures).unwrap_or(u32::MAX).min(MAX_DOUBLINGS);
         let pause = FIRST_PAUSE.saturating_mul(1_u64.checked_shl(exponent).unwrap_or(u64::MAX));
@@ -91,13 +91,13 @@ impl Schedule {
     }
 }
 
-/// Fetches that unknown keys may ask for at once.
+/// The burst of fetches for unknown keys.
 const DEMAND_BURST: u64 = 3;
 
-/// Milliseconds after the first failure.
+/// The pause after the first failure, in milliseconds.
 const FIRST_PAUSE: u64 = 1000;
 
-/// The pause doubles up to 32 s.
+/// How often the pause doubles: up to 32 s.
 const MAX_DOUBLINGS: u32 = 5;
 
 #[cfg(test)]

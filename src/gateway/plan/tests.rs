@@ -202,7 +202,7 @@ fn each_mistake_has_its_path_and_says_what_would_be_right() {
         (
             "/routes/0/match",
             json!({}),
-            "routes[0].match: matches everything by saying nothing",
+            "routes[0].match: is empty, so it would match every request",
         ),
         (
             "/routes/0/public",
@@ -240,7 +240,7 @@ fn each_mistake_has_its_path_and_says_what_would_be_right() {
         (
             "/routes/0/require",
             json!({"scopes": {"all": ["a b"]}}),
-            "routes[0].require.scopes.all[0]: \"a b\" can be nobody's",
+            "routes[0].require.scopes.all[0]: \"a b\" is not one name",
         ),
         ("/defaults", json!({"auth": null}), "defaults.auth: invalid type: null"),
         ("/limits", json!({}), "limits: unknown field `limits`"),

@@ -1,37 +1,37 @@
-//! The index of rules: which one decides about a request, without asking each of them in turn.
+//! The index of rules, which finds the first match without trying each rule.
 //!
-//! Rules are kept by route name, by host and by the segments of their paths. The first rule of the configuration that matches decides, as if all of
-//! them were asked in order; an index answers with the least of the places that it finds.
+//! Rules are indexed by route name, by host and by the segments of their paths. The result is the same as trying all
+//! rules in order: of all matches that a lookup finds, the one with the lowest place in the configuration.
 
 use std::collections::BTreeMap;
 
 use super::{HostPattern, Matcher, PathPattern};
 use crate::message::request::Received;
 
-/// The places of rules in the order of the configuration.
+/// An index from matchers to the rules' places in the configuration.
 #[derive(Debug, Default)]
 pub struct Index {
     any_route: Hosts,
     by_route: BTreeMap<String, Hosts>,
 }
 
-/// The rules of one route name, or of none.
+/// The rules with one route name, or those without.
 #[derive(Debug, Default)]
 struct Hosts {
     any: Paths,
     exact: BTreeMap<String, Paths>,
-    /// By the suffix with its leading dot.
+    /// By suffix, which begins with a dot.
     below: BTreeMap<String, Paths>,
 }
 
-/// The rules of one host, or of none.
+/// The rules with one host, or those without.
 #[derive(Debug, Default)]
 struct Paths {
     any: Option<usize>,
     root: Node,
 }
 
-/// What begins with the segments that lead here.
+/// The rules whose paths begin with the segments to here.
 #[derive(Debug, Default)]
 struct Node {
     /// The first rule for exactly this path.
@@ -41,7 +41,7 @@ struct Node {
     children: BTreeMap<String, Self>,
 }
 
-/// What is looked for in the index.
+/// A lookup in the index.
 #[derive(Debug, Clone, Copy)]
 struct Wanted<'a> {
     route: Option<&'a str>,
@@ -55,7 +55,6 @@ enum HostOf<'a> {
     Host(&'a str),
     /// All hosts with this suffix, which begins with a dot.
     Below(&'a str),
-    /// All hosts.
     All,
 }
 
@@ -65,12 +64,11 @@ enum PathOf<'a> {
     Path(&'a str),
     /// This path, which does not end with a slash, and everything below it.
     Below(&'a str),
-    /// All paths.
     All,
 }
 
 impl Index {
-    /// Adds the rule at this place, which is behind those that were added before.
+    /// Adds a rule. Rules must be added in the order of their places.
     pub fn add(&mut self, place: usize, matcher: &Matcher) {
         let hosts = match &matcher.route {
             None => &mut self.any_route,
@@ -98,7 +96,7 @@ impl Index {
         })
     }
 
-    /// The place of the first rule that takes all requests of this one.
+    /// The place of the first rule that matches all requests that this one matches.
     pub fn covering(&self, matcher: &Matcher) -> Option<usize> {
         self.find(Wanted {
             route: matcher.route.as_deref(),
@@ -184,7 +182,7 @@ impl Node {
     }
 }
 
-/// What stands behind each slash.
+/// The segments of a path, each after its slash.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').skip(1)
 }
@@ -207,7 +205,7 @@ mod tests {
 
     use crate::gateway::route::MatchConfig;
 
-    /// Few words, so that rules overlap.
+    /// Rules from few words, so that they overlap.
     fn config() -> impl Strategy<Value = MatchConfig> {
         let word = || prop::sample::select(vec!["a", "b", "ab"]);
         let path = prop::collection::vec(word(), 0..4).prop_map(|words| format!("/{}", words.join("/")));

@@ -1,4 +1,4 @@
-//! From a presented key to who holds it.
+//! Verification of presented keys.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -34,10 +34,10 @@ pub struct ApiKeys {
     throttle: Throttle,
 }
 
-/// Kept of a request whose credential is charged as an attempt of its source: while it is looked up, nobody knows better.
+/// Marks a request that is counted as a failed attempt of its source, which it is until a lookup succeeds.
 struct IsCharged;
 
-/// A key of the configuration.
+/// A key from the configuration.
 #[derive(Debug)]
 struct Inline {
     hash: KeyHash,
@@ -46,7 +46,7 @@ struct Inline {
 }
 
 impl ApiKeys {
-    /// Checks an `api_keys` section.
+    /// Compiles an `api_keys` section.
     pub fn compile(config: &ApiKeysConfig, environment: &Environment, report: &mut Report) -> Self {
         if !is_realm(&config.realm) {
             report.error_at("realm", "must be printable ASCII without quotes");
@@ -94,12 +94,12 @@ impl ApiKeys {
         }
     }
 
-    /// Where keys are looked for.
+    /// The credential sources for keys.
     pub fn sources(&self) -> &[Source] {
         &self.sources
     }
 
-    /// What calls the key service.
+    /// The callers of the key service.
     pub fn callers(&self) -> impl Iterator<Item = Arc<dyn Caller>> {
         let lookups = self
             .lookups
@@ -112,13 +112,13 @@ impl ApiKeys {
         lookups.chain(changes)
     }
 
-    /// Makes what the workers share, before there is traffic.
+    /// Creates the tables that workers share, before there is traffic.
     pub fn prepare(&self, store: &dyn Store) {
         self.throttle.prepare(store);
     }
 
-    /// Checks a key: its form, then how often its source has failed, and only then who holds it. A bad secret and an
-    /// unknown id take the same way.
+    /// Verifies a key: its form, then its source's failed attempts, and only then its record. A wrong secret and an
+    /// unknown id are handled alike.
     pub(crate) fn verify(&self, key: &[u8], request: &mut Request, cx: &Context<'_>) -> Result<Verified, Failure> {
         let (now, store) = (cx.now_millis(), cx.store());
         let origin = ClientNetwork::from(request.client_address(cx.host));
@@ -134,7 +134,8 @@ impl ApiKeys {
                 })
             }
             Err(failure) => {
-                // Whoever leaves while a key is looked up has tried it all the same; that the service is away is nobody's attempt.
+                // A client that disconnects during the lookup has made an attempt too; an unavailable service gives it
+                // back.
                 let is_attempt = matches!(failure, Failure::Invalid(_) | Failure::Wait(_));
                 if is_attempt && request.memory.get::<IsCharged>().is_none() {
                     self.throttle.count(origin, now, store);
@@ -166,7 +167,7 @@ impl ApiKeys {
             .as_ref()
             .ok_or("malformed")
             .and_then(|format| format.read(key));
-        // A malformed key was never good anywhere.
+        // A malformed key is never trusted.
         let digest = read.map_or(Digest::default(), |presented| {
             let newest = self.secrets.iter().next();
             newest.map(|secret| secret.digest(presented.key)).unwrap_or_default()
@@ -210,7 +211,7 @@ impl ApiKeys {
         }
     }
 
-    /// The value of `WWW-Authenticate`, as Kong has it.
+    /// The value of `WWW-Authenticate`, the same as Kong's.
     pub(crate) fn challenge(&self) -> String {
         format!("Key realm=\"{}\"", self.realm)
     }
@@ -247,5 +248,5 @@ fn compile_keys(keys: &[KeyRecord], secrets: &Secrets, report: &mut Report) -> H
     inline
 }
 
-/// Milliseconds for which a key that was good from a source stays so, where no key service says.
+/// How long a key stays trusted from a source without a key service, in milliseconds.
 const DEFAULT_TRUST: u64 = 60_000;

@@ -1,4 +1,4 @@
-//! What has changed at the key service: one worker waits for it, and makes all forget.
+//! Changes at the key service: one worker waits for them, and drops cached keys for all.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -9,25 +9,25 @@ use crate::auth::api_key::wire;
 use crate::seam::store::{self, Store, update};
 use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, document};
 
-/// The question for changes, which the service holds until there are some. Times are milliseconds since the epoch.
+/// The caller that asks for changes. Times are milliseconds since the epoch.
 #[derive(Debug)]
 pub(super) struct Changes {
     service: Arc<Service>,
     path: String,
-    /// The term of the lease that this worker has taken last.
+    /// The term of this worker's last lease.
     term: Local<Cell<u64>>,
 }
 
-/// What all workers know of it.
+/// The state that all workers share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Feed {
-    /// One more than the version up to which changes are applied; 0 before the first answer.
+    /// The version up to which changes are applied, plus one; 0 before the first answer.
     next_version: u64,
-    /// Until when somebody waits for changes.
+    /// Until when a worker holds the lease to wait for changes.
     lease_until: u64,
-    /// Counts the leases, so that a worker knows its own.
+    /// The number of leases so far, by which a worker recognizes its own.
     term: u64,
-    /// Not to be asked before.
+    /// The earliest time of the next request.
     paused_until: u64,
     failures: u64,
 }
@@ -86,14 +86,14 @@ impl Changes {
         })
     }
 
-    /// Milliseconds in which an answer comes, or none will.
+    /// The duration of a lease in milliseconds; no answer takes longer.
     fn lease(&self) -> u64 {
         [self.service.timeout, SLACK, SLACK]
             .into_iter()
             .fold(WAIT, u64::saturating_add)
     }
 
-    /// Takes the lease, if `may` says so.
+    /// Takes the lease if `may` allows it.
     fn begin(&self, cx: &Context<'_>, may: impl Fn(&Feed) -> bool) -> Option<Call> {
         let now = cx.now_millis();
         let feed = self.update(cx.store(), |feed| {
@@ -115,7 +115,8 @@ impl Changes {
         )
     }
 
-    /// Makes every worker forget what has changed, but not what was read after the change. The version comes first: see `Lookups::remember`.
+    /// Drops changed keys for all workers, except those that were read after the change. The version is written first:
+    /// see `Lookups::remember`.
     fn apply(&self, changes: &wire::Changes, cx: &Context<'_>) {
         let (now, store) = (cx.now_millis(), cx.store());
         let own = cx.local(&self.term).get();
@@ -164,7 +165,7 @@ impl Changes {
 }
 
 impl Caller for Changes {
-    /// A new configuration asks anew: whoever held the lease may be gone.
+    /// Ends the lease: after a new configuration, its holder may be gone.
     fn prepare(&self, cx: &Context<'_>) {
         let store = cx.store();
         let feed = Feed::read(&self.service, store);
@@ -179,7 +180,7 @@ impl Caller for Changes {
     fn next_call(&self, cx: &Context<'_>) -> Option<Call> {
         let now = cx.now_millis();
         let is_free = |feed: &Feed| {
-            // What lasts longer than any was made by a clock that was set back since.
+            // A time further ahead than possible is ignored: the clock was set back since.
             let over =
                 |until: u64, longest: u64| until <= now || until.saturating_sub(now) > longest.saturating_add(SLACK);
             over(feed.lease_until, self.lease()) && over(feed.paused_until, LONGEST_PAUSE)
@@ -209,7 +210,7 @@ impl Caller for Changes {
             Err(reason) => {
                 self.fail(cx);
                 let message = format!(
-                    "key service: changes cannot be read ({reason}); a revoked key is accepted until its cache time is over"
+                    "key service: changes cannot be read ({reason}): a revoked key is accepted until its cache entry expires"
                 );
                 let notes = vec![count("failed", reason), Note::Log(log::Level::Warn, message)];
                 Outcome { notes, next: None }
@@ -222,13 +223,13 @@ impl Caller for Changes {
     }
 }
 
-/// Milliseconds for which the service holds the question.
+/// How long the service may hold a request for changes, in milliseconds.
 const WAIT: u64 = 10_000;
 
-/// Milliseconds for the answer to arrive, and again to be read.
+/// The time for an answer to arrive, and again to be handled, in milliseconds.
 const SLACK: u64 = 1000;
 
-/// Milliseconds after the first failure; doubled up to four times as long.
+/// The pause after the first failure, in milliseconds; it doubles up to four times as long.
 const FIRST_PAUSE: u64 = 250;
 const MAX_DOUBLINGS: u64 = 2;
 const LONGEST_PAUSE: u64 = FIRST_PAUSE << MAX_DOUBLINGS;

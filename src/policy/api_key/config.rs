@@ -1,4 +1,4 @@
-//! What operators write about API keys.
+//! The configuration of API keys.
 
 use serde::Deserialize;
 
@@ -6,7 +6,7 @@ use crate::auth::api_key::{KeyRecord, SecretConfig};
 use crate::auth::credential::Source;
 use crate::config::values::{self, Duration, HeaderName};
 
-/// API keys: how they look, how they are hashed, and where they are known.
+/// API keys: their format, their hashing, and where to look them up.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -14,63 +14,63 @@ pub struct ApiKeysConfig {
     /// The realm in `WWW-Authenticate`. Default `tollgate`.
     #[serde(default = "values::realm")]
     pub realm: String,
-    /// Where in a request keys are. Default the header `x-api-key`.
+    /// The credential sources for keys. Default: the header `x-api-key`.
     #[serde(default = "default_from")]
     pub from: Vec<Source>,
     /// The first part of every key, lower-case letters and digits. Default `tg`.
     #[serde(default = "default_prefix")]
     pub prefix: String,
-    /// The second part of every key: a key of another environment is refused. Default `live`.
+    /// The second part of every key; keys of another environment are refused. Default `live`.
     #[serde(default = "default_environment")]
     pub environment: String,
-    /// Whether keys are taken that were minted elsewhere: 16 to 256 printable characters. Default `false`.
+    /// Whether to accept keys that were minted elsewhere, of 16 to 256 printable characters. Default `false`.
     #[serde(default)]
     pub opaque: bool,
-    /// The secrets that keys are hashed with, the newest first, from the VM's environment. Keys are tried with each.
+    /// The secrets for hashing keys, the newest first, from the VM's environment. Keys are tried with each.
     pub secrets: Vec<SecretConfig>,
-    /// Keys that are known here.
+    /// Keys in the configuration itself.
     #[serde(default)]
     pub keys: Vec<KeyRecord>,
-    /// A key service that knows others.
+    /// A key service for further keys.
     #[serde(default, deserialize_with = "values::present")]
     pub lookup: Option<LookupConfig>,
-    /// How many bad keys a source may send.
+    /// Limits on bad keys from one source.
     #[serde(default)]
     pub throttle: ThrottleConfig,
 }
 
-/// A key service, asked through an Envoy cluster. `tollgate keys serve` is one.
+/// A key service, called through an Envoy cluster. `tollgate keys serve` is one.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct LookupConfig {
-    /// The Envoy cluster that leads there; TLS is the cluster's.
+    /// The Envoy cluster of the key service; configure TLS in the cluster.
     pub cluster: String,
-    /// The host that it is asked as. Default the cluster's name.
+    /// The `:authority` of calls. Default: the cluster's name.
     #[serde(default, deserialize_with = "values::present")]
     pub authority: Option<String>,
-    /// Where keys are looked up. Default `/v1/keys/lookup`.
+    /// The path for lookups. Default `/v1/keys/lookup`.
     #[serde(default = "default_path")]
     pub path: String,
-    /// Where changes are told, so that a revoked key is forgotten at once. Default `/v1/keys/changes`.
+    /// The path for changes, by which revoked keys are dropped at once. Default `/v1/keys/changes`.
     #[serde(default = "default_changes")]
     pub changes: String,
-    /// The token that the gateway shows, from the VM's environment; none where absent, as behind mTLS.
+    /// The gateway's bearer token, from the VM's environment; none if absent, as with mTLS.
     #[serde(default, deserialize_with = "values::present")]
     pub token: Option<TokenConfig>,
     /// How long a lookup may take. Default `250ms`.
     #[serde(default = "default_timeout")]
     pub timeout: Duration,
-    /// How long a known key is used without asking again: how late a revocation is when its push is lost. Default `60s`.
+    /// How long a known key is cached: the delay of a revocation whose change gets lost. Default `60s`.
     #[serde(default = "default_cache")]
     pub cache: Duration,
-    /// How long an unknown key is refused without asking again. Default `60s`.
+    /// How long an unknown key is refused without another lookup. Default `60s`.
     #[serde(default = "default_cache")]
     pub negative_cache: Duration,
-    /// How long a known key is used while the service cannot be asked; then 503. Default `10m`.
+    /// How long a known key is used while the service is unavailable; then 503. Default `10m`.
     #[serde(default = "default_max_stale")]
     pub max_stale: Duration,
-    /// How many known keys the workers remember together; a quarter as many unknown ones besides. Default `16384`.
+    /// How many known keys all workers cache together, and a quarter as many unknown keys. Default `16384`.
     #[serde(default = "default_entries", deserialize_with = "values::integer")]
     pub entries: u32,
 }
@@ -80,20 +80,21 @@ pub struct LookupConfig {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct TokenConfig {
-    /// The environment variable that holds it.
+    /// The environment variable that holds the token.
     pub env: String,
 }
 
-/// How many bad keys a source may send before it gets 429 for every key, but those found good from there recently.
+/// How many bad keys a source may send before it gets 429 for all keys, except those that were valid from there
+/// recently.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct ThrottleConfig {
-    /// Bad keys from one address, or one /64 of IPv6, in each window; and lookups of one key id by the key service.
-    /// Default `20`.
+    /// Maximum bad keys from one address, or one IPv6 /64, in each window; and maximum lookups of one key id. Default
+    /// `20`.
     #[serde(deserialize_with = "values::integer")]
     pub limit: u32,
-    /// Begins with the first bad key. Default `1m`.
+    /// The window, which begins with the first bad key. Default `1m`.
     pub window: Duration,
 }
 

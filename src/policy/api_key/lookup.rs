@@ -1,4 +1,4 @@
-//! Lookups by the key service: one call for all who present the same key, remembered for all workers.
+//! Lookups by the key service: one call for all requests with the same key, cached for all workers.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, Ticket, W
 use crate::shared::calls::Calls;
 use crate::shared::table::Entry;
 
-/// What this worker asks the key service. Times are milliseconds since the epoch.
+/// The caller that looks up keys. Times are milliseconds since the epoch.
 #[derive(Debug)]
 pub(super) struct Lookups {
     service: Arc<Service>,
@@ -28,15 +28,14 @@ pub(super) struct Lookups {
     own: Local<Own>,
 }
 
-/// The lookups of one worker.
 #[derive(Debug, Default)]
 struct Own {
     calls: Calls<Question>,
-    /// What requests wait for: keys that this worker or another one looks up, by their newest hash.
+    /// The tickets of waiting requests, by the newest hash of a key that any worker is looking up.
     awaited: RefCell<BTreeMap<Digest, Ticket>>,
 }
 
-/// One key, hashed with every secret, and the trace of the request that asks first.
+/// A lookup of one key: its hashes with all secrets, and the tracing headers of the first request.
 #[derive(Debug)]
 struct Question {
     hashes: Vec<KeyHash>,
@@ -44,18 +43,18 @@ struct Question {
     tries: Cell<u32>,
 }
 
-/// What is known of a key.
+/// The result of [`Lookups::find`].
 #[derive(Debug)]
 pub(super) enum Found {
-    /// This, and how fresh it is, for a metric.
+    /// The key's record, and `hit` or `stale` for a metric.
     Known(Box<KeyRecord>, &'static str),
-    /// The service does not know it.
+    /// The service does not know the key.
     Unknown,
-    /// It is being looked up.
+    /// The key is being looked up.
     Soon(Wait),
-    /// It cannot be looked up, nor in this many seconds.
+    /// The key service is unavailable; retry after this many seconds.
     Unavailable(u64),
-    /// Too many different keys of this id were looked up; once more in this many seconds.
+    /// Too many different keys with this id were looked up; retry after this many seconds.
     TooMany(u64),
 }
 
@@ -81,7 +80,7 @@ impl Lookups {
         }
     }
 
-    /// What is known of a key, by its hashes, the newest secret's first.
+    /// Finds a key by its hashes, the newest secret's first; looks it up if it is not cached.
     pub(super) fn find(
         &self,
         presented: Presented<'_>,
@@ -119,7 +118,7 @@ impl Lookups {
         if !request.may_wait {
             return may_be_old(stale, 1);
         }
-        // Who knows a good key's id cannot keep its owner out: a key that was known is looked up in any case.
+        // A cached key is looked up in any case, so that an attacker who knows its id cannot lock out its owner.
         if stale.is_none()
             && let Some(id) = presented.id
             && let Err(seconds) = throttle.lookup(id, now, store)
@@ -129,7 +128,7 @@ impl Lookups {
         if self.take(&name, now, store) {
             let question = Question::new(hashes, request);
             if let Some((record, true)) = remembered() {
-                // The answer to somebody else's question came between the two looks.
+                // Another worker's lookup ended in between.
                 self.settle(&question, None, cx);
                 return Found::Known(record, "hit");
             }
@@ -141,12 +140,12 @@ impl Lookups {
         self.soon(name, cx)
     }
 
-    /// A known key, and whether it need not be asked for again.
+    /// A cached key, and whether it is still fresh.
     fn remembered(&self, hash: &KeyHash, now: u64, store: &dyn Store) -> Option<(Box<KeyRecord>, bool)> {
         let entry = self.service.known.find(&hash.digest, now, store)?;
         let Known { fetched_at, record, .. } = Known::decode(&entry.value)?;
         let record: Box<KeyRecord> = serde_json::from_slice(record).ok()?;
-        // A clock that was set back must not make anything last longer; another worker's may be a little ahead.
+        // An entry from the future is ignored, as the clock was set back; another worker's may be a little ahead.
         let trusted = record.hash == *hash && fetched_at <= now.saturating_add(SKEW);
         trusted.then(|| (record, now < fetched_at.saturating_add(self.cache)))
     }
@@ -156,7 +155,7 @@ impl Lookups {
         Unsettled::decode(&entry.value)
     }
 
-    /// Makes a key one that is being looked up; `false` where it is already.
+    /// Marks a key as being looked up; `false` if it already is.
     fn take(&self, name: &Digest, now: u64, store: &dyn Store) -> bool {
         let until = now.saturating_add(self.service.timeout).saturating_add(LEASE_SLACK);
         let taken = self.service.unsettled.change(name, now, store, |found| match found {
@@ -194,8 +193,8 @@ impl Lookups {
         Some(Call { topic, ..call })
     }
 
-    /// Takes a good answer: whether it was still true when it was written down. Whoever applies changes first writes their
-    /// version and then removes entries that are older, so that of the two at least one sees the other.
+    /// Caches a successful answer; `false` if a change has overtaken it. Changes are applied by first writing their
+    /// version and then removing older entries, so that at least one of the two sees the other.
     fn remember(&self, question: &Question, answer: &LookupAnswer, record: &[u8], cx: &Context<'_>) -> bool {
         let (now, store) = (cx.now_millis(), cx.store());
         let known = &self.service.known;
@@ -221,7 +220,7 @@ impl Lookups {
         is_true
     }
 
-    /// Of the key hashed with every secret but the newest, which is [settled](Self::settle).
+    /// Caches a key as unknown under all hashes but the newest, which [`settle`](Self::settle) stores.
     fn remember_unknown(&self, question: &Question, version: u64, cx: &Context<'_>) {
         let now = cx.now_millis();
         for hash in question.hashes.iter().skip(1) {
@@ -238,7 +237,7 @@ impl Lookups {
         }
     }
 
-    /// The question is over: whoever waits looks again.
+    /// Ends a lookup: stores the entry, and wakes the waiting requests.
     fn settle(&self, question: &Question, entry: Option<Entry>, cx: &Context<'_>) {
         let (now, store) = (cx.now_millis(), cx.store());
         let Some(name) = question.hashes.first().map(|hash| &hash.digest) else {
@@ -257,7 +256,7 @@ impl Lookups {
     }
 }
 
-/// The answer, if it answers this question, and the key's record as it will be remembered.
+/// Parses the answer to a lookup; returns it with the record to cache.
 fn read(
     question: &Question,
     answer: Option<&Answer>,
@@ -288,7 +287,7 @@ impl Caller for Lookups {
         self.service.unsettled.prepare(cx.store());
     }
 
-    /// Wakes up who waits for what another worker has looked up meanwhile: one look for each key, however many wait for it.
+    /// Wakes up requests whose keys another worker has looked up meanwhile.
     fn synchronize(&self, cx: &Context<'_>) {
         let own = cx.local(&self.own);
         own.awaited.borrow_mut().retain(|name, ticket| {
@@ -319,7 +318,7 @@ impl Caller for Lookups {
             Ok((answer, record)) => {
                 self.service.breaker.succeeded(store);
                 if !self.remember(question, &answer, &record, cx) {
-                    // It was overtaken by a change. Asking again ends that, unless changes come faster than answers.
+                    // A change has overtaken the answer. The lookup is repeated, at most `MAX_TRIES` times.
                     question.tries.set(question.tries.get().saturating_add(1));
                     if question.tries.get() < MAX_TRIES {
                         outcome.next = self.call(own.calls.send_again(&entry), question);
@@ -336,19 +335,19 @@ impl Caller for Lookups {
                     .push(count(if answer.key.is_some() { "known" } else { "unknown" }, "ok"));
             }
             Err(reason) if OF_ONE_KEY.contains(&reason) => {
-                // The service does answer: what is wrong with one key keeps no other one out.
+                // The service is available: an error in one record must not affect other keys.
                 self.service.breaker.succeeded(store);
                 self.remember_unknown(question, 0, cx);
                 self.settle(question, Some(self.unknown(0, now)), cx);
                 let message =
-                    format!("key service: the record of an API key cannot be used ({reason}); that key is refused");
+                    format!("key service: the record of an API key cannot be used ({reason}): that key is refused");
                 outcome.notes = vec![count("failed", reason), Note::Log(log::Level::Warn, message)];
             }
             Err(reason) => {
                 self.service.breaker.failed(now, store);
                 self.settle(question, None, cx);
                 let message = format!(
-                    "key service: a lookup failed ({reason}); cached keys are used for up to {} s, other keys are refused",
+                    "key service: a lookup failed ({reason}): cached keys are used for up to {} s, other keys are refused (503)",
                     self.max_stale / 1000
                 );
                 outcome.notes = vec![count("failed", reason), Note::Log(log::Level::Warn, message)];
@@ -362,13 +361,13 @@ impl Caller for Lookups {
     }
 }
 
-/// Reasons that tell of one key's record, not of the service.
+/// Reasons that concern one key's record, not the service.
 const OF_ONE_KEY: [&str; 3] = ["bad_record", "other_key", "too_large"];
 
-/// Milliseconds by which one worker may be ahead of another: each looks at the clock when it is called.
+/// By how many milliseconds one worker's clock may be ahead of another's: each reads it once per callback.
 const SKEW: u64 = 1000;
 
-/// Milliseconds beyond the timeout of a lookup, for its answer to be read.
+/// How long a lookup counts as pending beyond its timeout, in milliseconds.
 const LEASE_SLACK: u64 = 500;
 
 const MAX_TRIES: u32 = 3;

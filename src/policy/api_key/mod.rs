@@ -1,4 +1,4 @@
-//! API keys: found in the configuration or by the key service, by the HMAC of the whole key.
+//! API keys: looked up in the configuration or by the key service, by the HMAC of the whole key.
 
 mod accept;
 mod changes;

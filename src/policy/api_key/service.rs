@@ -1,4 +1,4 @@
-//! The key service, as all workers see it together: what they remember of it, and whether it answers.
+//! The key service: the cache that all workers share, and the circuit breaker.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,42 +10,43 @@ use crate::seam::Call;
 use crate::shared::breaker::Breaker;
 use crate::shared::table::Table;
 
-/// One key service. Times are milliseconds, moments since the epoch.
+/// One key service. Times are milliseconds, points in time since the epoch.
 #[derive(Debug)]
 pub(super) struct Service {
-    /// The beginning of its keys in the store. It tells services apart.
+    /// The prefix of its keys in the store, which is unique for each service.
     pub(super) prefix: String,
     pub(super) timeout: u64,
     pub(super) breaker: Breaker,
     /// Known keys, by digest.
     pub(super) known: Table,
-    /// Unknown keys and those that are being looked up, by digest: apart, so that made-up keys displace no good one.
+    /// Unknown keys and those being looked up, by digest. A table of its own, so that made-up keys do not evict valid
+    /// ones.
     pub(super) unsettled: Table,
     cluster: String,
     authority: String,
     authorization: Option<Authorization>,
 }
 
-/// What is remembered of a known key.
+/// The cache entry of a known key.
 pub(super) struct Known<'a> {
-    /// Milliseconds since the epoch.
+    /// When it was fetched, in milliseconds since the epoch.
     pub(super) fetched_at: u64,
-    /// The version of the service's data at which this was true.
+    /// The version of the service's data at the lookup.
     pub(super) version: u64,
     /// The key's record, as JSON.
     pub(super) record: &'a [u8],
 }
 
-/// What is remembered of a key that is not known.
+/// The cache entry of a key that is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unsettled {
     /// It is being looked up.
     Pending,
-    /// The service did not know it at this version of its data.
+    /// The service did not know the key at this version of its data.
     Unknown(u64),
 }
 
-/// The value of a header that no log shows.
+/// The value of `authorization`, which `Debug` does not show.
 struct Authorization(String);
 
 impl<'a> Known<'a> {
@@ -58,7 +59,7 @@ impl<'a> Known<'a> {
         .concat()
     }
 
-    /// `None` for bytes that are none.
+    /// Decodes an entry; `None` if it is malformed.
     pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (fetched_at, rest) = bytes.split_first_chunk()?;
         let (version, record) = rest.split_first_chunk()?;
@@ -78,7 +79,7 @@ impl Unsettled {
         }
     }
 
-    /// `None` for bytes that are none.
+    /// Decodes an entry; `None` if it is malformed.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [] => Some(Self::Pending),
@@ -133,7 +134,7 @@ impl Service {
             }
             value.map(|value| Authorization(format!("Bearer {value}")))
         });
-        // The number tells apart what plugins of several versions remember in one Envoy.
+        // The number is the format's version: plugins of several versions may share an Envoy.
         let prefix = format!("tollgate.keys.2.{}{}", config.cluster, config.path);
         let entries = config.entries.min(MOST_ENTRIES);
         Self {
@@ -192,13 +193,13 @@ impl fmt::Debug for Authorization {
     }
 }
 
-/// Bytes of what is remembered of a known key: its record, when it was fetched, and at which version.
+/// Maximum size of a known key's entry in bytes: the record, the time and the version.
 const MAX_KNOWN: usize = MAX_RECORD + 2 * size_of::<u64>();
 
-/// Bytes of an answer: a record, or 500 hashes.
+/// Maximum size of an answer in bytes: a record, or 500 hashes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Entries in a slot.
+/// Entries in a slot of the tables.
 const WAYS: u16 = 4;
 
 const MOST_ENTRIES: u32 = 1 << 20;

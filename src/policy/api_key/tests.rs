@@ -1,4 +1,4 @@
-//! Keys of the configuration, and what the tests of the key service share.
+//! Tests of keys in the configuration, and helpers for the tests of the key service.
 
 mod service;
 
@@ -35,7 +35,7 @@ fn world() -> Simulated {
     world
 }
 
-/// Two secrets, and whatever else.
+/// A configuration with two secrets and further members.
 fn compile(change: Value) -> Result<ApiKeys, String> {
     let mut config = json!({"secrets": [{"id": "v2", "env": "NEW"}, {"id": "v1", "env": "OLD"}]});
     for (name, value) in change.as_object().unwrap() {
@@ -50,7 +50,7 @@ fn compile(change: Value) -> Result<ApiKeys, String> {
     })
 }
 
-/// The same key for the same number.
+/// A key, the same for the same number.
 fn mint(number: u8) -> Minted {
     let mut next = number;
     Format::new("tg", "live", false).unwrap().mint(|| {
@@ -73,7 +73,7 @@ fn record(id: &str, hash: String) -> Value {
     json!({"id": id, "hash": hash, "user_id": "u1", "tenant_id": "t1", "scopes": ["orders.read"], "plan": "pro"})
 }
 
-/// What became of a key, in a word; and the counters of the request.
+/// The result for a key as a short text, and the counters of the request.
 fn ask(keys: &ApiKeys, key: &str, may_wait: bool, world: &Simulated) -> (String, Vec<String>) {
     let headers: Headers = [
         (":method", "GET"),

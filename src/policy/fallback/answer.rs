@@ -1,10 +1,9 @@
-//! An answer of the gateway's own.
+//! `answer`: the gateway's own answer.
 
 use super::config::AnswerConfig;
 use crate::config::Report;
 use crate::message::response::Whole;
 
-/// An answer, made once.
 #[derive(Debug)]
 pub(super) struct Answer(Whole);
 

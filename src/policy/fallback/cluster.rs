@@ -1,4 +1,4 @@
-//! Another cluster, which is sent the same request when the upstream fails.
+//! `cluster`: another cluster, which gets the same request if the upstream fails.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -14,7 +14,6 @@ use crate::message::response::Whole;
 use crate::seam::{Answer, Call, Caller, Context, Local, Outcome};
 use crate::shared::calls::{Calls, InFlight};
 
-/// One rule's other cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
     name: String,
@@ -22,7 +21,7 @@ pub(super) struct Cluster {
     calls: Local<Calls<Question>>,
 }
 
-/// A request that is sent again, and what came of it.
+/// A repeated request and its answer.
 #[derive(Debug)]
 pub(super) struct Question {
     headers: Vec<(Cow<'static, str>, String)>,
@@ -44,7 +43,7 @@ impl Cluster {
         }
     }
 
-    /// Sends a request again, as the upstream got it. `None` where there is too much to do already.
+    /// Sends a request again, as the upstream got it; `None` if there are too many calls already.
     pub(super) fn ask(&self, request: &Headers, cx: &Context<'_>) -> Option<Rc<InFlight<Question>>> {
         let headers = request.iter().filter_map(|(name, value)| {
             let is_passed = match name {
@@ -63,7 +62,7 @@ impl Cluster {
 }
 
 impl Question {
-    /// What the other cluster says; `None` where it says nothing of use, or not yet.
+    /// The other cluster's answer; `None` if it is unusable, or has not come yet.
     pub(super) fn answer(&self) -> Option<&Whole> {
         self.answer.get()?.as_ref()
     }
@@ -84,7 +83,7 @@ impl Caller for Cluster {
 
     fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome {
         if let Some(entry) = cx.local(&self.calls).answered(call.topic) {
-            // A question has one call, and a call one answer.
+            // This cannot fail: a question has one call, and a call one answer.
             let _ = entry.about.answer.set(answer.and_then(usable));
             cx.wakes().wake(entry.ticket);
         }
@@ -96,16 +95,16 @@ impl Caller for Cluster {
     }
 }
 
-/// An answer that is none of a failure, whole.
+/// The answer as a response, if it is complete and not a server error.
 fn usable(answer: &Answer) -> Option<Whole> {
     let status: u16 = answer.headers.first(":status")?.parse().ok()?;
     let is_usable = status < 500 && answer.body.len() <= MAX_BODY;
     is_usable.then(|| passed_on(&answer.headers, answer.body.clone()))
 }
 
-/// Milliseconds: as long as the host holds anything.
+/// The longest timeout in milliseconds: that of a suspended request.
 const LONGEST_TIMEOUT: u64 = 2000;
 
-/// Bytes.
+/// In bytes.
 #[allow(clippy::cast_possible_truncation, reason = "a constant of 32 bits")]
 const MAX_BODY: usize = DEFAULT_MAX_BYTES as usize;

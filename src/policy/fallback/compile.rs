@@ -1,4 +1,4 @@
-//! From what operators write to the policy of a route, with every mistake.
+//! Compiles `fallback` to a policy.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::auth::credential::Source;
 use crate::config::Report;
 use crate::policy::{Access, Policy, Rule};
 
-/// The policy of a rule with `fallback`. `sources` are the places of credentials anywhere in the configuration.
+/// Compiles the policy of a rule with `fallback`. `sources` are the credential sources of the whole configuration.
 pub fn compile(
     config: &FallbackConfig,
     sources: &Arc<[Source]>,
@@ -48,7 +48,7 @@ pub fn compile(
 fn check(config: &FallbackConfig, has_any: bool, report: &mut Report) {
     let says_more = config.when.is_some() || !config.statuses.is_empty() || config.methods.is_some();
     if !has_any && says_more {
-        report.error("has nothing to stand in: name `cluster`, `last_good` or `answer`");
+        report.error("has no replacement: name `cluster`, `last_good` or `answer`");
     }
     if config.when.as_ref().is_some_and(Vec::is_empty) && config.statuses.is_empty() {
         report.error_at(
@@ -60,7 +60,7 @@ fn check(config: &FallbackConfig, has_any: bool, report: &mut Report) {
         if !(400..=599).any(|code| status.matches(code)) {
             report.error_at(
                 format!("statuses[{index}]"),
-                format!("{status} is none of a failure, from 400 to 599"),
+                format!("{status} is not a status of a failure, from 400 to 599"),
             );
         }
     }
@@ -73,7 +73,7 @@ fn check(config: &FallbackConfig, has_any: bool, report: &mut Report) {
         } else if !READING.contains(&method.as_str()) && config.answer.is_none() {
             report.error_at(
                 format!("methods[{index}]"),
-                format!("{method} is for `answer` alone, which is absent"),
+                format!("{method} needs `answer`, which is absent"),
             );
         }
     }
@@ -100,5 +100,5 @@ const READING: [&str; 2] = ["GET", "HEAD"];
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// Bytes: of what an Envoy may have, a part.
+/// Maximum memory for one rule's kept responses, in bytes.
 const MOST_KEPT: u64 = 256 << 20;

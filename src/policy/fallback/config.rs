@@ -1,4 +1,4 @@
-//! What operators write about failures of upstreams.
+//! The configuration of fallbacks.
 
 use std::collections::BTreeMap;
 
@@ -7,59 +7,58 @@ use serde::Deserialize;
 use crate::config::values::{self, Duration, FieldName};
 use crate::policy::transform::StatusPattern;
 
-/// What stands in for an upstream that fails: another cluster, else the last good response, else an answer of its own; the
-/// first of them that is there.
+/// What replaces the response of a failed upstream: the answer of another cluster, else the last good response, else
+/// the gateway's own answer.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct FallbackConfig {
-    /// Failures that Envoy answers for. Default: all of them.
+    /// The failures, detected by Envoy. Default: all.
     #[serde(deserialize_with = "values::present")]
     pub when: Option<Vec<Cause>>,
-    /// Statuses of the upstream's own that count as failures: `502`, or the whole class `5xx`. Default none.
+    /// Statuses of the upstream's responses that count as failures: `502`, or the class `5xx`. Default: none.
     pub statuses: Vec<StatusPattern>,
-    /// Methods of requests that `answer` stands in for. `cluster` and `last_good` are for GET and HEAD alone. Default
-    /// `[GET, HEAD]`.
+    /// Methods for which `answer` is used. `cluster` and `last_good` are for GET and HEAD only. Default `[GET, HEAD]`.
     #[serde(deserialize_with = "values::present")]
     pub methods: Option<Vec<String>>,
-    /// Another cluster, which is sent the same request: GET and HEAD without a body.
+    /// Another cluster, which gets the same request. For GET and HEAD without a body.
     #[serde(deserialize_with = "values::present")]
     pub cluster: Option<ClusterConfig>,
-    /// What the upstream answered the same caller the last time: GET and HEAD.
+    /// The last good response of the upstream to the same caller. For GET and HEAD.
     #[serde(deserialize_with = "values::present")]
     pub last_good: Option<LastGoodConfig>,
-    /// An answer of the gateway's own.
+    /// The gateway's own answer.
     #[serde(deserialize_with = "values::present")]
     pub answer: Option<AnswerConfig>,
 }
 
-/// How an upstream can fail. In brackets, Envoy's response flag.
+/// A failure of an upstream. In brackets, Envoy's response flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Cause {
-    /// Its circuit breaker is open (`UO`).
+    /// The upstream's circuit breaker is open (`UO`).
     Overflow,
-    /// No host of it is healthy (`UH`).
+    /// The upstream has no healthy host (`UH`).
     NoHealthyUpstream,
-    /// It could not be connected to (`UF`).
+    /// The connection to the upstream failed (`UF`).
     ConnectionFailure,
-    /// It closed the connection before it answered (`UC`).
+    /// The upstream closed the connection before it answered (`UC`).
     ConnectionTermination,
-    /// It reset the request before it answered (`UR`).
+    /// The upstream reset the request before it answered (`UR`).
     RemoteReset,
-    /// It did not answer in time (`UT`).
+    /// The upstream did not answer in time (`UT`).
     Timeout,
 }
 
-/// Another cluster.
+/// Another cluster for the same request.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct ClusterConfig {
-    /// Its name in Envoy.
+    /// The name of the Envoy cluster.
     pub name: String,
-    /// How long its answer may take, at most `2s`. Default `1s`.
+    /// The timeout for its answer, at most `2s`. Default `1s`.
     #[serde(default = "default_timeout")]
     pub timeout: Duration,
 }
@@ -69,49 +68,48 @@ pub struct ClusterConfig {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct LastGoodConfig {
-    /// How old a response may be that stands in. Default `10m`.
+    /// Maximum age of a response that is used. Default `10m`.
     pub max_age: Duration,
-    /// Bytes of a response, headers included; a larger one is not kept. Default 65536.
+    /// Maximum size of a response with its headers, in bytes; larger ones are not kept. Default 65536.
     #[serde(deserialize_with = "values::integer")]
     pub max_bytes: u32,
-    /// Responses that are kept for this rule by all workers together, rounded up to a multiple of four. Default 256.
+    /// How many responses all workers together keep for this rule, rounded up to a multiple of four. Default 256.
     #[serde(deserialize_with = "values::integer")]
     pub entries: u32,
-    /// What is kept of responses to callers without an identity: `public`, those with `Cache-Control: public` (default), or `none`.
-    /// `tollgate check` warns where a rule takes such callers and this is not said.
+    /// Which responses to anonymous callers are kept: `public`, those with `Cache-Control: public` (default), or
+    /// `none`. `tollgate check` warns if a rule allows anonymous callers and this is absent.
     #[serde(deserialize_with = "values::present")]
     pub anonymous: Option<Anonymous>,
 }
 
-/// What is kept of responses to callers without an identity.
+/// Which responses to anonymous callers are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Anonymous {
-    /// Those that say that they are everybody's.
+    /// Those with `Cache-Control: public`.
     Public,
-    /// Nothing.
+    /// None.
     None,
 }
 
-/// An answer of the gateway's own.
+/// The gateway's own answer.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct AnswerConfig {
-    /// Its status, from 200 to 599.
+    /// The status, from 200 to 599.
     #[serde(deserialize_with = "values::integer")]
     pub status: u16,
-    /// Its headers.
+    /// The headers.
     #[serde(default)]
     pub headers: BTreeMap<FieldName, String>,
-    /// Its body: a text, or anything else as JSON.
+    /// The body: a string as text, any other value as JSON.
     #[serde(default)]
     pub body: serde_json::Value,
 }
 
 impl Cause {
-    /// Every one.
     pub(super) const ALL: [Self; 6] = [
         Self::Overflow,
         Self::NoHealthyUpstream,
@@ -121,7 +119,7 @@ impl Cause {
         Self::RemoteReset,
     ];
 
-    /// Its bit in `response.flags` (Envoy's `StreamInfo::CoreResponseFlag`).
+    /// The bit in `response.flags` (Envoy's `StreamInfo::CoreResponseFlag`).
     pub(super) const fn flag(self) -> u64 {
         match self {
             Self::NoHealthyUpstream => 1 << 1,
@@ -133,7 +131,7 @@ impl Cause {
         }
     }
 
-    /// As operators write it.
+    /// The name in a configuration.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Overflow => "overflow",

@@ -1,7 +1,7 @@
-//! The last good response of an upstream to one caller's request, kept for all workers in a table that never grows.
+//! `last_good`: the last good response to each caller's request, in a table of fixed size that all workers share.
 //!
-//! A set of four entries has an index, which is changed by compare and swap: whose responses they are, and since when. Each
-//! entry lies under a key of its own, with the name of its owner in it once more: who finds another's finds nothing.
+//! A set of four entries has an index of their owners and times, changed by compare-and-swap. Each entry has its own
+//! key in the store, and contains its owner again, so that an entry of another owner is detected.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use crate::message::response::Whole;
 use crate::seam::store::{self, Store};
 use crate::seam::{Context, Local};
 
-/// The responses that are kept for one rule.
+/// The kept responses of one rule.
 #[derive(Debug)]
 pub(super) struct LastGood {
     name: String,
@@ -25,11 +25,12 @@ pub(super) struct LastGood {
     max_age: u64,
     max_bytes: usize,
     takes_anonymous: bool,
-    /// When this worker last kept a response, by its owner.
+    /// When this worker last kept a response, by owner.
     kept: Local<RefCell<HashMap<Owner, u64>>>,
 }
 
-/// Whose response: host and port, path, query, `Accept`, and everything that the upstream learns of the caller, as a hash.
+/// The owner of a response: a hash of host and port, path, query, `Accept`, and everything that the upstream learns of
+/// the caller.
 pub(super) type Owner = [u8; OWNER];
 
 /// A response that was found, and its age in milliseconds.
@@ -39,8 +40,8 @@ pub(super) struct Found {
     pub(super) age: u64,
 }
 
-/// Whose response a request would get; `None` where it cannot be told whose it is: an anonymous request that carries a credential, or what
-/// may be one. `sources` are the places of credentials anywhere in the configuration.
+/// The owner for a request; `None` if it is unknown, because an anonymous request has a credential, or what may be one.
+/// `sources` are the credential sources of the whole configuration.
 pub(super) fn owner(request: &Request, sources: &[Source]) -> Option<Owner> {
     let identity = request.identity.as_ref();
     let has = |name: &str| request.header(name).next().is_some();
@@ -51,12 +52,12 @@ pub(super) fn owner(request: &Request, sources: &[Source]) -> Option<Owner> {
     }
     let mut hash = Sha256::new();
     let mut part = |part: Option<&[u8]>| {
-        // Its length first: no two lists of parts look alike.
+        // With its length, so that different lists never hash the same bytes.
         let length = part.map_or(u64::MAX, |part| u64::try_from(part.len()).unwrap_or(u64::MAX));
         hash.update(length.to_le_bytes());
         hash.update(part.unwrap_or_default());
     };
-    // With its port: another port may be another service.
+    // With its port, as another port may be another service.
     let authority = request.headers().first(":authority").unwrap_or_default();
     part(Some(authority.to_ascii_lowercase().as_bytes()));
     part(Some(request.path().as_bytes()));
@@ -72,7 +73,7 @@ pub(super) fn owner(request: &Request, sources: &[Source]) -> Option<Owner> {
     hash.finalize().first_chunk().copied()
 }
 
-/// Who has fewer rights now must not get what the same user was shown with more.
+/// Adds all about a caller: with fewer rights now, a user must not get an earlier response.
 fn describe(identity: &Identity, part: &mut impl FnMut(Option<&str>)) {
     part(Some(identity.method));
     part(identity.issuer.as_deref());
@@ -90,7 +91,7 @@ fn describe(identity: &Identity, part: &mut impl FnMut(Option<&str>)) {
 }
 
 impl LastGood {
-    /// `name` is the rule's.
+    /// An empty table for the rule `name`.
     pub(super) fn new(name: &str, config: &LastGoodConfig) -> Self {
         Self {
             name: format!("tollgate.last_good.{name}"),
@@ -102,17 +103,16 @@ impl LastGood {
         }
     }
 
-    /// Whether it keeps anything of callers without an identity.
     pub(super) fn takes_anonymous(&self) -> bool {
         self.takes_anonymous
     }
 
-    /// Bytes that a response may have.
+    /// Maximum size of a response, in bytes.
     pub(super) fn max_bytes(&self) -> usize {
         self.max_bytes
     }
 
-    /// Whether this worker has not kept one for a while.
+    /// Whether the last one that this worker kept is older than [`RENEWED`].
     pub(super) fn is_due(&self, owner: &Owner, cx: &Context<'_>) -> bool {
         let now = cx.host.monotonic_millis();
         let kept = cx.local(&self.kept);
@@ -120,8 +120,8 @@ impl LastGood {
         kept.get(owner).is_none_or(|kept| now.saturating_sub(*kept) >= RENEWED)
     }
 
-    /// Keeps a response in place of the one that is there, or of the oldest. `varies` are the request's values of what the
-    /// response varies by.
+    /// Keeps a response in place of the owner's previous one, or of the oldest. `varies` has the request's values of
+    /// the headers that the response varies by.
     pub(super) fn keep(&self, owner: Owner, varies: &Varies, response: &Whole, cx: &Context<'_>) {
         let (now, store) = (cx.host.monotonic_millis(), cx.store());
         let Some(entry) = encode(&owner, now, varies, response).filter(|entry| entry.len() <= self.max_bytes) else {
@@ -146,7 +146,7 @@ impl LastGood {
         kept.insert(owner, now);
     }
 
-    /// What was kept, if it is young enough and of the same variant. `request` is what the upstream would get.
+    /// The kept response, if it is young enough and of the same variant. `request` is what the upstream would get.
     pub(super) fn find(&self, owner: &Owner, request: &Headers, cx: &Context<'_>) -> Option<Found> {
         let (now, store) = (cx.host.monotonic_millis(), cx.store());
         let set = self.set(owner);
@@ -158,7 +158,7 @@ impl LastGood {
         (age <= self.max_age && is_same).then_some(Found { response, age })
     }
 
-    /// The upstream has said something else since.
+    /// Drops a response that is outdated.
     pub(super) fn forget(&self, owner: &Owner, cx: &Context<'_>) {
         let store = cx.store();
         let set = self.set(owner);
@@ -185,10 +185,10 @@ impl LastGood {
     }
 }
 
-/// Names that a response varies by, and the request's values of them.
+/// Headers that a response varies by, with the request's values.
 pub(super) type Varies = Vec<(String, Vec<u8>)>;
 
-/// What a response varies by (RFC 9110 section 12.5.5); `None` where that cannot be told from the request's headers.
+/// The headers that a response varies by (RFC 9110 section 12.5.5); `None` for `*` and for malformed names.
 pub(super) fn varies(response: &Headers, request: &Headers) -> Option<Varies> {
     let mut names = Vec::new();
     for line in response.all("vary") {
@@ -202,7 +202,7 @@ pub(super) fn varies(response: &Headers, request: &Headers) -> Option<Varies> {
     if names.iter().any(|name| name == "*") {
         return None;
     }
-    // It does, whether or not it says so.
+    // A compressed response varies by this, whatever its `vary`.
     if response.all("content-encoding").next().is_some() {
         names.push("accept-encoding".into());
     }
@@ -219,7 +219,7 @@ fn values_of(headers: &Headers, name: &str) -> Vec<u8> {
     headers.all(name).collect::<Vec<_>>().join(&b'\n')
 }
 
-// === as they lie in the store ===
+// === the format in the store ===
 
 type Index = [(Owner, u64); 4];
 
@@ -240,7 +240,7 @@ fn encode_index(index: &Index) -> Vec<u8> {
         .collect()
 }
 
-/// Owner, moment, then both lists of fields and the body, each with its length.
+/// Encodes an entry: owner, time, then `varies`, headers and body, each part with its length.
 fn encode(owner: &Owner, now: u64, varies: &Varies, response: &Whole) -> Option<Vec<u8>> {
     let mut bytes = owner.to_vec();
     bytes.extend(now.to_le_bytes());
@@ -290,19 +290,18 @@ fn decode(bytes: &[u8], owner: &Owner) -> Option<(u64, Varies, Whole)> {
     Some((u64::from_le_bytes(*since), varies, Whole { headers, body }))
 }
 
-/// Bytes of a hash: no two owners have the same one.
+/// Length of an owner's hash in bytes, enough to rule out collisions.
 const OWNER: usize = 16;
 
 const FREE: (Owner, u64) = ([0; OWNER], 0);
 
-/// Entries of a set.
+/// The number of entries in a set.
 const WAYS: u32 = 4;
 
-/// Milliseconds in which one worker does not keep another response for the same owner: what is asked for all the time costs
-/// little.
+/// How long a worker keeps no other response of an owner, in milliseconds, as each costs memory and time.
 const RENEWED: u64 = 1000;
 
-/// Owners.
+/// Maximum number of owners in `kept`.
 const MOST_REMEMBERED: usize = 4096;
 
 const ROLES: &str = "roles ";

@@ -1,5 +1,5 @@
-//! What stands in for an upstream that fails, by rule: another cluster, the last good response, or an answer of the gateway's
-//! own. It runs behind every other policy: what it sends or remembers is of the request as the upstream gets it.
+//! Fallbacks for failed upstreams: another cluster, the last good response, or the gateway's own answer. They run after
+//! all other policies, so that they send and store requests as the upstream gets them.
 
 mod answer;
 mod cluster;
@@ -31,7 +31,7 @@ use last_good::{LastGood, Owner};
 use recording::Recording;
 use response::{marked, of_head};
 
-/// One rule's.
+/// The fallback of one rule.
 #[derive(Debug)]
 struct Rules {
     route: String,
@@ -40,7 +40,7 @@ struct Rules {
     methods: Vec<String>,
     cluster: Option<Arc<Cluster>>,
     last_good: Option<LastGood>,
-    /// Where credentials are, anywhere in the configuration.
+    /// The credential sources of the whole configuration.
     sources: Arc<[Source]>,
     answer: Option<Answer>,
 }
@@ -48,23 +48,23 @@ struct Rules {
 #[derive(Debug)]
 struct Fallback(Arc<Rules>);
 
-/// What can stand in for the response to one request.
+/// The hook that can replace the response to one request.
 #[derive(Debug)]
 struct StandIn {
     rules: Arc<Rules>,
     is_get: bool,
     is_head: bool,
-    /// As the upstream gets it; where it may be sent or kept again.
+    /// The request's headers as the upstream gets them, if it may be repeated.
     request: Option<Headers>,
-    /// Whose response it is, where it can be told.
+    /// The owner of the response, if it may be kept and is known.
     owner: Option<Owner>,
     is_anonymous: bool,
-    /// What another cluster was asked.
+    /// The call to the other cluster.
     question: Option<Rc<InFlight<Question>>>,
     has_asked: bool,
 }
 
-/// A good response that is kept when it is whole.
+/// A tap that keeps a good response when it is complete.
 #[derive(Debug)]
 struct Keeping {
     rules: Arc<Rules>,
@@ -74,7 +74,7 @@ struct Keeping {
 impl Policy for Fallback {
     fn on_request(&self, request: &mut Request, _: &Context<'_>) -> Result<(), Stop> {
         let rules = &self.0;
-        // A gRPC client reads trailers, which no response here has.
+        // gRPC clients need trailers, which replacements do not have.
         if request.speaks_grpc() {
             return Ok(());
         }
@@ -109,7 +109,7 @@ impl Policy for Fallback {
 }
 
 impl Rules {
-    /// Whether responses to such a caller may be kept.
+    /// Whether responses to this request's caller may be kept.
     fn keeps(&self, request: &Request) -> bool {
         let kept = self.last_good.as_ref();
         kept.is_some_and(|kept| kept.takes_anonymous() || request.identity.is_some())
@@ -132,7 +132,7 @@ impl OnResponse for StandIn {
 }
 
 impl StandIn {
-    /// How the upstream has failed, if it has.
+    /// The failure, if it is one that this rule handles.
     fn failure(&self, status: u16, cx: &Context<'_>) -> Option<&'static str> {
         if status < 400 {
             return None;
@@ -157,7 +157,7 @@ impl StandIn {
             response.replace(if is_head { of_head(whole) } else { whole });
             response.notes.push(count(served));
         };
-        // Whose time is up does not wait any longer.
+        // A request whose time is over does not ask or wait again.
         let asked = self.question.take();
         if let Some(whole) = asked.as_ref().and_then(|entry| entry.about.answer()) {
             serve(response, whole, "cluster", None);
@@ -188,7 +188,7 @@ impl StandIn {
         Ok(())
     }
 
-    /// A good response may be kept; whatever else the upstream says ends what was kept before.
+    /// Keeps a good response; another answer of the upstream drops the kept one.
     fn learn(&self, status: u16, response: &mut Response, cx: &Context<'_>) {
         let (Some(kept), Some(request), Some(owner), true) =
             (&self.rules.last_good, &self.request, self.owner, self.is_get)
@@ -211,7 +211,7 @@ impl StandIn {
                     None => kept.forget(&owner, cx),
                 }
             }
-            // As before; or a failure, which says nothing of what there is.
+            // Unchanged, or a failure, which says nothing about the resource.
             304 | 500.. => {}
             _ => kept.forget(&owner, cx),
         }

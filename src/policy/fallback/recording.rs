@@ -1,4 +1,4 @@
-//! A good response on its way to the client, kept when it is whole.
+//! The recording of a good response while it passes, to keep it when it is complete.
 
 use super::last_good::{LastGood, Owner, Varies, varies};
 use super::response::passed_on;
@@ -7,7 +7,6 @@ use crate::http::piece::Chunk;
 use crate::message::response::Whole;
 use crate::seam::Context;
 
-/// A response of which not all is there.
 #[derive(Debug)]
 pub(super) struct Recording {
     owner: Owner,
@@ -17,8 +16,8 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Begins one; `None` for a response that must not be kept for later, or is too large. Nobody knows what an upstream reads of an anonymous
-    /// request: what is kept of those has to say that it is for everybody.
+    /// Begins a recording; `None` for a response that must not be kept, or is too large. Responses to anonymous
+    /// requests need `Cache-Control: public`, as the upstream may use anything in the request.
     pub(super) fn begin(
         owner: Owner,
         is_anonymous: bool,
@@ -39,7 +38,7 @@ impl Recording {
         })
     }
 
-    /// Takes the next piece; `None` where it has become too large, or a piece cannot be read.
+    /// Appends the next piece; `None` if the response has become too large, or the piece cannot be read.
     pub(super) fn take(mut self, chunk: &Chunk<'_>) -> Option<Self> {
         let body = &mut self.response.body;
         if body.len().saturating_add(chunk.size) > self.max_bytes {
@@ -56,7 +55,7 @@ impl Recording {
     }
 }
 
-/// Whether a response may be shown again (RFC 9111 section 5.2.2), and is nobody's alone.
+/// Whether a response may be stored (RFC 9111 section 5.2.2): without cookies, and if anonymous, `public`.
 fn may_be_kept(response: &Headers, is_anonymous: bool) -> bool {
     let says = |word: &str| {
         response.all("cache-control").any(|line| {

@@ -1,10 +1,10 @@
-//! Responses that replace an upstream's.
+//! Headers of responses that replace an upstream's.
 
 use crate::http::headers::Headers;
 use crate::message::response::Whole;
 
-/// What another has answered, as this gateway may pass it on: without what was said of the connection alone (RFC 9110
-/// section 7.6.1), or by Envoy of its own call. Of a `HEAD`, the length is told all the same.
+/// A response as the gateway may pass it on: without hop-by-hop headers (RFC 9110 section 7.6.1) and those that Envoy
+/// adds to calls. For `HEAD`, the length is kept.
 pub(super) fn passed_on(headers: &Headers, body: Vec<u8>) -> Whole {
     let headers = headers
         .iter()
@@ -15,7 +15,7 @@ pub(super) fn passed_on(headers: &Headers, body: Vec<u8>) -> Whole {
     }
 }
 
-/// The same, with a word on where it comes from, and its age in seconds (RFC 9111 section 5.1).
+/// The response with a header for its origin, and its age in seconds (RFC 9111 section 5.1).
 pub(super) fn marked(whole: &Whole, origin: &str, age: Option<u64>) -> Whole {
     let age = age.map(|age| age.to_string());
     let added = age.as_ref().map(|age| (&b"age"[..], age.as_bytes()));
@@ -28,7 +28,7 @@ pub(super) fn marked(whole: &Whole, origin: &str, age: Option<u64>) -> Whole {
     }
 }
 
-/// The same for a HEAD request: no body, but its length.
+/// The response for a HEAD request: the body's length without the body.
 pub(super) fn of_head(mut whole: Whole) -> Whole {
     let length = std::mem::take(&mut whole.body).len().to_string();
     let length = (length != "0").then_some((&b"content-length"[..], length.as_bytes()));
@@ -36,12 +36,12 @@ pub(super) fn of_head(mut whole: Whole) -> Whole {
     whole
 }
 
-/// Whether a header is about one connection, or Envoy's own.
+/// Whether a header is hop-by-hop, or Envoy's own.
 pub(super) fn is_of_hop(name: &[u8]) -> bool {
     HOP.iter().any(|hop| hop.as_bytes() == name) || name.starts_with(b"x-envoy-")
 }
 
-/// The header that says what stands in: `cluster`, `last_good` or `answer`.
+/// The header with the origin of a replacement: `cluster`, `last_good` or `answer`.
 const MARKER: &str = "x-tollgate-fallback";
 
 const HOP: [&str; 8] = [

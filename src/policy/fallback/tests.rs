@@ -17,7 +17,7 @@ fn compile(fallback: &Value) -> Result<Arc<Plan>, String> {
     Plan::of(&config, &Environment::default())
 }
 
-/// A request that has passed. It is held by a worker of its own.
+/// An allowed request, with a worker of its own.
 fn begin(plan: &Arc<Plan>, world: &Simulated, method: &str) -> (Exchange, Rc<Worker>) {
     let target = [
         (":method", method),
@@ -40,7 +40,7 @@ fn request(headers: Headers) -> Event<'static> {
     }
 }
 
-/// Tells a response with a body.
+/// Passes a response with a body to the exchange.
 fn respond(exchange: &mut Exchange, world: &Simulated, status: &str) -> Step {
     let headers: Headers = [(":status", status), ("x-theirs", "1")].into_iter().collect();
     let event = Event::ResponseHeaders {
@@ -50,7 +50,7 @@ fn respond(exchange: &mut Exchange, world: &Simulated, status: &str) -> Step {
     exchange.on(event, world)
 }
 
-/// What stands in, by its own word.
+/// The origin of a replacement, from its header.
 fn stands_in(step: &Step) -> Option<String> {
     let marker = step.headers.get(b"x-tollgate-fallback")?;
     Some(String::from_utf8(marker[0].clone()).unwrap())
@@ -78,7 +78,7 @@ fn each_failure_is_known_by_envoys_flag() {
         assert_eq!(stands_in(&step).as_deref(), Some("answer"), "{name}");
         let count = format!("tollgate_fallbacks_total;route=r;failure={name};served=answer;");
         assert!(step.notes.contains(&Note::Count(count.as_str().into())), "{step:?}");
-        // Any other flag, none at all, and a response of the upstream's own.
+        // Any other flag, no flag, and the upstream's own response.
         for flags in [Some(!flag & !0xf6 | (0xf6 & !flag)), Some(0), None] {
             world.flags.set(flags);
             assert_eq!(
@@ -174,7 +174,7 @@ fn another_cluster_is_asked_once_then_the_answer_is_given() {
     assert_eq!(ask(Some(Answer::default())).as_deref(), Some("answer"));
     assert_eq!(ask(None).as_deref(), Some("answer"));
 
-    // Nobody answers in time; nothing can be held; a method that changes things.
+    // No answer in time; no place to wait; a method that changes data.
     let world = Simulated::default();
     has_failed(&world, 0x2);
     let (mut exchange, worker) = begin(&plan, &world, "GET");
@@ -228,10 +228,7 @@ fn a_grpc_client_gets_no_answer_that_it_cannot_read() {
 fn mistakes_are_named() {
     let answer = json!({"status": 200});
     for (fallback, expected) in [
-        (
-            json!({"when": ["timeout"]}),
-            "routes[0].fallback: has nothing to stand in",
-        ),
+        (json!({"when": ["timeout"]}), "routes[0].fallback: has no replacement"),
         (
             json!({"when": [], "answer": answer}),
             "routes[0].fallback.when: is empty",
@@ -242,7 +239,7 @@ fn mistakes_are_named() {
         ),
         (
             json!({"statuses": [200], "answer": answer}),
-            "routes[0].fallback.statuses[0]: 200 is none of a failure",
+            "routes[0].fallback.statuses[0]: 200 is not a status of a failure",
         ),
         (
             json!({"methods": ["GET", "get"], "answer": answer}),
@@ -250,7 +247,7 @@ fn mistakes_are_named() {
         ),
         (
             json!({"methods": ["POST"], "last_good": {}}),
-            "routes[0].fallback.methods[0]: POST is for `answer` alone",
+            "routes[0].fallback.methods[0]: POST needs `answer`",
         ),
         (
             json!({"cluster": {"name": ""}}),

@@ -1,4 +1,4 @@
-//! The tokens that one route accepts.
+//! Verification of the tokens that one route accepts.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::json;
 use crate::policy::verdict::{Failure, Verified};
 use crate::seam::{Context, Local};
 
-/// The issuers that one route accepts.
+/// The accepted issuers of one route.
 #[derive(Debug)]
 pub struct Accept {
     realm: Arc<str>,
-    /// Bytes.
+    /// Maximum length of a token, in bytes.
     max_token: usize,
     issuers: Vec<Arc<Issuer>>,
-    /// Further audiences of which the token must name one; empty: its issuer's are enough.
+    /// The route's audiences, of which a token must name one too; empty for none.
     audiences: Vec<String>,
     sources: Vec<Source>,
     cache: Arc<Local<TokenCache>>,
@@ -48,13 +48,13 @@ impl Accept {
         }
     }
 
-    /// Where tokens are looked for.
+    /// The credential sources for tokens.
     pub fn sources(&self) -> &[Source] {
         &self.sources
     }
 
-    /// Checks a token. The issuer that it names, among those accepted here and looked for in this place, says how.
-    /// A token that is known costs no signature; everything that can change is checked each time.
+    /// Verifies a token by its issuer, which must be accepted here and use this source. A cached token needs no
+    /// signature check; everything that can change is checked every time.
     pub fn verify(&self, token: &[u8], source: &Source, may_wait: bool, cx: &Context<'_>) -> Result<Verified, Failure> {
         let now = cx.host.now();
         let cache = cx.local(&self.cache);
@@ -87,7 +87,7 @@ impl Accept {
         })
     }
 
-    /// What does not change about a token: who signed it, and what it says.
+    /// Verifies what does not change about a token: its signature and its claims.
     fn learn(
         &self,
         cache: &TokenCache,
@@ -126,7 +126,7 @@ impl Accept {
             .ok_or("issuer_not_accepted")
     }
 
-    /// The value of `WWW-Authenticate` (RFC 6750 section 3): no `error` where no token was sent.
+    /// The value of `WWW-Authenticate` (RFC 6750 section 3), without `error` if no token was sent.
     pub fn challenge(&self, error: Option<&str>) -> String {
         let realm = &self.realm;
         match error {

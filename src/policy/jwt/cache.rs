@@ -1,4 +1,4 @@
-//! What a worker remembers of tokens, bounded in bytes.
+//! A worker's cache of tokens, limited in bytes.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -12,12 +12,11 @@ use crate::auth::jose::jwk::KeyId;
 use crate::message::identity::Subject;
 use crate::policy::verdict::Invalid;
 
-/// Tokens, whole: good ones, and for a short time bad ones.
+/// A cache of verified tokens and, for a short time, of invalid ones.
 ///
-/// The key is the token itself, compared byte for byte. Its hash is keyed with the worker's own randomness, and computed
-/// once for all that is done with a token: it is the larger part of finding one. A
-/// digest as the key would be smaller, but computing SHA-256 without the processor's help costs more than all the rest
-/// of a known token's way.
+/// The key is the whole token, compared byte for byte. Its hash is keyed with the worker's own randomness, and computed
+/// once per use, as it is most of the cost of a lookup. A digest as the key would be smaller, but SHA-256 without
+/// hardware support costs more than the whole rest of handling a cached token.
 #[derive(Debug)]
 pub(super) struct TokenCache {
     secret: RandomState,
@@ -25,14 +24,13 @@ pub(super) struct TokenCache {
     refused: RefCell<Bounded<(Invalid, u64)>>,
 }
 
-/// A token and its hash.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hashed<'a> {
     pub(super) token: &'a [u8],
     hash: u64,
 }
 
-/// A token whose signature is good. Whether it is still valid, and valid here, is another question.
+/// A token with a valid signature. Times, audiences and the route are checked at every use.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) issuer: Arc<Issuer>,
@@ -50,7 +48,8 @@ pub(super) enum Verdict {
 
 impl TokenCache {
     pub(super) fn new(bytes: usize) -> Self {
-        // Refused tokens are small and short-lived: an eighth is plenty, and a flood of them displaces no good one.
+        // An eighth is enough for invalid tokens, whose entries are small and short-lived; a flood of them does not
+        // evict valid ones.
         Self {
             secret: RandomState::new(),
             known: RefCell::new(Bounded::new(bytes)),
@@ -78,7 +77,7 @@ impl TokenCache {
         self.known.borrow_mut().insert(token, Rc::clone(known), known.size());
     }
 
-    /// Remembers that a token is bad. Not for what may change soon: an unknown key, the time.
+    /// Caches a token as invalid. Not for reasons that may change soon: an unknown key, the time.
     pub(super) fn refuse(&self, token: Hashed<'_>, invalid: Invalid, now: u64) {
         let until = now.saturating_add(REFUSED_FOR);
         let size = invalid.detail.as_ref().map_or(0, |detail| detail.len());
@@ -87,7 +86,7 @@ impl TokenCache {
 }
 
 impl Known {
-    /// About how many bytes it takes beside the entry itself.
+    /// The approximate size of the value beside the entry itself, in bytes.
     fn size(&self) -> usize {
         let Subject {
             method: _,
@@ -120,12 +119,12 @@ impl Known {
     }
 }
 
-/// A map that forgets what has not been asked for since it came to the end of the queue.
+/// A map of limited size that evicts the oldest entry which was not used (second chance).
 #[derive(Debug)]
 struct Bounded<V> {
     limit: usize,
     used: usize,
-    /// By hash. Of two tokens with the same one, which nobody can make, the later one is kept.
+    /// By hash. Of two tokens with the same hash, which clients cannot produce, the later one is kept.
     entries: HashMap<u64, Entry<V>, BuildHasherDefault<Unchanged>>,
     queue: VecDeque<u64>,
 }
@@ -178,7 +177,7 @@ impl<V> Bounded<V> {
         self.shrink();
     }
 
-    /// An entry that was asked for goes round once more; each round clears the marks, so this ends.
+    /// Evicts entries until the size fits. A used entry goes to the end of the queue without its mark, so this ends.
     fn shrink(&mut self) {
         while self.used > self.limit {
             let Some(hash) = self.queue.pop_front() else {
@@ -199,7 +198,7 @@ impl<V> Bounded<V> {
     }
 }
 
-/// For keys that are hashes already.
+/// A hasher for keys that are already hashes.
 #[derive(Debug, Default)]
 struct Unchanged(u64);
 
@@ -219,17 +218,17 @@ impl Hasher for Unchanged {
     }
 }
 
-/// Seconds.
+/// In seconds.
 const REFUSED_FOR: u64 = 10;
 
-/// About how many bytes an entry takes in the map and the queue.
+/// The approximate size of an entry in the map and the queue, in bytes.
 const OVERHEAD: usize = 160;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Four bytes, and a hash that is a number's.
+    /// A token of four bytes, with a hash made from the number.
     fn key(number: u32) -> Hashed<'static> {
         Hashed {
             token: Box::leak(Box::new(number.to_le_bytes())),

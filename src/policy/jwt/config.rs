@@ -1,4 +1,4 @@
-//! What operators write about issuers.
+//! The configuration of token issuers.
 
 use serde::Deserialize;
 
@@ -18,15 +18,16 @@ pub struct JwtConfig {
     pub realm: String,
     /// The trusted issuers.
     pub issuers: Vec<IssuerConfig>,
-    /// Bytes that each worker may keep of verified tokens, so that a known token costs no signature. `0` keeps none.
-    /// Default `4194304`.
+    /// Maximum size of each worker's cache of verified tokens, in bytes; a cached token needs no signature check. `0`
+    /// disables the cache. Default `4194304`.
     #[serde(default = "default_cache_bytes", deserialize_with = "values::integer")]
     pub cache_bytes: u32,
-    /// Bytes of a token; longer ones are refused. Envoy's `max_request_headers_kb` must leave room for it. Default `24576`.
+    /// Maximum length of a token, in bytes; longer ones are refused. Envoy's `max_request_headers_kb` must allow it.
+    /// Default `24576`.
     #[serde(default = "default_max_token", deserialize_with = "values::integer")]
     pub max_token: u32,
-    /// Bytes of what one claim says, of a list with a comma behind each of its items: it becomes a header of that length or more, for what
-    /// is not ASCII is percent-encoded. Tokens with longer claims are refused. Default `8192`.
+    /// Maximum length of one claim, in bytes; a list counts with its commas. Tokens with longer claims are refused. The
+    /// header made from a claim can be longer, as non-ASCII characters are percent-encoded. Default `8192`.
     #[serde(default = "default_max_claim", deserialize_with = "values::integer")]
     pub max_claim: u32,
 }
@@ -36,55 +37,55 @@ pub struct JwtConfig {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct IssuerConfig {
-    /// What routes call it.
+    /// The name by which rules refer to it.
     pub name: String,
     /// The value of `iss`, compared exactly.
     pub issuer: String,
-    /// `aud` must name one of them, exactly.
+    /// The accepted audiences, of which `aud` must name one exactly.
     pub audiences: Vec<String>,
-    /// The algorithms that its tokens may be signed with.
+    /// The accepted signature algorithms.
     pub algorithms: Vec<Algorithm>,
-    /// Where its keys come from.
+    /// The source of its keys.
     pub jwks: JwksConfig,
-    /// Where in a request its tokens are. Default `Authorization: Bearer`.
+    /// The credential sources for its tokens. Default `Authorization: Bearer`.
     #[serde(default = "default_from")]
     pub from: Vec<Source>,
-    /// Which claims say who the caller is.
+    /// The claims that make the identity.
     #[serde(default)]
     pub claims: ClaimsConfig,
-    /// How far clocks may differ. Default `60s`.
+    /// The leeway for clock differences. Default `60s`.
     #[serde(default = "default_leeway")]
     pub leeway: Duration,
     /// Accepted values of the header's `typ`, compared without case; a token without `typ` passes. Default `[JWT, at+jwt]`.
     #[serde(default = "default_typ")]
     pub typ: Vec<String>,
-    /// Claims that must be there. Default `[exp]`.
+    /// Claims that must be present. Default `[exp]`.
     #[serde(default = "default_require")]
     pub require: Vec<String>,
-    /// How long a token may still live; no bound where absent.
+    /// Maximum remaining lifetime of a token; unlimited if absent.
     #[serde(default, deserialize_with = "values::present")]
     pub max_lifetime: Option<Duration>,
-    /// Ties the issuer to its tenants; any tenant where absent.
+    /// Restricts the issuer to its tenants; any tenant if absent.
     #[serde(default, deserialize_with = "values::present")]
     pub tenant: Option<TenantConfig>,
-    /// Ties the issuer to a plan; whatever the token says where absent.
+    /// Fixes the plan of the issuer's tokens; the token's own plan if absent.
     #[serde(default, deserialize_with = "values::present")]
     pub plan: Option<FixedPlan>,
-    /// Whether upstreams see the token. Default `false`.
+    /// Whether to forward the token to upstreams. Default `false`.
     #[serde(default)]
     pub forward_token: bool,
-    /// A header that carries the verified payload to upstreams, base64url without padding. Like an identity header it
-    /// is removed from every client request. None where absent.
+    /// A header with the verified payload for upstreams, in base64url without padding. Like an identity header, it is
+    /// removed from every client request. None if absent.
     #[serde(default, deserialize_with = "values::present")]
     pub payload_header: Option<HeaderName>,
 }
 
-/// Where an issuer's keys come from.
+/// The source of an issuer's keys.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum JwksConfig {
-    /// A JWK set (RFC 7517 section 5) of public keys, as it is: `{ keys: [...] }`.
+    /// A JWK set (RFC 7517 section 5) of public keys: `{ keys: [...] }`.
     Inline(
         #[cfg_attr(
             not(target_arch = "wasm32"),
@@ -92,7 +93,7 @@ pub enum JwksConfig {
         )]
         serde_json::Value,
     ),
-    /// A URL where the issuer publishes its keys.
+    /// A URL at which the issuer publishes its keys.
     Remote(RemoteConfig),
     /// Shared secrets for HS256, HS384 and HS512, from the VM's environment.
     Secrets(Vec<SecretConfig>),
@@ -103,9 +104,9 @@ pub enum JwksConfig {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct SecretConfig {
-    /// The environment variable that holds it. The variable's bytes are the key, at least as many as the hash has.
+    /// The environment variable that holds the key. It must be at least as long as the hash.
     pub env: String,
-    /// The `kid` of tokens signed with it; without one it is tried for every token.
+    /// The `kid` of tokens signed with it; without one, it is tried for every token.
     #[serde(default)]
     pub kid: Option<String>,
 }
@@ -116,12 +117,12 @@ fn default_cache_bytes() -> u32 {
     4 * 1024 * 1024
 }
 
-/// What Entra and Keycloak make of a user with many groups.
+/// Enough for tokens of Entra and Keycloak for a user with many groups.
 fn default_max_token() -> u32 {
     24 * 1024
 }
 
-/// 200 identifiers of 36 characters, of which Entra sends as many at most.
+/// Enough for 200 group ids of 36 characters, the most that Entra sends.
 fn default_max_claim() -> u32 {
     8 * 1024
 }

@@ -1,4 +1,4 @@
-//! All issuers of a configuration, by the names that routes call them.
+//! The issuers of a configuration, by name.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ pub struct Issuers {
     realm: Arc<str>,
     max_token: usize,
     all: Vec<Arc<Issuer>>,
-    /// Of the whole worker: a token is verified once, whatever routes it takes.
+    /// The worker's cache, which all routes share: a token is verified once.
     cache: Arc<Local<TokenCache>>,
 }
 
 impl Issuers {
-    /// Checks a `jwt` section.
+    /// Compiles a `jwt` section.
     pub fn compile(config: &JwtConfig, environment: &Environment, report: &mut Report) -> Self {
         if !is_realm(&config.realm) {
             report.error_at("realm", "must be printable ASCII without quotes");
@@ -49,7 +49,7 @@ impl Issuers {
                 if all.iter().any(|other| other.issuer == issuer.issuer) {
                     report.error_at(
                         "issuer",
-                        format!("\"{}\" is there twice; a token could not be told apart", issuer.issuer),
+                        format!("\"{}\" is there twice; its tokens would be ambiguous", issuer.issuer),
                     );
                 }
                 Issuer::compile(issuer, size(config.max_claim), environment, report)
@@ -66,7 +66,7 @@ impl Issuers {
         }
     }
 
-    /// The issuers that a route names, or the only one there is.
+    /// The issuers that a route names, or the only one.
     pub fn accept(&self, names: Option<&[String]>, audiences: &[String], report: &mut Report) -> Option<Accept> {
         let issuers = match names {
             None if self.all.len() > 1 => {
@@ -104,12 +104,12 @@ impl Issuers {
         ))
     }
 
-    /// The keys that are to be fetched.
+    /// The keys of all issuers that publish them.
     pub fn remote_keys(&self) -> impl Iterator<Item = &Arc<RemoteKeys>> {
         self.all.iter().filter_map(|issuer| issuer.remote_keys())
     }
 
-    /// Every place where a token is looked for, and the path of the setting that names it.
+    /// Every credential source for tokens, with the path of its setting.
     pub fn sources(&self) -> impl Iterator<Item = (String, &Source)> {
         self.all.iter().enumerate().flat_map(|(index, issuer)| {
             let sources = issuer.from.iter().enumerate();
@@ -117,7 +117,7 @@ impl Issuers {
         })
     }
 
-    /// The headers that carry payloads, and the path of the setting that names each.
+    /// Every header for payloads, with the path of its setting.
     pub fn payload_headers(config: &JwtConfig) -> impl Iterator<Item = (String, &HeaderName)> {
         let issuers = config.issuers.iter().enumerate();
         issuers.filter_map(|(index, issuer)| {
@@ -126,7 +126,7 @@ impl Issuers {
         })
     }
 
-    /// Every attribute that a token fills, and the path of the setting that names it.
+    /// Every attribute that a token fills, with the path of its setting.
     pub fn attributes(config: &JwtConfig) -> impl Iterator<Item = (String, &str)> {
         config.issuers.iter().enumerate().flat_map(|(index, issuer)| {
             let names = issuer.claims.attributes.keys();
@@ -144,11 +144,11 @@ fn size(bytes: u32) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// What a token and a claim need at least.
+/// The smallest limits for tokens and claims, in bytes.
 const LEAST_BYTES: u32 = 256;
 
-/// Envoy takes no more than 8192 KiB of headers, and a token of a megabyte is none.
+/// In bytes. Envoy accepts at most 8192 KiB of headers.
 const LONGEST_TOKEN: u32 = 1 << 20;
 
-/// Most servers refuse longer headers.
+/// In bytes. Most servers refuse longer headers.
 const LONGEST_CLAIM: u32 = 1 << 16;

@@ -1,4 +1,4 @@
-//! Where an issuer's keys come from, as its tokens see it.
+//! The keys of an issuer, from any source.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) enum Keys {
 }
 
 impl Keys {
-    /// `None` where something is wrong with it, so that no further error follows from the same mistake.
+    /// Loads the keys. `None` after an error, so that the same mistake causes no further errors.
     pub(super) fn load(config: &IssuerConfig, environment: &Environment, report: &mut Report) -> Option<Self> {
         match &config.jwks {
             JwksConfig::Remote(remote) => Some(Self::Remote(Arc::new(report.within("remote", |report| {
@@ -51,7 +51,6 @@ impl Keys {
         }
     }
 
-    /// The keys as they are now.
     pub(super) fn current(&self, may_wait: bool, cx: &Context<'_>) -> Result<Arc<KeySet>, Failure> {
         match self {
             Self::Fixed(keys) => Ok(Arc::clone(keys)),
@@ -64,7 +63,7 @@ impl Keys {
         }
     }
 
-    /// A token names a key that is not there: new keys to wait for, if that is worthwhile.
+    /// Asks for a fetch, as a token's key is not in the set. Returns a wait if that is worthwhile.
     pub(super) fn demand(&self, cx: &Context<'_>) -> Option<Wait> {
         match self {
             Self::Fixed(_) => None,
@@ -73,7 +72,7 @@ impl Keys {
     }
 }
 
-/// A set as an issuer publishes it: keys for other purposes are left out, keys with mistakes are errors.
+/// Loads a set from the configuration. Keys for other purposes are skipped; malformed keys are errors.
 fn inline(document: &serde_json::Value, report: &mut Report) -> Option<Keys> {
     let (keys, unused) = KeySet::from_jwks(document)
         .map_err(|message| report.error(message))

@@ -1,4 +1,4 @@
-//! JSON Web Tokens: which issuers are trusted, and what becomes of their claims.
+//! JSON Web Tokens: trusted issuers, verification, and identities from claims.
 
 mod accept;
 mod cache;

@@ -1,4 +1,4 @@
-//! From a token's claims to who its holder is.
+//! The identity from a token's claims.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::auth::jose::claims::Claims;
 use crate::message::identity::{Subject, Unfit, check_list, check_value};
 use crate::policy::verdict::Invalid;
 
-/// Which claims say who the caller is.
+/// The claims that make the identity.
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -27,12 +27,12 @@ pub struct ClaimsConfig {
     pub plan: ClaimPath,
     /// Further claims: attribute name to claim. Each name must be defined in `identity.headers.attributes`.
     pub attributes: BTreeMap<String, ClaimPath>,
-    /// What becomes of a token whose claim for an attribute is longer than `jwt.max_claim`: `deny`, or `drop` for an attribute that is
-    /// left out. User, tenant, roles, scopes and plan are never left out. Default `deny`.
+    /// What to do if the claim of an attribute is longer than `jwt.max_claim`: `deny` (default) refuses the token,
+    /// `drop` omits the attribute. User, tenant, roles, scopes and plan are never omitted.
     pub too_long: TooLong,
 }
 
-/// What becomes of claims that are too long.
+/// What to do with claims that are too long.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -40,38 +40,38 @@ pub enum TooLong {
     /// The token is refused.
     #[default]
     Deny,
-    /// The claim is left out.
+    /// The attribute is omitted.
     Drop,
 }
 
-/// Ties an issuer to its tenants, so that one issuer cannot speak for the tenants of another.
+/// Restricts an issuer to its tenants, so that it cannot issue tokens for the tenants of another.
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum TenantConfig {
-    /// Every token of this issuer belongs to this tenant, whatever it says.
+    /// Every token of this issuer belongs to this tenant; its own tenant claim is ignored.
     Fixed(String),
     /// A token of this issuer must name one of these tenants.
     Allowed(Vec<String>),
 }
 
-/// Ties an issuer to one plan.
+/// Fixes the plan of an issuer's tokens.
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct FixedPlan {
-    /// The plan of every token of this issuer, whatever it says.
+    /// The plan of every token of this issuer; its own plan claim is ignored.
     pub fixed: String,
 }
 
-/// Where a claim is: `realm_access.roles`, or a list of literal names where a name has a dot itself.
+/// The path of a claim: `realm_access.roles`, or a list of literal names if a name contains a dot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimPath(Vec<String>);
 
 #[derive(Debug)]
 pub(super) struct SubjectRules {
     claims: ClaimsConfig,
-    /// Bytes.
+    /// Maximum length of a claim, in bytes.
     max_claim: usize,
     tenant: Option<TenantConfig>,
     plan: Option<FixedPlan>,
@@ -139,7 +139,7 @@ impl SubjectRules {
         path.find(claims).map(|value| self.text(path, IS, value)).transpose()
     }
 
-    /// A list of strings; `split` says what a plain string means.
+    /// Reads a list of strings; `split` turns a plain string into a list.
     fn list(
         &self,
         path: &ClaimPath,
@@ -159,7 +159,7 @@ impl SubjectRules {
         Ok(items)
     }
 
-    /// A string, or a number or boolean as JSON writes it. (The registered `sub` is a string; that is checked before.)
+    /// Reads a string, or a whole number or boolean as JSON text. (The registered `sub` was checked to be a string.)
     fn text(&self, path: &ClaimPath, verb: &str, value: &Value) -> Result<String, Invalid> {
         let found = match value {
             Value::String(text) => {
@@ -188,7 +188,7 @@ impl SubjectRules {
     }
 }
 
-/// A claim that is, or has in its list, what no header can say.
+/// The refusal for a claim whose value cannot be in a header.
 fn malformed(path: &ClaimPath, verb: &str, found: &str) -> Invalid {
     Invalid {
         reason: "claim_malformed",
@@ -203,7 +203,7 @@ fn one(text: String) -> Vec<String> {
 // === impl ClaimPath ===
 
 impl ClaimPath {
-    /// A claim that is absent and one that is `null` say the same.
+    /// Finds the claim. `null` counts as absent.
     fn find<'a>(&self, claims: &'a Claims) -> Option<&'a Value> {
         let (first, rest) = self.0.split_first()?;
         let claim = rest
@@ -295,7 +295,7 @@ impl schemars::JsonSchema for ClaimPath {
     }
 }
 
-/// Of a claim, and of an item in its list.
+// Verbs in messages: `plan is an object`, `groups has an object`.
 const IS: &str = "is";
 const HAS: &str = "has";
 

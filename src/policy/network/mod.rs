@@ -1,5 +1,5 @@
-//! Networks that requests may come from. It looks at the address that the host trusts to be the client's, before anything is counted and before any
-//! credential is looked at.
+//! Restrictions on the networks that requests may come from. They are checked first, by the client address that the
+//! host trusts.
 
 use serde::Deserialize;
 
@@ -10,19 +10,19 @@ use crate::denial::{Denial, DenialKind, Refusal};
 use crate::message::request::Request;
 use crate::seam::Context;
 
-/// Which networks requests may come from; `deny` counts before `allow`.
+/// The networks that requests may come from; `deny` takes precedence over `allow`.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct NetworkConfig {
-    /// Only from these: networks as `10.0.0.0/8` and `2001:db8::/32`, or addresses. Default: from anywhere.
+    /// Allowed networks, such as `10.0.0.0/8` and `2001:db8::/32`, or addresses. Default: all.
     #[serde(deserialize_with = "values::present")]
     pub allow: Option<Vec<Network>>,
-    /// Not from these.
+    /// Denied networks.
     pub deny: Vec<Network>,
 }
 
-/// The refusal that only this policy knows.
+/// The refusal by this policy.
 pub const REFUSED: Refusal = Refusal {
     status: 403,
     title: "Forbidden",
@@ -33,7 +33,7 @@ pub const REFUSED: Refusal = Refusal {
 #[derive(Debug)]
 struct Networks(NetworkConfig);
 
-/// The policy of a rule with `network`.
+/// Compiles the policy of a rule with `network`.
 pub fn compile(config: &NetworkConfig, report: &mut Report) -> Option<Box<dyn Policy>> {
     let NetworkConfig { allow, deny } = config;
     report.within("network", |report| {
@@ -53,7 +53,7 @@ pub fn compile(config: &NetworkConfig, report: &mut Report) -> Option<Box<dyn Po
                 report.warn_at(
                     format!("allow[{index}]"),
                     format!(
-                        "{} is all within {} of `deny`: nobody of it passes",
+                        "{} is within {} of `deny`: its requests are refused",
                         network.0, denied.0
                     ),
                 );
@@ -64,11 +64,14 @@ pub fn compile(config: &NetworkConfig, report: &mut Report) -> Option<Box<dyn Po
     (!is_empty).then(|| Box::new(Networks(config.clone())) as Box<dyn Policy>)
 }
 
-/// What is hardly meant: bits of a host in a network, and a network within another one.
+/// Warns about probable mistakes: host bits in a network, and a network within another one.
 fn check(key: &str, index: usize, networks: &[Network], network: &Network, report: &mut Report) {
     let place = format!("{key}[{index}]");
     if network.0.trunc() != network.0 {
-        report.warn_at(&place, format!("{} is the network {}", network.0, network.0.trunc()));
+        report.warn_at(
+            &place,
+            format!("{} has host bits; it means {}", network.0, network.0.trunc()),
+        );
     }
     let others = networks.iter().enumerate().filter(|(other, _)| *other != index);
     let mut wider = others.filter(|(other, wide)| wide.covers(network) && (!network.covers(wide) || *other < index));
@@ -85,7 +88,7 @@ impl Policy for Networks {
         let Self(NetworkConfig { allow, deny }) = self;
         let has = |networks: &[Network], address| networks.iter().any(|network| network.contains(address));
         let reason = match (request.client_address(cx.host), allow) {
-            // Whoever has no address is of no network.
+            // A client without an address is in no network.
             (None, _) => "network_unknown",
             (Some(address), _) if has(deny, address) => "network_denied",
             (Some(address), Some(allow)) if !has(allow, address) => "network_not_allowed",

@@ -7,7 +7,7 @@ use crate::http::headers::Headers;
 use crate::message::managed_names::ManagedNames;
 use crate::seam::simulated::Simulated;
 
-/// The policy, its mistakes and its warnings.
+/// The policy, with all errors and warnings.
 fn compiled(config: Value) -> (Option<Box<dyn Policy>>, Vec<String>) {
     let config: NetworkConfig = serde_json::from_value(config).unwrap();
     let mut report = Report::default();
@@ -76,7 +76,7 @@ fn what_is_hardly_meant_is_said() {
         (json!({"allow": []}), "network.allow: is empty"),
         (
             json!({"deny": ["10.1.2.3/8"]}),
-            "network.deny[0]: 10.1.2.3/8 is the network 10.0.0.0/8",
+            "network.deny[0]: 10.1.2.3/8 has host bits; it means 10.0.0.0/8",
         ),
         (
             json!({"allow": ["10.0.0.0/8", "10.1.0.0/16"]}),
@@ -88,7 +88,7 @@ fn what_is_hardly_meant_is_said() {
         ),
         (
             json!({"allow": ["10.1.0.0/16"], "deny": ["10.0.0.0/8"]}),
-            "network.allow[0]: 10.1.0.0/16 is all within 10.0.0.0/8 of `deny`",
+            "network.allow[0]: 10.1.0.0/16 is within 10.0.0.0/8 of `deny`",
         ),
     ] {
         let (_, said) = compiled(config.clone());

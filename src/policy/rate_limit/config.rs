@@ -1,4 +1,4 @@
-//! What operators write about rate limits.
+//! The configuration of rate limits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,55 +10,57 @@ use crate::config::network::Network;
 use crate::config::values::{self, Duration, HeaderName};
 use crate::limit::Algorithm;
 
-/// A limit, which routes name.
+/// A rate limit, to which rules refer by name.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct RateLimitConfig {
-    /// What routes, metrics and clients call it: letters, digits, `-`, `_`. Routes that name it share it.
+    /// The name in rules, metrics and response headers: letters, digits, `-`, `_`. Rules with the same limit share its
+    /// counts.
     pub name: String,
-    /// What is counted apart: `ip` (a /64 of IPv6), `user`, `tenant`, `api_key`, `plan`, `route`, `header:NAME`,
-    /// `claim:ATTRIBUTE`; several together. A limit of `ip`, `route` and headers alone runs before credentials are looked at.
+    /// What is counted separately: a combination of `ip` (IPv6: the /64), `user`, `tenant`, `api_key`, `plan`, `route`,
+    /// `header:NAME`, `claim:ATTRIBUTE`. A limit of only `ip`, `route` and headers is checked before authentication.
     pub key: Vec<KeyPart>,
     /// `sliding_window` (default), `exact_window`, `token_bucket` or `fixed_window`.
     #[serde(default = "default_algorithm")]
     pub algorithm: Algorithm,
-    /// How much in each window.
+    /// Cost units in each window.
     #[serde(deserialize_with = "values::integer")]
     pub limit: u64,
-    /// How long a window is.
+    /// The length of a window.
     pub window: Duration,
-    /// How much at once, for `token_bucket`. Default `limit`.
+    /// Maximum cost units at once, for `token_bucket`. Default: `limit`.
     #[serde(default, deserialize_with = "values::integer_if_present")]
     pub burst: Option<u64>,
-    /// Other limits by plan; callers of a plan that is not here, or without one, get the default.
+    /// Limits by plan. Callers with another plan, or without one, get the limit's own values.
     #[serde(default)]
     pub plans: BTreeMap<String, PlanConfig>,
-    /// What a request costs by its method. Default 1.
+    /// The cost of a request by its method. Default 1.
     #[serde(default)]
     pub costs: BTreeMap<String, Cost>,
-    /// Networks whose requests are not counted, as `10.0.0.0/8`.
+    /// Networks whose requests are not counted, such as `10.0.0.0/8`.
     #[serde(default)]
     pub exempt: Vec<Network>,
-    /// What a request gets that lacks a part of the key: `ip`, its address counts instead (default); `skip`, it is not
-    /// counted; `deny`, 403.
+    /// For requests without a part of the key: `ip` counts by address instead (default), `skip` does not count, `deny`
+    /// refuses with 403.
     #[serde(default)]
     pub on_missing: OnMissing,
-    /// `shadow` counts and refuses nobody. Default `enforce`.
+    /// `enforce` (default), or `shadow`, which counts but does not refuse.
     #[serde(default)]
     pub mode: Mode,
-    /// Who counts: `local`, this Envoy alone (default); `rls`, the `rate_limit_service`, for all gateways together.
+    /// Where to count: `local`, in this Envoy alone (default), or `rls`, in the `rate_limit_service` for all gateways
+    /// together.
     #[serde(default)]
     pub backend: Backend,
-    /// What a request gets about which the service says nothing: `local`, this Envoy counts it (default); `allow`; `deny`,
-    /// 503. For `rls` alone.
+    /// For requests without an answer from the service: `local` counts in this Envoy (default), `allow` allows, `deny`
+    /// refuses with 503. Only for `rls`.
     #[serde(default, deserialize_with = "values::present")]
     pub on_fault: Option<OnFault>,
-    /// How many keys are counted apart at once; beyond, some are counted together. It bounds the memory. Default `65536`.
+    /// How many keys can be counted separately at once, which limits the memory; beyond, some share a count. Default
+    /// `65536`.
     #[serde(default = "default_entries", deserialize_with = "values::integer")]
     pub entries: u32,
-    /// Up to how much `Retry-After` is longer than it need be, so that refused clients do not all come back at once.
-    /// Default `0s`.
+    /// Maximum random addition to `Retry-After`, so that refused clients do not all return at once. Default `0s`.
     #[serde(default)]
     pub retry_after_jitter: Duration,
 }
@@ -68,15 +70,15 @@ pub struct RateLimitConfig {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct RateLimitServiceConfig {
-    /// Envoy's cluster of it, with HTTP/2.
+    /// The Envoy cluster of the server, with HTTP/2.
     pub cluster: String,
-    /// The authority of calls. Default: the cluster's name.
+    /// The `:authority` of calls. Default: the cluster's name.
     #[serde(default, deserialize_with = "values::present")]
     pub authority: Option<String>,
-    /// The domain, under which the server knows its limits. Default `tollgate`.
+    /// The domain of the limits in the server. Default `tollgate`.
     #[serde(default = "default_domain")]
     pub domain: String,
-    /// How long a request waits for the answer, at most `1s`. Default `20ms`.
+    /// The timeout for an answer, at most `1s`. Default `20ms`.
     #[serde(default = "default_timeout")]
     pub timeout: Duration,
 }
@@ -86,15 +88,15 @@ pub struct RateLimitServiceConfig {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct PlanConfig {
-    /// How much in each window.
+    /// Cost units in each window.
     #[serde(deserialize_with = "values::integer")]
     pub limit: u64,
-    /// How much at once, for `token_bucket`. Default `limit`.
+    /// Maximum cost units at once, for `token_bucket`. Default: `limit`.
     #[serde(default, deserialize_with = "values::integer_if_present")]
     pub burst: Option<u64>,
 }
 
-/// What a request costs.
+/// The cost of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -105,9 +107,9 @@ pub struct Cost(#[serde(deserialize_with = "values::integer")] pub u64);
 pub enum KeyPart {
     /// The client's address.
     Ip,
-    /// The user, of its issuer.
+    /// The user, separately for each issuer.
     User,
-    /// The tenant, of its issuer.
+    /// The tenant, separately for each issuer.
     Tenant,
     /// The API key.
     ApiKey,
@@ -121,59 +123,59 @@ pub enum KeyPart {
     Claim(String),
 }
 
-/// What a request gets that lacks a part of a key.
+/// What to do with a request without a part of the key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum OnMissing {
-    /// Its address counts instead.
+    /// Count by its address instead.
     #[default]
     Ip,
-    /// It is not counted.
+    /// Do not count it.
     Skip,
-    /// It is refused.
+    /// Refuse it.
     Deny,
 }
 
-/// Whether a limit refuses.
+/// Whether a limit refuses requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Mode {
-    /// It does.
+    /// It refuses requests over the limit.
     #[default]
     Enforce,
-    /// It counts alone.
+    /// It only counts.
     Shadow,
 }
 
-/// Who counts.
+/// Where a limit is counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Backend {
-    /// This Envoy.
+    /// In this Envoy.
     #[default]
     Local,
-    /// The Rate Limit Service.
+    /// In the Rate Limit Service.
     Rls,
 }
 
-/// What a request gets about which the Rate Limit Service says nothing.
+/// What to do with a request without an answer from the Rate Limit Service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum OnFault {
-    /// This Envoy counts it.
+    /// Count it in this Envoy.
     #[default]
     Local,
-    /// It is allowed.
+    /// Allow it.
     Allow,
-    /// It is refused.
+    /// Refuse it.
     Deny,
 }
 
-/// The headers that tell a client what is left.
+/// The response headers with the remaining quota.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -187,12 +189,12 @@ pub enum QuotaHeaders {
     None,
 }
 
-/// A route's mention of a limit: its name, or `{ limit: NAME, cost: 5 }`.
+/// A rule's reference to a limit: its name, or `{ limit: NAME, cost: 5 }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitRef {
     /// The limit's name.
     pub limit: String,
-    /// By what the cost of a request is multiplied here. Default 1.
+    /// A factor for the cost of requests of this rule. Default 1.
     pub cost: u64,
 }
 
@@ -281,7 +283,7 @@ fn default_domain() -> String {
     "tollgate".into()
 }
 
-/// As in Envoy's own filter.
+/// The same as in Envoy's own filter.
 fn default_timeout() -> Duration {
     Duration::from_millis(20)
 }
@@ -334,7 +336,7 @@ mod schema {
                             "cost": {
                                 "type": "integer",
                                 "minimum": 0,
-                                "description": "By what the cost of a request is multiplied here. Default 1."
+                                "description": "A factor for the cost of requests of this rule. Default 1."
                             }
                         }
                     }

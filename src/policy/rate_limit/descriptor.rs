@@ -1,14 +1,14 @@
-//! What a Rate Limit Service is asked about: the same entries for the same client at every gateway.
+//! Descriptors for a Rate Limit Service: every gateway sends the same entries for the same client.
 
 use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::http::list::encode;
 
-/// Entries, in order.
+/// The entries, in order.
 pub(super) type Descriptor = Vec<(String, String)>;
 
-/// Values in visible ASCII, so that no two lists look alike. What is long becomes its hash: servers keep these as keys.
+/// An unambiguous encoding of a list, in visible ASCII. A long one becomes its hash, as servers use it as a key.
 pub(super) fn value(values: &[&[u8]]) -> String {
     let value = encode(values);
     match value.as_str() {
@@ -22,7 +22,7 @@ pub(super) fn value(values: &[&[u8]]) -> String {
     format!("sha256:{}", base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(hash))
 }
 
-/// Bytes.
+/// Maximum length of a value, in bytes.
 const LONGEST: usize = 256;
 
 #[cfg(test)]

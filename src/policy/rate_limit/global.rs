@@ -1,4 +1,4 @@
-//! Limits that a Rate Limit Service counts, so that many gateways share them.
+//! Limits counted by a Rate Limit Service, which many gateways share.
 
 use std::sync::Arc;
 
@@ -9,20 +9,21 @@ use crate::limit::{Rate, Verdict};
 use crate::seam::store::{self, Store};
 use crate::shared::table::{Entry, Name, Table};
 
-/// How a limit is counted elsewhere.
+/// A limit's part for `backend: rls`.
 #[derive(Debug)]
 pub(super) struct Global {
     pub(super) service: Arc<RateLimitService>,
-    /// What a request gets that the service says nothing about.
+    /// What to do with a request without an answer from the service.
     pub(super) on_fault: OnFault,
-    /// The counter of such requests, made once.
+    /// The name of the counter of such requests, built once.
     pub(super) faults: Arc<str>,
-    /// Keys that the service has refused, so that they cost no call until it said that something is left again.
+    /// Keys that the service has refused: they cost no call until the reset that it announced.
     pub(super) exhausted: Table,
 }
 
 impl Global {
-    /// What is known without a call: that a request of this cost is refused. `now` is of the monotonic clock.
+    /// A refusal of a request of this cost that is known without a call. `now` is in milliseconds of the monotonic
+    /// clock.
     pub(super) fn refusal(&self, name: &Name, cost: u64, now: u64, store: &dyn Store) -> Option<Told> {
         let entry = self.exhausted.find(name, now, store)?;
         let [refused, limit, window] = store::numbers(&entry.value)?;
@@ -46,7 +47,7 @@ impl Global {
         })
     }
 
-    /// The service has refused a request of this cost.
+    /// Stores that the service has refused a request of this cost.
     pub(super) fn remember(&self, name: &Name, cost: u64, told: &Told, now: u64, store: &dyn Store) {
         let wait = told.verdict.retry_after.min(LONGEST_REFUSAL);
         let [limit, window] = told.rate.map_or([0, 0], |rate| [rate.limit, rate.window]);
@@ -58,8 +59,8 @@ impl Global {
     }
 }
 
-/// Bytes of what is remembered of a refusal.
+/// Size of a stored refusal, in bytes.
 pub(super) const REFUSAL_SIZE: usize = 24;
 
-/// Milliseconds for which a server is believed that a key is exhausted: it may learn better meanwhile.
+/// Maximum time for which a refusal is stored, in milliseconds: the server's limits may change.
 const LONGEST_REFUSAL: u64 = 3_600_000;

@@ -1,4 +1,4 @@
-//! What a limit counts apart.
+//! The key of a limit: what it counts separately.
 
 use std::hash::Hasher as _;
 
@@ -12,30 +12,30 @@ use crate::message::request::Request;
 use crate::seam::Context;
 use crate::shared::table::Name;
 
-/// The parts that are counted apart.
+/// The parts of a key.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) parts: Vec<KeyPart>,
     pub(super) on_missing: OnMissing,
 }
 
-/// What a request has for a key.
+/// A request's values for a key.
 #[derive(Debug)]
 pub(super) struct Values<'a> {
-    /// Of parts that mean something within one issuer only; empty where there is none.
+    /// The issuer, if the key has a part that is unique only within one; empty if the identity has none.
     issuer: Option<&'a [u8]>,
-    /// In order; none of them for the address.
+    /// The parts with their values; the address is in `origin`.
     parts: Vec<(&'a KeyPart, Vec<&'a [u8]>)>,
     origin: Option<ClientNetwork>,
 }
 
 impl Key {
-    /// Whether it is known only once it is known who a request is from.
+    /// Whether the key needs an identity.
     pub(super) fn is_of_identity(&self) -> bool {
         self.parts.iter().any(KeyPart::is_of_identity)
     }
 
-    /// `None` where the request is not to be counted.
+    /// A request's values; `None` if it is not counted.
     pub(super) fn values<'a>(
         &'a self,
         route: &'a str,
@@ -70,7 +70,7 @@ impl Key {
 }
 
 impl Values<'_> {
-    /// Hashed, for a table.
+    /// The values as a hash, for a table.
     pub(super) fn name(&self, secret: &[u8; 16]) -> Name {
         let mut hasher = SipHasher13::new_with_key(secret);
         write(&mut hasher, self.issuer.as_slice());
@@ -82,7 +82,7 @@ impl Values<'_> {
             }
         }
         let mut name = finish(&hasher);
-        // A client has its share of the table, whatever else it may choose.
+        // The last words depend only on the client's network, which gets a limited share of the table.
         let networks = self.origin.map(|origin| origin.networks()).into_iter().flatten();
         for (word, network) in name.chunks_exact_mut(size_of::<u32>()).skip(4).zip(networks) {
             let mut hasher = SipHasher13::new_with_key(secret);
@@ -94,7 +94,8 @@ impl Values<'_> {
         name
     }
 
-    /// In words, for a Rate Limit Service. `plan` is the plan whose rate is meant, where there are several.
+    /// The values as a descriptor, for a Rate Limit Service. `plan` is the plan whose rate applies, if the limit has
+    /// plans.
     pub(super) fn descriptor(&self, limit: &str, plan: Option<&str>) -> Descriptor {
         let entry = |key: &str, value| (key.to_owned(), value);
         let mut entries = vec![entry("limit", limit.to_owned())];
@@ -111,7 +112,7 @@ impl Values<'_> {
     }
 }
 
-/// The hash of a descriptor: what its limit's tables know it by.
+/// The hash of a descriptor, for a table.
 pub(super) fn name(descriptor: &Descriptor, secret: &[u8; 16]) -> Name {
     let mut hasher = SipHasher13::new_with_key(secret);
     for (key, value) in descriptor {
@@ -121,12 +122,12 @@ pub(super) fn name(descriptor: &Descriptor, secret: &[u8; 16]) -> Name {
 }
 
 impl KeyPart {
-    /// Whether it is a part of who a request is from.
+    /// Whether the part needs an identity.
     pub(super) fn is_of_identity(&self) -> bool {
         !matches!(self, Self::Ip | Self::Route | Self::Header(_))
     }
 
-    /// Tells apart what the hash is of.
+    /// A number for the part in the hash.
     fn number(&self) -> u8 {
         match self {
             Self::Ip => 0,
@@ -140,7 +141,7 @@ impl KeyPart {
         }
     }
 
-    /// What a request has for it; nothing for the address, which is not read where nobody asks.
+    /// A request's values for the part; empty for the address, which is read only if needed.
     fn values<'a>(&self, route: &'a str, request: &'a Request) -> Vec<&'a [u8]> {
         let one = |value: Option<&'a str>| value.map(str::as_bytes).into_iter().collect();
         let identity = request.identity.as_ref();
@@ -161,7 +162,7 @@ impl KeyPart {
     }
 }
 
-/// With their number and lengths: no two lists look alike.
+/// Hashes values with their number and lengths, unambiguously.
 fn write(hasher: &mut SipHasher13, values: &[&[u8]]) {
     hasher.write_usize(values.len());
     for value in values {

@@ -1,4 +1,4 @@
-//! A limit on a route: finds what to count a request for, and counts it.
+//! A layer: one limit on one route, which counts requests.
 
 use std::hash::Hasher as _;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ use crate::seam::{Context, Note};
 use crate::shared::calls::InFlight;
 use crate::shared::table::{Entry, Name, Uses};
 
-/// What entries of a limit have used, seen when a request is charged.
+/// The usage of a table's entries, compared when a request is charged.
 struct Counted<'a> {
     algorithm: Algorithm,
     charge: &'a Charge,
@@ -41,26 +41,26 @@ impl Uses for Counted<'_> {
 pub(super) struct Layer {
     limit: Arc<Limit>,
     limits: Arc<Limits>,
-    /// By what the cost of a request is multiplied here.
+    /// A factor for the cost of requests.
     factor: u64,
     route: String,
 }
 
-/// What a request is counted for, and how much.
+/// A request's charge: the key that it counts for, and its cost.
 #[derive(Debug)]
 pub(super) struct Charge {
     name: Name,
     rate: Rate,
     cost: u64,
-    /// Milliseconds of the monotonic clock.
+    /// When it was charged, in milliseconds of the monotonic clock.
     at: u64,
 }
 
-/// A request that the Rate Limit Service counts.
+/// A question to the Rate Limit Service about a request.
 #[derive(Debug)]
 pub(super) struct Asked {
     charge: Charge,
-    /// `Err` is the reason why it could not be asked.
+    /// The call; `Err` is the reason why there is none.
     pub(super) question: Result<Rc<InFlight<Question>>, &'static str>,
 }
 
@@ -74,12 +74,12 @@ impl Layer {
         }
     }
 
-    /// Who counts; `None` where this Envoy does.
+    /// The part for `backend: rls`; `None` if this Envoy counts.
     pub(super) fn global(&self) -> Option<&Global> {
         self.limit.global.as_ref()
     }
 
-    /// Counts a request here, or refuses it. `None` where nothing is to be given back.
+    /// Counts a request in this Envoy, or refuses it. `None` if there is nothing to give back.
     pub(super) fn take(&self, request: &mut Request, cx: &Context<'_>) -> Result<Option<Charge>, Denial> {
         let Some((rate, cost, _)) = self.price(request, cx) else {
             return Ok(None);
@@ -96,8 +96,8 @@ impl Layer {
         self.count(charge, request, cx)
     }
 
-    /// What to ask the Rate Limit Service, unless it is known already that a request is refused. `None` where it is not
-    /// counted.
+    /// Prepares a question to the Rate Limit Service; `None` if the request is not counted. `Err` if its refusal is
+    /// already known.
     pub(super) fn prepare(
         &self,
         global: &Global,
@@ -110,7 +110,7 @@ impl Layer {
         let Some(values) = self.limit.key.values(&self.route, request, cx)? else {
             return Ok(None);
         };
-        // To the protocol, a cost of 0 is one of 1.
+        // The protocol treats a cost of 0 as 1.
         if cost == 0 {
             return Ok(None);
         }
@@ -121,7 +121,7 @@ impl Layer {
             cost,
             at: cx.host.monotonic_millis(),
         };
-        // A shadow refuses nobody, so it asks each time: the service is to count what it would.
+        // A shadow limit always asks, so that the service counts every request as it would without the limit.
         if !self.limit.is_shadow
             && let Some(told) = global.refusal(&charge.name, cost, charge.at, cx.store())
         {
@@ -142,8 +142,8 @@ impl Layer {
         Asked { charge, question }
     }
 
-    /// Takes what the Rate Limit Service says. What it says nothing about may be counted here instead: see
-    /// [`take`](Self::take).
+    /// Handles the answer of the Rate Limit Service. Without one, `on_fault` applies, which may count here as
+    /// [`take`](Self::take) does.
     pub(super) fn settle(
         &self,
         global: &Global,
@@ -178,7 +178,7 @@ impl Layer {
         }
     }
 
-    /// As if the request had not come.
+    /// Undoes a charge.
     pub(super) fn give_back(&self, charge: &Charge, cx: &Context<'_>) {
         let algorithm = self.limit.algorithm;
         self.limit
@@ -189,7 +189,7 @@ impl Layer {
             });
     }
 
-    /// The rate, the cost, and the plan that the rate is of, where there are plans. `None` where the request is exempt.
+    /// The rate, the cost, and the rate's plan if the limit has plans. `None` if the request is exempt.
     fn price(&self, request: &Request, cx: &Context<'_>) -> Option<(Rate, u64, Option<&str>)> {
         let limit = &*self.limit;
         let is_exempt = !limit.exempt.is_empty()
@@ -239,8 +239,8 @@ impl Layer {
         }
     }
 
-    /// Refuses a request that is not allowed. `rate` is what the client is told of, if anything. Without a verdict the
-    /// race for a slot was lost too often, and the request is refused: nobody passes uncounted.
+    /// Refuses a request over the limit. `rate` is what the client is told, if anything. Without a verdict, after too
+    /// many conflicts over a slot, the request is refused: none may pass uncounted.
     fn judge(
         &self,
         charge: &Charge,
@@ -264,7 +264,7 @@ impl Layer {
         }
         let quota = rate.zip(verdict.as_ref());
         let quota = quota.map(|(rate, verdict)| Quota::new(&limit.name, rate, verdict));
-        // A refusal is about the limit that refuses.
+        // A refusal tells the quota of the refusing limit only.
         let other = if is_refused {
             None
         } else {
@@ -283,7 +283,7 @@ impl Layer {
         Ok(())
     }
 
-    /// Milliseconds that differ from client to client and from time to time.
+    /// Milliseconds to add to `Retry-After`, different by client and time.
     fn jitter(&self, charge: &Charge, cx: &Context<'_>) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.limits.secret(cx));
         hasher.write(&charge.name);

@@ -1,4 +1,4 @@
-//! All limits of a configuration, by name.
+//! The limits of a configuration, by name.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -19,11 +19,10 @@ use crate::shared::table::Table;
 pub struct Limits {
     all: Vec<Arc<Limit>>,
     tells: QuotaHeaders,
-    /// Hashes keys, so that nobody can choose which of them meet in a slot. The same in all workers.
+    /// The secret for hashing keys, so that clients cannot choose keys that share a slot. The same in all workers.
     secret: Local<Cell<[u8; 16]>>,
 }
 
-/// One limit.
 #[derive(Debug)]
 pub(super) struct Limit {
     pub(super) name: Arc<str>,
@@ -34,27 +33,27 @@ pub(super) struct Limit {
     pub(super) costs: BTreeMap<String, u64>,
     pub(super) exempt: Vec<Network>,
     pub(super) is_shadow: bool,
-    /// Milliseconds.
+    /// In milliseconds.
     pub(super) jitter: u64,
     pub(super) table: Table,
-    /// `None` where this Envoy counts.
+    /// The part for `backend: rls`; `None` if this Envoy counts.
     pub(super) global: Option<Global>,
     pub(super) counters: Counters,
 }
 
-/// The names of its counters, made once.
+/// The names of a limit's metrics, built once.
 #[derive(Debug)]
 pub(super) struct Counters {
     pub(super) allowed: Arc<str>,
     pub(super) denied: Arc<str>,
-    /// Denied by an entry that several share; counted as denied too.
+    /// Denials by an entry that several keys share; these count as `denied` too.
     pub(super) shared: Arc<str>,
     pub(super) shadow: Arc<str>,
     pub(super) contended: Arc<str>,
 }
 
 impl Limits {
-    /// Checks a `rate_limits` section. `service` is the Rate Limit Service, where there is one.
+    /// Compiles a `rate_limits` section. `service` is the Rate Limit Service, if there is one.
     pub fn compile(
         config: &[RateLimitConfig],
         service: Option<&Arc<RateLimitService>>,
@@ -77,12 +76,12 @@ impl Limits {
         }
     }
 
-    /// How responses tell what is left.
+    /// The response headers with the remaining quota.
     pub(super) fn tells(&self) -> QuotaHeaders {
         self.tells
     }
 
-    /// What keys are hashed with.
+    /// The secret for hashing keys.
     pub(super) fn secret(&self, cx: &Context<'_>) -> [u8; 16] {
         cx.local(&self.secret).get()
     }
@@ -95,7 +94,8 @@ impl Limits {
         self.all.iter().map(|limit| &*limit.name).collect::<Vec<_>>().join(", ")
     }
 
-    /// Makes what the workers share, before there is traffic. `seed` is unpredictable; the first that comes is everybody's.
+    /// Creates what workers share, before there is traffic. `seed` must be unpredictable; all workers use the first
+    /// one.
     pub fn prepare(&self, seed: [u8; 16], cx: &Context<'_>) {
         let store = cx.store();
         if self.all.is_empty() {
@@ -135,7 +135,7 @@ impl Limit {
             .chain([default.limit])
             .max()
             .unwrap_or_default();
-        // Whoever changes how a limit counts begins to count anew.
+        // If a limit counts in another way, it begins with an empty table.
         let prefix = format!(
             "tollgate.limit.{}.{:?}.{}.{}",
             config.name,
@@ -174,7 +174,7 @@ impl Limit {
         }
     }
 
-    /// Whether it can be asked only once it is known who a request is from.
+    /// Whether the limit needs an identity.
     pub(super) fn needs_identity(&self) -> bool {
         self.key.is_of_identity() || !self.plans.is_empty()
     }
@@ -195,7 +195,7 @@ impl Counters {
     }
 }
 
-/// Mistakes of a limit that have nothing to do with its rates.
+/// Checks the settings of a limit except its rates.
 fn check(config: &RateLimitConfig, report: &mut Report) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if config.name.is_empty() || config.name.len() > 64 || !config.name.bytes().all(plain) {
@@ -212,7 +212,7 @@ fn check(config: &RateLimitConfig, report: &mut Report) {
     }
 }
 
-/// A rate of this limit: its own, or that of a plan.
+/// Compiles a rate of a limit: its own, or that of a plan.
 fn rate(config: &RateLimitConfig, limit: u64, burst: Option<u64>, report: &mut Report) -> Rate {
     if limit == 0 {
         report.error_at("limit", "must be at least 1");
@@ -222,7 +222,7 @@ fn rate(config: &RateLimitConfig, limit: u64, burst: Option<u64>, report: &mut R
     }
     match burst {
         Some(_) if config.algorithm != Algorithm::TokenBucket => {
-            report.error_at("burst", "is for `token_bucket` alone");
+            report.error_at("burst", "is only for `token_bucket`");
         }
         Some(0) => report.error_at("burst", "must be at least 1"),
         _ => {}
@@ -234,7 +234,7 @@ fn rate(config: &RateLimitConfig, limit: u64, burst: Option<u64>, report: &mut R
     }
 }
 
-/// Who counts instead of this Envoy, and what happens where it does not.
+/// The service that counts instead of this Envoy, and what to do without its answer.
 fn compile_global<'a>(
     config: &RateLimitConfig,
     service: Option<&'a Arc<RateLimitService>>,
@@ -242,14 +242,14 @@ fn compile_global<'a>(
 ) -> Option<(&'a Arc<RateLimitService>, OnFault)> {
     if config.backend == Backend::Local {
         if config.on_fault.is_some() {
-            report.error_at("on_fault", "is for `backend: rls` alone");
+            report.error_at("on_fault", "is only for `backend: rls`");
         }
         return None;
     }
     if config.plans.contains_key(OTHER_PLAN) && !config.key.contains(&KeyPart::Plan) {
         report.error_at(
             format!("plans.{OTHER_PLAN}"),
-            "is what the rate limit service is told of callers whose plan is not here; rename it",
+            "is what the rate limit service is told of callers with a plan that is not listed; rename it",
         );
     }
     if service.is_none() {
@@ -258,13 +258,13 @@ fn compile_global<'a>(
     Some((service?, config.on_fault.unwrap_or_default()))
 }
 
-/// What a Rate Limit Service is told of callers whose plan has no rate of its own.
+/// The plan that a Rate Limit Service is told for callers whose plan has no rate of its own.
 pub(super) const OTHER_PLAN: &str = "default";
 
-/// Where the secret lies.
+/// The secret's key in the store.
 const SECRET: &str = "tollgate.limit.secret";
 
-/// Entries in a slot.
+/// Entries in a slot of the tables.
 const WAYS: u16 = 8;
 
 const MOST_ENTRIES: u32 = 1 << 22;

@@ -1,5 +1,5 @@
-//! Rate limits: layers that must all allow a request. Those that look at the request alone run before any credential is
-//! looked at, the others once it is known who it is from.
+//! Rate limits: layers that must all allow a request. Those that need no identity run before authentication, the others
+//! after it.
 
 mod config;
 mod descriptor;
@@ -28,12 +28,13 @@ pub use service::RateLimitService;
 #[derive(Debug)]
 struct RateLimit {
     layers: Vec<Layer>,
-    /// Whether they run before it is known who the request is from.
+    /// Whether these layers run before authentication.
     before: bool,
     tells: QuotaHeaders,
 }
 
-/// The policy of a rule with `rate_limits`: of those that need no identity where it runs `before` it is known, or of the others.
+/// Compiles the policy of a rule with `rate_limits`: with `before`, of the limits that need no identity, otherwise of
+/// the others.
 pub fn compile(
     references: &[LimitRef],
     limits: &Arc<Limits>,
@@ -46,7 +47,7 @@ pub fn compile(
         let layers = references.filter_map(|(index, reference)| {
             report.within(format!("[{index}]"), |report| {
                 let Some(limit) = limits.find(&reference.limit) else {
-                    // Said once, although both registrations come here.
+                    // Reported once, although both registrations compile the same list.
                     if before {
                         let names = limits.names();
                         let names = if names.is_empty() {
@@ -72,17 +73,17 @@ pub fn compile(
     })
 }
 
-/// How far the layers of one policy have come with a request, by their places.
+/// The progress of one policy's layers with a request, by their indexes.
 #[derive(Debug, Default)]
 pub struct Pending {
-    /// Counted by this Envoy.
+    /// Charges in this Envoy.
     counted: Vec<(usize, Charge)>,
-    /// To be counted by the Rate Limit Service, and not yet looked at.
+    /// Questions to the Rate Limit Service whose answers are not handled yet.
     asked: Vec<(usize, Asked)>,
 }
 
 impl Pending {
-    /// What is to come due before all answers are there.
+    /// A wait for all missing answers.
     fn wait(&self) -> Option<Wait> {
         let questions = self.asked.iter().filter_map(|(_, asked)| asked.question.as_ref().ok());
         let open = questions.filter(|question| !question.about.is_answered());
@@ -97,7 +98,7 @@ impl Pending {
 impl Policy for RateLimit {
     fn on_request(&self, request: &mut Request, cx: &Context<'_>) -> Result<(), Stop> {
         let decided = self.decide(request, cx);
-        // A refusal may have nothing to tell: what an earlier limit has told is not about it.
+        // A refusal may have no quota to tell; then that of an earlier limit must go.
         let quota = request.memory.get::<Quota>();
         request.told = quota.map(|quota| quota.headers(self.tells)).unwrap_or_default();
         decided
@@ -123,7 +124,8 @@ impl RateLimit {
             .map_err(|denial| self.refuse(denial, &pending, cx).into())
     }
 
-    /// Whoever is refused here costs no call, and whose key is known to be exhausted none for the others.
+    /// Counts local layers first, whose refusals cost no call; then asks for the others, unless a key is known to be
+    /// exhausted.
     fn begin(&self, pending: &mut Pending, request: &mut Request, cx: &Context<'_>) -> Result<(), Denial> {
         let layers = || self.layers.iter().enumerate();
         for (place, layer) in layers().filter(|(_, layer)| layer.global().is_none()) {
@@ -157,8 +159,8 @@ impl RateLimit {
         Ok(())
     }
 
-    /// Gives back what a request that is refused here has spent in other layers. Limits that run before authentication keep their charge, so that
-    /// refused attempts count too.
+    /// Gives back the charges of a refused request in other layers. Limits before authentication keep their charges, so
+    /// that refused attempts count too.
     fn refuse(&self, denial: Denial, pending: &Pending, cx: &Context<'_>) -> Denial {
         for (place, charge) in &pending.counted {
             if !self.before

@@ -1,24 +1,24 @@
-//! Envoy's Rate Limit Service protocol (`envoy/service/ratelimit/v3/rls.proto`), as much of it as is used.
+//! The used part of Envoy's Rate Limit Service protocol (`envoy/service/ratelimit/v3/rls.proto`).
 
 use prost::Message;
 
 use super::descriptor::Descriptor;
 use crate::limit::{Rate, Verdict};
 
-/// The method.
+/// The path of the gRPC method.
 pub(super) const PATH: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
-/// What a server says of one descriptor.
+/// A server's answer about one descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Told {
     pub(super) verdict: Verdict,
-    /// Of what something is left, where the server tells how much and for how long.
+    /// The rate to tell the client, if the server tells what remains and until when.
     pub(super) rate: Option<Rate>,
 }
 
-/// A question about one descriptor.
+/// A request about one descriptor.
 pub(super) fn question(domain: &str, descriptor: &Descriptor, rate: &Rate, cost: u64) -> impl Message + use<> {
-    // A server may know what its own configuration allows; it cannot know what a plan of ours does.
+    // The rate is sent along, as the server cannot know the rates of our plans.
     let unit = UNITS.iter().find(|(_, window)| *window == rate.window);
     let limit = unit.filter(|(unit, _)| *unit != WEEK).and_then(|(unit, _)| {
         let requests_per_unit = u32::try_from(rate.limit).ok()?;
@@ -41,7 +41,7 @@ pub(super) fn question(domain: &str, descriptor: &Descriptor, rate: &Rate, cost:
     }
 }
 
-/// What an answer says about a limit that we believe to be `rate`. `Err` is the reason why it says nothing.
+/// Reads an answer about a limit; `rate` supplies what it omits. `Err` is the reason why it is unusable.
 pub(super) fn read(answer: &Response, rate: &Rate) -> Result<Told, &'static str> {
     let allowed = match answer.overall_code {
         OK => true,
@@ -55,7 +55,7 @@ pub(super) fn read(answer: &Response, rate: &Rate) -> Result<Told, &'static str>
         .and_then(millis)
         .or_else(|| header("reset").map(|seconds| seconds.saturating_mul(1000)));
     let theirs = status.and_then(|status| status.current_limit.as_ref());
-    // Without a limit that it would be about, a zero says nothing.
+    // Without `current_limit`, `limit_remaining` is absent, which reads as 0.
     let remaining = match theirs.and(status) {
         Some(status) => Some(status.limit_remaining.into()),
         None => header("remaining"),
@@ -88,8 +88,7 @@ fn millis(duration: &prost_types::Duration) -> Option<u64> {
 }
 
 impl Header {
-    /// The number of a `RateLimit-KIND` or `X-RateLimit-KIND` header, as servers write it: others may follow, as in
-    /// `10, 10;w=60`.
+    /// The number in a `RateLimit-KIND` or `X-RateLimit-KIND` header: the first, as in `10, 10;w=60`.
     fn number(&self, kind: &str) -> Option<u64> {
         let key = self.key.to_ascii_lowercase();
         if key.strip_prefix("x-").unwrap_or(&key).strip_prefix("ratelimit-") != Some(kind) {
@@ -177,7 +176,7 @@ pub(super) struct Header {
 const OK: i32 = 1;
 const OVER_LIMIT: i32 = 2;
 
-/// The protocol's units, in milliseconds. A month or a year is not the same time every time.
+/// The protocol's units, in milliseconds, without months and years, whose lengths vary.
 const UNITS: [(i32, u64); 5] = [
     (1, 1000),
     (2, 60_000),
@@ -186,10 +185,10 @@ const UNITS: [(i32, u64); 5] = [
     (WEEK, 604_800_000),
 ];
 
-/// In answers alone.
+/// A unit of answers only.
 const WEEK: i32 = 7;
 
-/// Milliseconds for which a key counts as exhausted of which the server does not say for how long.
+/// How long a refused key counts as exhausted if the server does not tell, in milliseconds.
 const UNTOLD_RESET: u64 = 1000;
 
 #[cfg(test)]
@@ -242,7 +241,7 @@ mod tests {
             told(&response(OVER_LIMIT, vec![status], &[])),
             ((false, 5, 9001, 9001), Some((7, 3_600_000)))
         );
-        // As Limitador has it.
+        // The format of Limitador.
         let headers = &[
             ("X-RateLimit-Limit", "10, 10;w=60;name=\"a\""),
             ("X-RateLimit-Remaining", "3"),
@@ -258,7 +257,7 @@ mod tests {
             told(&response(OVER_LIMIT, vec![], headers)),
             ((false, 0, 12_000, 12_000), Some((100, 60_000)))
         );
-        // Nothing: neither is anything told to the client.
+        // If the server tells nothing, the client is told nothing.
         for statuses in [vec![], vec![Status::default()]] {
             assert_eq!(told(&response(OK, statuses.clone(), &[])), ((true, 0, 0, 0), None));
             assert_eq!(told(&response(OVER_LIMIT, statuses, &[])), ((false, 0, 0, 1000), None));

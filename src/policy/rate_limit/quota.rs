@@ -1,19 +1,19 @@
-//! What a client learns of what is left to it.
+//! The quota that a client is told.
 
 use std::sync::Arc;
 
 use super::config::QuotaHeaders;
 use crate::limit::{Rate, Verdict};
 
-/// What is left of one limit.
+/// The remaining quota of one limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quota {
     name: Arc<str>,
     limit: u64,
-    /// Seconds.
+    /// The window in seconds.
     window: u64,
     remaining: u64,
-    /// Seconds until everything is left again.
+    /// Seconds until the whole limit is available again.
     reset: u64,
 }
 
@@ -28,7 +28,7 @@ impl Quota {
         }
     }
 
-    /// The tighter of two: of which less is left.
+    /// The quota with less remaining.
     pub(super) fn tighter(self, other: Option<Self>) -> Self {
         match other {
             Some(other) if other.remaining <= self.remaining => other,
@@ -36,7 +36,7 @@ impl Quota {
         }
     }
 
-    /// As headers of the response.
+    /// The quota as response headers.
     pub fn headers(&self, kind: QuotaHeaders) -> Vec<(&'static str, String)> {
         let Self {
             name,

@@ -1,4 +1,4 @@
-//! The Rate Limit Service, as one worker sees it: questions, each of one request about one limit, and their answers.
+//! The caller of the Rate Limit Service: each question is about one request and one limit.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ pub struct RateLimitService {
     calls: Local<Calls<Question>>,
 }
 
-/// A question, and its answer once there is one.
+/// A question, with its answer once there is one.
 #[derive(Debug)]
 pub(super) struct Question {
     body: Vec<u8>,
@@ -35,7 +35,7 @@ pub(super) struct Question {
 }
 
 impl RateLimitService {
-    /// Checks a `rate_limit_service` section.
+    /// Compiles a `rate_limit_service` section.
     pub fn compile(config: &RateLimitServiceConfig, report: &mut Report) -> Self {
         if config.cluster.is_empty() {
             report.error_at("cluster", "must not be empty");
@@ -56,7 +56,7 @@ impl RateLimitService {
         }
     }
 
-    /// Asks for a request that can wait for the answer. `Err` is the reason why there will be none.
+    /// Asks about a request that can wait for the answer. `Err` is the reason why there is no call.
     pub(super) fn ask(
         &self,
         descriptor: &Descriptor,
@@ -80,14 +80,14 @@ impl RateLimitService {
         cx.local(&self.calls).ask(question, cx.wakes()).ok_or("busy")
     }
 
-    /// The seconds after which it is worth asking again.
+    /// Seconds until the service may be called again.
     pub(super) fn pause(&self, cx: &Context<'_>) -> u64 {
         self.breaker.open_for(cx.now_millis(), cx.store()).unwrap_or(1)
     }
 }
 
 impl Question {
-    /// What the server says. `Err` is the reason why it says nothing, or not yet.
+    /// The server's answer. `Err` is the reason why there is none, or none yet.
     pub(super) fn told(&self) -> Result<Told, &'static str> {
         self.told.get().copied().unwrap_or(Err("no_answer"))
     }
@@ -131,15 +131,15 @@ impl Caller for RateLimitService {
         if told.is_ok() {
             self.breaker.succeeded(store);
         } else {
-            // Of many that fail together, those are told that were asked while nobody knew.
+            // Failures are logged only while the breaker is closed.
             if self.breaker.open_for(now, store).is_none() {
                 let message =
-                    format!("rate limit service: a call failed ({reason}); each limit does what its `on_fault` says");
+                    format!("rate limit service: a call failed ({reason}): the `on_fault` of each limit applies");
                 notes.push(Note::Log(log::Level::Warn, message));
             }
             self.breaker.failed(now, store);
         }
-        // A question has one call, and a call one answer.
+        // This cannot fail: a question has one call, and a call one answer.
         let _ = question.told.set(told);
         cx.wakes().wake(entry.ticket);
         Outcome { notes, next: None }
@@ -150,8 +150,8 @@ impl Caller for RateLimitService {
     }
 }
 
-/// Milliseconds.
+/// The longest timeout, in milliseconds.
 const LONGEST_TIMEOUT: u64 = 1000;
 
-/// Bytes of an answer.
+/// Maximum size of an answer, in bytes.
 const MAX_BODY: usize = 16 * 1024;

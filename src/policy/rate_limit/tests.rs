@@ -17,7 +17,7 @@ use crate::http::headers::Headers;
 use crate::seam::simulated::Simulated;
 use crate::seam::{Event, Note, StreamId, Then, Wakeup};
 
-/// HMAC-SHA256 of the key that is all of this letter, with the secret of 32 `s`.
+/// The record of the key that consists of this letter, hashed with the secret of 32 `s`.
 fn record(letter: char, user: &str, plan: Option<&str>) -> Value {
     let environment = environment();
     let secret = serde_json::from_value(json!({"id": "v1", "env": "SECRET"})).unwrap();
@@ -39,7 +39,7 @@ fn environment() -> Environment {
     [("SECRET".to_owned(), "s".repeat(32))].into()
 }
 
-/// Keys `a` and `b` are ada's, `c` is carl's on the plan `pro`; `/open` is public.
+/// Keys `a` and `b` are ada's, `c` is carl's with the plan `pro`; `/open` is public.
 fn compile(limits: Value, names: Value) -> Result<Arc<Plan>, String> {
     plan(&config(limits, names))
 }
@@ -72,14 +72,14 @@ struct Gateway {
     streams: Cell<u64>,
 }
 
-/// A request on its way.
+/// A request in progress.
 struct Visit {
     headers: Rc<Headers>,
     stream: StreamId,
     exchange: Option<Exchange>,
 }
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Debug)]
 struct Seen {
     status: u16,
@@ -137,7 +137,7 @@ impl Gateway {
         self.woken.borrow().contains(&visit.stream)
     }
 
-    /// Begins a request, or wakes it up; `None` where it waits.
+    /// Begins a request, or wakes it up; `None` if it is suspended.
     fn step(&self, visit: &mut Visit, may_wait: bool) -> Option<Seen> {
         let wakeup = if self.is_woken(visit) {
             Wakeup::Due
@@ -214,7 +214,7 @@ fn limit(name: &str, key: Value, limit: u64, more: Value) -> Value {
     all
 }
 
-/// The document's three layers, a hundredth of them.
+/// The documentation's three layers, with a hundredth of the limits.
 #[test]
 fn one_user_cannot_use_up_the_tenant_and_one_address_cannot_get_round_by_rotating_keys() {
     let limits = json!([
@@ -227,7 +227,7 @@ fn one_user_cannot_use_up_the_tenant_and_one_address_cannot_get_round_by_rotatin
     assert_eq!(gateway.admitted('a', 6) + gateway.admitted('b', 8), 10);
     gateway.from("192.0.2.1");
     assert_eq!(gateway.admitted('c', 8), 5, "what ada has left of the tenant's");
-    // The address has been counted with every request, refused ones too: 12 more, whoever they are.
+    // Every request has counted for the address, refused ones too.
     gateway.from("127.0.0.1");
     assert_eq!(
         (0..20)
@@ -268,7 +268,7 @@ fn the_tightest_layer_is_told_with_every_answer() {
         seen.counters
             .contains(&"tollgate_rate_limit_total;limit=user;outcome=allowed;".to_owned())
     );
-    // Without a credential only the first is known.
+    // Without a credential, only the first limit is checked.
     let seen = gateway.send("GET", "/", &[]);
     assert_eq!(
         (seen.status, seen.header("ratelimit-policy")),

@@ -1,4 +1,4 @@
-//! What operators write about changes of requests and responses.
+//! The configuration of changes of requests and responses.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,20 +18,20 @@ use crate::template::Template;
 pub struct RequestConfig {
     /// Changes of headers.
     pub headers: Rules<FieldName>,
-    /// Changes of query parameters. What no rule names stays as it was sent, byte for byte.
+    /// Changes of query parameters. Other parameters stay unchanged, byte for byte.
     pub query: Rules<String>,
     /// Changes of the path.
     pub path: PathConfig,
     /// Changes of a JSON body.
     pub body: BodyConfig,
-    /// Media types of bodies that pass as they are, such as `multipart/*`, where `body` has changes. Others than these and JSON are what
-    /// `body.on_fault` says.
+    /// Media types of bodies that pass unchanged, such as `multipart/*`, if there are changes in `body`. For others,
+    /// except JSON, `body.on_fault` applies.
     pub content_types: Vec<MediaRange>,
-    /// Another method.
+    /// The new method.
     #[serde(deserialize_with = "values::present")]
     pub method: Option<String>,
-    /// Envoy chooses the route again when a request changes. A rule that changes path or method must say that this is meant,
-    /// and cannot match by `route`.
+    /// Whether Envoy may select another route for the changed request. Required to change path or method; excludes
+    /// `match.route`.
     pub reroute: bool,
 }
 
@@ -40,61 +40,61 @@ pub struct RequestConfig {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct ResponseConfig {
-    /// Sets of changes that are often wanted, before those of `headers`: `security`, `no_store`, `hide`.
+    /// Predefined changes of headers, before those of `headers`: `security`, `no_store`, `hide`.
     pub presets: Vec<Preset>,
-    /// Changes of headers. Their values are made from the request.
+    /// Changes of headers, with values from the request.
     pub headers: Rules<FieldName>,
-    /// Changes of a JSON body. Their values are made from the request.
+    /// Changes of a JSON body, with values from the request.
     pub body: BodyConfig,
-    /// Media types of bodies that pass as they are, such as `text/event-stream`, where `body` has changes. Others than these and JSON are
-    /// what `body.on_fault` says.
+    /// Media types of bodies that pass unchanged, such as `text/event-stream`, if there are changes in `body`. For
+    /// others, except JSON, `body.on_fault` applies.
     pub content_types: Vec<MediaRange>,
-    /// Other statuses: `404: 410`, or for a whole class `5xx: 502`. The most exact one counts.
+    /// Changes of statuses: `404: 410`, or for a class `5xx: 502`. An exact status takes precedence.
     pub status: BTreeMap<StatusPattern, u16>,
 }
 
-/// A set of changes of responses.
+/// Predefined changes of responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Preset {
-    /// What keeps a browser from doing more with an API's answer than it should. A service's own words stay.
+    /// Adds security headers for browsers; the upstream's own values stay.
     Security,
-    /// Nobody keeps a copy.
+    /// Forbids caching.
     NoStore,
-    /// What tells of the software behind the gateway is taken out.
+    /// Removes headers that reveal the upstream's software.
     Hide,
 }
 
-/// Changes, in this order.
+/// Changes of fields, in this order.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default, bound = "Name: Ord + Deserialize<'de>")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Rules<Name: Ord> {
-    /// Names of which nothing is left.
+    /// Names to remove.
     pub remove: Vec<Name>,
-    /// Old name to new name; what the new one had is lost.
+    /// Old name to new name; the new name's previous values are dropped.
     pub rename: BTreeMap<Name, Name>,
-    /// Other values for what is there.
+    /// Values for existing names.
     pub replace: BTreeMap<Name, Template>,
-    /// Values, whether or not they were there.
+    /// Values, whether or not the name exists.
     pub set: BTreeMap<Name, Template>,
-    /// Values for what is not there.
+    /// Values for names that do not exist.
     pub add: BTreeMap<Name, Template>,
-    /// Further values.
+    /// Additional values.
     pub append: BTreeMap<Name, Template>,
 }
 
-/// What a value does to what is there.
+/// How a value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It takes its place; where nothing is, it does nothing.
+    /// Replaces an existing value.
     Replace,
-    /// It takes its place, or is the first.
+    /// Replaces the value, or creates it.
     Set,
-    /// Only where nothing is.
+    /// Creates the value if there is none.
     Add,
-    /// It comes after.
+    /// Adds to the existing values.
     Append,
 }
 
@@ -103,14 +103,14 @@ pub(super) enum Kind {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct PathConfig {
-    /// Names parts of the path for `{path.NAME}`: `/users/{id}` a segment, `/files/{rest*}` all that follows. A path that it
-    /// does not match is not rewritten.
+    /// A pattern that names parts of the path for `{path.NAME}`: `/users/{id}` a segment, `/files/{rest*}` the whole
+    /// rest. Other paths are not rewritten.
     #[serde(deserialize_with = "values::present")]
     pub r#match: Option<String>,
-    /// The new path, without query: `/v2/people/{path.id}`.
+    /// The new path, without the query: `/v2/people/{path.id}`.
     #[serde(deserialize_with = "values::present")]
     pub rewrite: Option<Template>,
-    /// The beginning that the path loses.
+    /// The prefix to remove from the path.
     #[serde(deserialize_with = "values::present")]
     pub strip_prefix: Option<String>,
 }
@@ -118,9 +118,9 @@ pub struct PathConfig {
 /// A status, or a class of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StatusPattern {
-    /// This one.
+    /// One status.
     Exactly(u16),
-    /// All that begin with this digit.
+    /// All statuses that begin with this digit.
     Class(u16),
 }
 
@@ -138,7 +138,7 @@ impl<Name: Ord> Default for Rules<Name> {
 }
 
 impl Kind {
-    /// Every value of a configuration's maps, which are in the order in which they run.
+    /// Every value of the four maps, which are given in the order in which they run.
     pub(super) fn each<Name, Value>(maps: [&BTreeMap<Name, Value>; 4]) -> impl Iterator<Item = (Self, &Name, &Value)> {
         let kinds = [Self::Replace, Self::Set, Self::Add, Self::Append];
         kinds
@@ -148,7 +148,7 @@ impl Kind {
     }
 }
 
-/// As operators write it.
+// The name of the setting.
 impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -170,7 +170,7 @@ impl<Name: Ord + AsRef<str>> Rules<Name> {
         Kind::each([&self.replace, &self.set, &self.add, &self.append])
     }
 
-    /// The names that change, with where they are written.
+    /// The names that change, with the paths of their settings.
     pub fn names(&self) -> impl Iterator<Item = (String, &Name)> {
         let removed = self.remove.iter().enumerate();
         let removed = removed.map(|(index, name)| (format!("remove[{index}]"), name));
@@ -195,7 +195,7 @@ impl Preset {
     }
 }
 
-/// OWASP's REST security cheat sheet, "Security Headers".
+/// The headers of OWASP's REST security cheat sheet, "Security Headers".
 const SECURITY: [(&str, &str); 5] = [
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
     ("referrer-policy", "no-referrer"),
@@ -216,7 +216,7 @@ const HIDDEN: [&str; 8] = [
 ];
 
 impl StatusPattern {
-    /// Whether it means this status.
+    /// Whether the pattern includes a status.
     pub fn matches(self, status: u16) -> bool {
         match self {
             Self::Exactly(own) => own == status,
@@ -245,7 +245,7 @@ impl fmt::Display for StatusPattern {
 impl<'de> Deserialize<'de> for StatusPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
-        // Within a list, YAML makes a number of it.
+        // In a list, YAML reads a status as a number.
         let text = match serde_json::Value::deserialize(deserializer)? {
             serde_json::Value::String(text) => text,
             other => other.to_string(),

@@ -1,5 +1,5 @@
-//! Changes of requests and responses, by rule. It runs behind every policy that may refuse; the proof, which
-//! is made of the result, and the fallback alone come after it.
+//! Changes of requests and responses, by rule. They run after every policy that may refuse; only the proof, which
+//! covers the result, and the fallback run later.
 
 mod body;
 mod compile;
@@ -85,7 +85,7 @@ impl Policy for Transform {
             request.body.change(Box::new(change));
         }
         if response.has_body() {
-            // A part of a document, or a compressed one, could not be changed.
+            // Parts of a document and compressed documents cannot be changed.
             for name in WHOLE_AND_PLAIN {
                 if !request.current(name).is_empty() {
                     request.changes.remove(name);
@@ -110,14 +110,14 @@ impl Transform {
         let Some(path) = path else {
             return Ok(None);
         };
-        // What comes of a value must have one meaning, as what came had.
+        // The new path must be as unambiguous as the received one.
         let path = String::from_utf8(path).ok().filter(|path| check_path(path).is_ok());
         let path = path.ok_or(Denial::new(DenialKind::InvalidRequest, "path_rewritten"))?;
         Ok(Some(path))
     }
 }
 
-/// Changes path and query, of which a credential may have been taken out already.
+/// Changes path and query, from which a credential may have been removed already.
 fn retarget(path: Option<String>, query: &[Edit], request: &mut Request) {
     let now = request.current(":path").into_iter().next().unwrap_or_default();
     let now = String::from_utf8_lossy(now).into_owned();
@@ -135,7 +135,7 @@ fn retarget(path: Option<String>, query: &[Edit], request: &mut Request) {
     }
 }
 
-/// What asks for anything else than a whole, plain document.
+/// Headers that ask for a part of a document or for a compressed one.
 const WHOLE_AND_PLAIN: [&str; 3] = ["accept-encoding", "if-range", "range"];
 
 #[cfg(test)]

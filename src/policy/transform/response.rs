@@ -1,4 +1,4 @@
-//! What becomes of a response.
+//! Changes of a response.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,20 +10,19 @@ use crate::message::request::{OnResponse, Stop};
 use crate::message::response::Response;
 use crate::seam::Context;
 
-/// Changes of a response, ready before it is there.
+/// The changes of one response, with the request's values filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseChange {
-    /// Before the edits.
+    /// The edits of presets, which run first.
     pub(super) presets: Arc<[Edit]>,
     pub(super) edits: Vec<Edit>,
-    /// The most exact ones first.
+    /// New statuses, exact patterns first.
     pub(super) statuses: Arc<[(StatusPattern, u16)]>,
-    /// Of responses with these statuses.
+    /// For responses with these statuses.
     pub(super) body: Option<(Arc<[StatusPattern]>, BodyChange)>,
 }
 
 impl ResponseChange {
-    /// Whether it changes nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.presets.is_empty() && self.edits.is_empty() && self.statuses.is_empty() && self.body.is_none()
     }

@@ -1,4 +1,4 @@
-//! Rules of headers or query parameters, compiled: what is done with every request, in order.
+//! Compiled rules for headers or query parameters.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::config::{Kind, Rules};
 use crate::http::edits::Edit;
 use crate::template::{Place, Scope, Template};
 
-/// Rules in the order in which they run.
+/// Rules, in the order in which they run.
 #[derive(Debug, Clone)]
 pub(super) struct Steps(Vec<Step>);
 
@@ -31,7 +31,7 @@ impl Steps {
         self.0.is_empty()
     }
 
-    /// With the values that this request gives. A change whose value is missing is left out.
+    /// The edits with the values of a request. Edits without a value are omitted.
     pub(super) fn edits<'a>(&'a self, place: Place, scope: Scope<'a>) -> impl Iterator<Item = Edit> + 'a {
         self.0.iter().filter_map(move |step| {
             Some(match step {

@@ -1,9 +1,9 @@
-//! Paths and queries, changed so that what no rule names stays byte for byte.
+//! Changes of paths and queries, which preserve everything else byte for byte.
 
 use crate::http::edits::{Edit, change_one};
 use crate::template::{parameter, plain};
 
-/// A pattern of a path that names parts of it.
+/// A pattern for paths with named parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PathPattern(Vec<Segment>);
 
@@ -12,12 +12,12 @@ enum Segment {
     Text(String),
     /// One segment, which is not empty.
     Named(String),
-    /// All that follows.
+    /// The whole rest.
     Rest(String),
 }
 
 impl PathPattern {
-    /// `Err` says what is wrong with it.
+    /// Parses a pattern; `Err` says what is wrong with it.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let Some(rest) = text.strip_prefix('/') else {
             return Err("does not begin with `/`".into());
@@ -25,7 +25,7 @@ impl PathPattern {
         let mut segments = Vec::new();
         for segment in rest.split('/') {
             if matches!(segments.last(), Some(Segment::Rest(_))) {
-                return Err("has something after the part that takes all".into());
+                return Err("has something after the part that takes the rest".into());
             }
             let inside = segment.strip_prefix('{').and_then(|inside| inside.strip_suffix('}'));
             segments.push(match inside {
@@ -63,7 +63,6 @@ impl PathPattern {
         }
     }
 
-    /// The parts that it names.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|segment| match segment {
             Segment::Text(_) => None,
@@ -71,7 +70,7 @@ impl PathPattern {
         })
     }
 
-    /// The parts of a path, by name; `None` where it does not match.
+    /// The parts of a path, by name; `None` if the path does not match.
     pub(super) fn captures<'a>(&'a self, path: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
         let mut captures = Vec::new();
         let mut left = Some(path.strip_prefix('/')?);
@@ -96,7 +95,7 @@ impl PathPattern {
     }
 }
 
-/// A path without its beginning, which ends at a `/`.
+/// The path without a prefix of whole segments, if it has that.
 pub(super) fn strip_prefix<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     match path.strip_prefix(prefix.trim_end_matches('/'))? {
         "" => Some("/"),
@@ -104,7 +103,7 @@ pub(super) fn strip_prefix<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     }
 }
 
-/// A query after these changes. Names are compared as they are meant, not as they are written.
+/// A query after these edits. Names are compared decoded.
 pub(super) fn edit_query(query: Option<&str>, edits: &[Edit]) -> Option<String> {
     let mut pairs: Vec<(String, String)> = query
         .into_iter()
@@ -148,7 +147,7 @@ pub(super) fn edit_query(query: Option<&str>, edits: &[Edit]) -> Option<String> 
         }
     }
     let texts: Vec<_> = pairs.into_iter().map(|(_, text)| text).collect();
-    // `?` alone is a query, and none at all is not.
+    // `?` stays if a pair is left, even an empty one.
     (!texts.is_empty()).then(|| texts.join("&"))
 }
 

@@ -20,7 +20,7 @@ fn plan(rule: Value) -> Result<Arc<Plan>, String> {
     Plan::of(&config, &Environment::default())
 }
 
-/// What the upstream gets of these headers, or the code of the refusal; and the exchange, for the response.
+/// The headers that the upstream gets, or the code of the refusal; and the exchange, for the response.
 fn send(rule: Value, path: &str, more: &[(&str, &str)]) -> (Result<Vec<String>, String>, Exchange) {
     let target = [(":method", "GET"), (":authority", "h"), (":path", path)];
     let pairs: Vec<_> = target.iter().chain(more).copied().collect();
@@ -127,7 +127,7 @@ fn no_value_makes_a_path_of_two_meanings() {
     assert_eq!(code("b").unwrap()[1], "x-v: b");
     for value in ["..", ".", "a/b", "a\\b", "%2e%2e"] {
         let refused = code(value);
-        // A percent sign of a value is encoded itself.
+        // A percent sign in a value is encoded.
         assert!(
             refused
                 .as_ref()
@@ -201,7 +201,7 @@ fn each_mistake_says_where_it_is() {
         ),
         (
             json!({"request": {"headers": {"set": {"x-a": "{user}"}}}}),
-            "routes[0].request.headers.set.x-a: \"{user}\" \"user\" is no value",
+            "routes[0].request.headers.set.x-a: \"{user}\" \"user\" is not a value",
         ),
         (
             json!({"response": {"headers": {"set": {"x-a": "{claims.email}"}}}}),

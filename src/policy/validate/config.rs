@@ -1,4 +1,4 @@
-//! What operators write about what requests must look like.
+//! The configuration of validation.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,22 +6,22 @@ use serde_json::Value;
 use crate::config::values::{self, FieldName};
 use crate::message::media_range::MediaRange;
 
-/// What a request must look like.
+/// What requests must contain.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct ValidateConfig {
-    /// Headers that must be there.
+    /// Required headers.
     pub headers: Vec<FieldName>,
-    /// Query parameters that must be there.
+    /// Required query parameters.
     pub query: Vec<String>,
-    /// Media types that a body may be of, such as `application/json`, `application/*+json` or `image/*`. Default all; with a `schema`,
-    /// `[application/json]`.
+    /// Allowed media types of bodies, such as `application/json`, `application/*+json` or `image/*`. Default: all; with
+    /// a `schema`, `[application/json]`.
     pub content_types: Vec<MediaRange>,
-    /// Bytes that a body may have. Where there is a `schema`, default 1048576.
+    /// Maximum size of a body, in bytes. Default: unlimited; with a `schema`, 1048576.
     #[serde(deserialize_with = "values::integer_if_present")]
     pub max_bytes: Option<u64>,
-    /// Whether there must be a body.
+    /// Whether a body is required.
     pub body_required: bool,
     /// The JSON Schema of a body.
     #[serde(deserialize_with = "values::present")]

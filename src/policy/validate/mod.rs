@@ -1,4 +1,4 @@
-//! What a request must look like, before it costs an upstream anything.
+//! Validation of requests before they reach the upstream.
 
 mod config;
 mod schema;
@@ -28,7 +28,7 @@ struct Validate {
     needs_body: bool,
 }
 
-/// The policy of a rule with `validate`.
+/// Compiles the policy of a rule with `validate`.
 pub fn compile(config: &ValidateConfig, rule: &Rule<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
     report.within("validate", |report| {
         for (index, name) in config.headers.iter().enumerate() {
@@ -51,7 +51,7 @@ pub fn compile(config: &ValidateConfig, rule: &Rule<'_>, report: &mut Report) ->
         if config.schema.is_some() && config.max_bytes.is_some_and(|bytes| bytes > MOST_HELD) {
             report.error_at(
                 "max_bytes",
-                format!("is at most {MOST_HELD} beside `schema`: the body is held"),
+                format!("must be at most {MOST_HELD} with `schema`, as the body is held"),
             );
         }
         let max_bytes = config.max_bytes.or(schema.is_some().then_some(DEFAULT_MAX_BYTES));
@@ -74,7 +74,7 @@ pub fn compile(config: &ValidateConfig, rule: &Rule<'_>, report: &mut Report) ->
 impl Policy for Validate {
     fn on_request(&self, request: &mut Request, _: &Context<'_>) -> Result<(), Stop> {
         self.check_presence(request)?;
-        // What follows an upgrade is another protocol's.
+        // After an upgrade, the bytes belong to another protocol.
         if !request.has_body || request.is_upgrade() {
             return Ok(());
         }
@@ -118,7 +118,7 @@ impl Validate {
         Err(denial)
     }
 
-    /// Exactly one content type, of those that are listed.
+    /// Requires exactly one content type, which must be allowed.
     fn check_content_type(&self, request: &Request) -> Result<(), Denial> {
         if self.content_types.is_empty() {
             return Ok(());

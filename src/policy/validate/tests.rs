@@ -17,7 +17,7 @@ fn plan(validate: &Value) -> Result<Arc<Plan>, String> {
     Plan::of(&config, &Environment::new())
 }
 
-/// The refusal's status and body; `None` where the request passes its headers.
+/// The refusal's status and body; `None` if the request's headers pass.
 fn send(validate: &Value, path: &str, more: &[(&str, &str)], has_body: bool) -> Option<(u16, Value)> {
     let is_upgrade = more.iter().any(|(name, _)| *name == "upgrade");
     let method = if is_upgrade { "GET" } else { "POST" };
@@ -132,7 +132,7 @@ fn each_mistake_says_where_it_is() {
         (json!({"max_bytes": -1}), "routes[0].validate.max_bytes"),
         (
             json!({"schema": true, "max_bytes": 67108865}),
-            "routes[0].validate.max_bytes: is at most 67108864",
+            "routes[0].validate.max_bytes: must be at most 67108864",
         ),
         (json!({"body": 1}), "routes[0].validate.body: unknown field"),
     ] {

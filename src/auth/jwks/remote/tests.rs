@@ -68,7 +68,7 @@ fn one_worker_fetches_for_all() {
 
 #[test]
 fn workers_that_begin_at_once_do_not_all_fetch() {
-    /// Lets another worker in between a read and the write that follows it.
+    /// A store in which another worker writes between a read and the following write.
     struct Raced<'a>(&'a Simulated, &'a RemoteKeys, Cell<bool>);
 
     impl Store for Raced<'_> {

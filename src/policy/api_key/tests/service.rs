@@ -1,11 +1,11 @@
-//! Keys that a key service knows, as several workers of one store see them.
+//! Tests of the key service with several workers of one store.
 
 use std::sync::Arc;
 
 use super::*;
 use crate::seam::{Answer, Call, Caller, Outcome, Ticket};
 
-/// A worker: its keys, what looks them up, and what waits for changes.
+/// A worker, with its callers for lookups and changes.
 struct Worker {
     keys: ApiKeys,
     lookups: Arc<dyn Caller>,
@@ -36,7 +36,7 @@ impl Worker {
         ask(&self.keys, key, true, world).0
     }
 
-    /// Without leave to wait: as a request that has waited.
+    /// Asks without permission to wait, like a request that has waited.
     fn again(&self, key: &str, world: &Simulated) -> String {
         ask(&self.keys, key, false, world).0
     }
@@ -150,7 +150,7 @@ fn an_unknown_key_is_not_asked_for_again_until_it_is_created() {
     pass(&world, 59_000);
     assert_eq!(worker.ask(&key, &world), "unknown");
     assert!(worker.lookup(&world).is_none());
-    // Made with the older secret: its hash is not the one that is asked for first.
+    // The key is hashed with the older secret, whose hash is not the first of the lookup.
     worker.changed(
         &feed,
         &json!({"version": 8, "all": false, "hashes": [hash("v1", &key)]}),
@@ -201,7 +201,7 @@ fn a_change_takes_nothing_away_that_was_read_after_it() {
     let feed = worker
         .changed(&feed, &json!({"version": 4, "all": true, "hashes": []}), &world)
         .unwrap();
-    // One key is created and another deleted; both are asked for before the change arrives.
+    // One key is created and another deleted; both are looked up before the change arrives.
     for (key, answer) in [
         (&known, found(6, "k1", &known)),
         (&unknown, json!({"version": 6, "key": null})),
@@ -360,7 +360,7 @@ fn a_call_that_cannot_be_sent_and_one_without_an_answer_are_failures() {
             "tollgate_key_lookups_total;outcome=failed;reason=cluster;".into()
         ))
     );
-    // A worker that dies with its question leaves it to the others when the lease is over.
+    // If a worker dies during a lookup, others take over after the lease.
     assert_eq!(worker.ask(&key, &world), "wait");
     let _ = worker.lookup(&world).unwrap();
     let other = self::worker(&world);
@@ -379,7 +379,7 @@ fn a_clock_that_is_set_back_makes_nothing_last_longer() {
     assert_eq!(worker.ask(&key, &world), "wait");
     let call = worker.lookup(&world).unwrap();
     worker.answered(&call, "200", &found(1, "k1", &key), &world);
-    // No more than workers' own clocks may differ.
+    // Within the difference that workers' clocks may have.
     world.now.set(NOW - 1000);
     assert_eq!(worker.ask(&key, &world), "k1 of u1");
     world.now.set(NOW - 1001);
@@ -413,7 +413,7 @@ fn nobody_is_locked_out_by_a_public_id() {
     pass(&world, 59_000);
     assert_eq!(worker.ask(&good.key, &world), "k1 of u1");
     assert_eq!(worker.ask(&forged(101), &world), "too many for 1");
-    // Its cache time is over, and the limit of its id is reached: it is looked up all the same.
+    // Its cache entry has expired and the limit of its id is reached: it is looked up anyway.
     world.now.set(NOW + 60_000 - 1);
     assert_eq!(worker.ask(&good.key, &world), "k1 of u1");
     world.now.set(NOW + 60_000);

@@ -72,7 +72,7 @@ fn who_finds_anothers_finds_nothing() {
     let (table, host) = (table(4), Simulated::default());
     let own = owner_number(1);
     table.keep(own, &Varies::new(), &response("x"), &host.at(1));
-    // Between the index and the entry, another worker has taken the place.
+    // Another worker has replaced the entry after the index was read.
     let set = table.set(&own);
     let theirs = encode(&owner_number(2), 1, &Varies::new(), &response("theirs")).unwrap();
     host.store.write(&format!("{set}.0"), &theirs, 0);

@@ -11,7 +11,7 @@ use crate::seam::{Answer, Caller as _};
 
 const NOW: u64 = 1_700_000_000;
 
-/// A host that calls every signature good until it is told otherwise.
+/// A host that accepts every signature until told otherwise.
 fn host() -> Simulated {
     let host = Simulated::default();
     host.verdict.set(Some(true));
@@ -19,7 +19,7 @@ fn host() -> Simulated {
     host
 }
 
-/// Seconds since the epoch.
+/// Sets the time, in seconds since the epoch.
 fn at(host: &Simulated, now: u64) {
     host.now.set(now * 1000);
 }
@@ -180,7 +180,7 @@ fn key_set(kid: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// At this moment, which is over then.
+/// Publishes a key set at `now`, and advances the clock beyond.
 fn publish(keys: &RemoteKeys, kid: &str, now: u64, host: &Simulated) {
     let before = host.now.get();
     let call = keys.next_call(&host.at(now * 1000)).unwrap();

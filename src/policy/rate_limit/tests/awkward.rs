@@ -1,4 +1,4 @@
-//! Issuers that share names, workers that race, operators who err.
+//! Tests of issuers with the same users, racing workers and configuration errors.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,7 +8,7 @@ use crate::seam::simulated::Sharing;
 use crate::seam::store::Store;
 use crate::seam::store::memory::Memory;
 
-/// Users of the same name, of two issuers.
+/// Users with the same name from two issuers are counted separately.
 #[test]
 fn issuers_do_not_mix() {
     let issuer = |name: &str| {
@@ -52,7 +52,7 @@ fn issuers_do_not_mix() {
     }
 }
 
-/// Another worker is always faster.
+/// A store in which every write loses a race.
 #[derive(Debug)]
 struct Contended(Memory);
 
@@ -109,7 +109,7 @@ fn each_mistake_says_where_it_is() {
         ),
         (json!({"limit": 0}), "rate_limits[0].limit: must be at least 1"),
         (json!({"window": "0s"}), "rate_limits[0].window: must be at least 1ms"),
-        (json!({"burst": 3}), "rate_limits[0].burst: is for `token_bucket` alone"),
+        (json!({"burst": 3}), "rate_limits[0].burst: is only for `token_bucket`"),
         (
             json!({"algorithm": "exact_window", "limit": 101}),
             "rate_limits[0].limit: is above 100",

@@ -1,8 +1,8 @@
-//! Clients that bring more keys than a table has room for.
+//! Tests of clients with more keys than a table has room for.
 
 use super::*;
 
-/// How many of a hundred clients elsewhere are refused their whole limit of ten.
+/// How many of a hundred other clients cannot use their whole limit of ten.
 fn refused(gateway: &Gateway) -> usize {
     let clients = (1..=100).filter(|number| {
         gateway.from(&format!("198.51.{number}.7"));
@@ -28,7 +28,7 @@ fn one_address_with_many_values_of_a_header_refuses_nobody_else() {
 
 #[test]
 fn a_network_with_many_addresses_fills_its_share_alone() {
-    // Each is at its limit at once: nothing may be forgotten, and they share.
+    // Each key reaches its limit, so that none may be evicted, and keys share entries.
     let gateway = Gateway::new(
         json!([limit("l", json!(["ip"]), 10, json!({"entries": 1024}))]),
         json!(["l"]),

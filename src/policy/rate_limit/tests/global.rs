@@ -1,5 +1,4 @@
-//! Limits that a Rate Limit Service counts. The server of these tests says what it is told to say; a real one is asked
-//! by the tests through Envoy.
+//! Tests of limits counted by a Rate Limit Service, with prepared answers. The tests through Envoy use a real service.
 
 use proptest::prelude::*;
 use prost::Message as _;
@@ -14,7 +13,7 @@ const OK: i32 = 1;
 const OVER_LIMIT: i32 = 2;
 
 impl Gateway {
-    /// With a service, and each of these limits counted by it; a limit may say otherwise.
+    /// A gateway with a service that counts these limits, unless a limit has another backend.
     fn with_service(limits: Vec<Value>, names: Value) -> Self {
         let limits: Vec<_> = limits
             .into_iter()
@@ -30,7 +29,7 @@ impl Gateway {
         Self::of(&config)
     }
 
-    /// What it would send now.
+    /// The calls that it would send now.
     fn calls(&self) -> Vec<(CallId, Rc<Call>)> {
         let agenda = self.worker.attend(&self.world);
         assert!(agenda.wakeups.is_empty());
@@ -45,7 +44,7 @@ impl Gateway {
         notes
     }
 
-    /// Sends a request of this key, and answers its calls alike.
+    /// Sends a request with this key, and gives all of its calls the same answer.
     fn ask_with(&self, letter: char, answer: Option<&Answer>) -> Seen {
         let mut visit = self.visit("GET", "/", &[("x-api-key", &super::key(letter))]);
         if let Some(seen) = self.step(&mut visit, true) {
@@ -193,7 +192,7 @@ fn its_word_counts_and_an_exhausted_key_costs_no_call() {
             .contains(&"tollgate_rate_limit_total;limit=user;outcome=denied;".into())
     );
 
-    // Another key of the same user; not a single call until the reset, even where the request may wait.
+    // Another key of the same user: no call until the reset, even if the request may wait.
     for elapsed in [0, 10_000, 19_999] {
         gateway.world.now.set(1_000_000_000 + elapsed);
         let mut visit = gateway.visit("GET", "/", &[("x-api-key", &key('b'))]);
@@ -211,7 +210,7 @@ fn its_word_counts_and_an_exhausted_key_costs_no_call() {
     gateway.world.now.set(1_000_030_000);
     assert_eq!(gateway.ask_with('a', Some(&says(OK, vec![]))).status, 200);
 
-    // A server that says nothing more is not asked for a second; and nothing is told that it does not say.
+    // A refusal without a reset counts for one second, and the client is told no quota.
     let seen = gateway.ask_with('a', Some(&says(OVER_LIMIT, vec![])));
     assert_eq!(
         (seen.status, seen.header("retry-after"), seen.header("ratelimit")),
@@ -356,7 +355,7 @@ fn a_server_that_fails_is_left_alone_and_tried_again() {
     for _ in 0..3 {
         assert_eq!(gateway.ask_with('a', None).status, 503);
     }
-    // Nobody waits for it now.
+    // The breaker is open: no request waits.
     let mut visit = gateway.visit("GET", "/", &[("x-api-key", &key('a'))]);
     let seen = gateway.step(&mut visit, true).unwrap();
     assert_eq!((seen.status, seen.header("retry-after")), (503, Some("1")));
@@ -382,10 +381,10 @@ fn what_does_not_come_in_time_is_a_fault() {
     assert!(gateway.step(&mut visit, true).is_none());
     let calls = gateway.calls();
     assert_eq!(gateway.step(&mut visit, true).unwrap().status, 200, "counted here");
-    // The answer finds nobody.
+    // The late answer has no effect.
     gateway.answer(&calls[0], Some(&says(OVER_LIMIT, vec![])));
     gateway.answer(&calls[0], Some(&says(OVER_LIMIT, vec![])));
-    // Where nobody may wait, nobody is asked.
+    // Without a place to wait, the service is not called.
     assert_eq!(gateway.send("GET", "/", &[("x-api-key", &key('a'))]).status, 429);
     assert!(gateway.calls().is_empty());
 }
@@ -434,7 +433,7 @@ fn each_mistake_says_where_it_is() {
         (
             service(),
             json!({"on_fault": "deny"}),
-            "rate_limits[0].on_fault: is for `backend: rls` alone",
+            "rate_limits[0].on_fault: is only for `backend: rls`",
         ),
         (
             service(),

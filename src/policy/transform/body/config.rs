@@ -1,4 +1,4 @@
-//! What operators write about changes of JSON bodies.
+//! The configuration of changes of JSON bodies.
 
 use std::collections::BTreeMap;
 
@@ -13,80 +13,80 @@ use crate::json::{Path, Segment};
 use crate::message::body::{MOST_HELD, OnFault};
 use crate::template::{Source, Template};
 
-/// Changes of a JSON body. They run in the order in which they stand here, each seeing what those before it have done.
+/// Changes of a JSON body. They run in the order of this list, each on the result of the previous ones.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct BodyConfig {
-    /// Another format: `form_to_json` or `json_to_form`. The other changes are of the JSON.
+    /// Conversion of the format: `form_to_json` or `json_to_form`. The other changes apply to the JSON.
     #[serde(deserialize_with = "values::present")]
     pub convert: Option<Convert>,
-    /// The body becomes the value of this path, if it is there.
+    /// Replaces the body by the value at this path, if it exists.
     #[serde(deserialize_with = "values::present")]
     pub unwrap: Option<Path>,
-    /// Everything else is taken out.
+    /// Keeps only these paths.
     #[serde(deserialize_with = "values::present")]
     pub keep: Option<Vec<Path>>,
-    /// One of several lists of what is kept.
+    /// Keeps only one of several lists of paths.
     #[serde(deserialize_with = "values::present")]
     pub mask: Option<MaskConfig>,
-    /// What is taken out.
+    /// Removes these paths.
     pub remove: Vec<Path>,
-    /// Other names, in the same place: `user.id: uid`.
+    /// Renames members in place: `user.id: uid`.
     pub rename: BTreeMap<Path, String>,
-    /// Other places: `user.address.city: city`. Both have the same `[*]`, if any.
+    /// Moves members: `user.address.city: city`. Both paths must have the same `[*]`, if any.
     pub r#move: BTreeMap<Path, Path>,
-    /// Other values for what is there.
+    /// Replaces existing values.
     pub replace: BTreeMap<Path, Content>,
-    /// Values, whether or not they were there.
+    /// Sets values, whether or not they exist.
     pub set: BTreeMap<Path, Content>,
-    /// Values for what is not there.
+    /// Sets values that do not exist.
     pub add: BTreeMap<Path, Content>,
-    /// Further items of arrays; what is no array becomes one.
+    /// Appends items to arrays; another value becomes an array first.
     pub append: BTreeMap<Path, Content>,
-    /// The body becomes the one member of an object, of this name.
+    /// Wraps the body in an object as the only member, with this name.
     #[serde(deserialize_with = "values::present")]
     pub wrap: Option<String>,
-    /// Of responses: those whose body changes. Default `[2xx]`.
+    /// For responses: the statuses whose body changes. Default `[2xx]`.
     #[serde(deserialize_with = "values::present")]
     pub statuses: Option<Vec<StatusPattern>>,
-    /// Bytes that are held at most. Default 1048576.
+    /// Maximum size of the body, in bytes. Default 1048576.
     #[serde(deserialize_with = "values::integer_if_present")]
     pub max_bytes: Option<u64>,
-    /// What becomes of a body that is larger, compressed, or not JSON: `deny` (default) or `pass`.
+    /// What to do with a body that is larger, compressed, or not JSON: `deny` (default) or `pass`.
     pub on_fault: OnFault,
 }
 
-/// Lists of what is kept, and which of them counts.
+/// Lists of paths to keep, and the choice between them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct MaskConfig {
-    /// What names the list, made from the request: `{headers.x-client}`, `{identity.plan}`.
+    /// The name of the list, made from the request: `{headers.x-client}`, `{identity.plan}`.
     pub by: Template,
     /// The lists, by name: paths, or `all`.
     pub shapes: BTreeMap<String, Shape>,
-    /// The name of the list that counts where `by` names none.
+    /// The name of the list to use if `by` names none.
     pub default: String,
 }
 
-/// What is kept.
+/// A list of paths to keep.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "expected a list of paths, or `all`")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Shape {
-    /// Everything.
+    /// Keep everything.
     All(All),
-    /// These.
+    /// Keep these paths.
     Only(Vec<Path>),
 }
 
-/// The word.
+/// The word `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum All {
-    /// `all`
+    /// `all`.
     All,
 }
 
@@ -119,7 +119,7 @@ impl BodyConfig {
         Kind::each([&self.replace, &self.set, &self.add, &self.append])
     }
 
-    /// Every template, with where it is written.
+    /// Every template, with the path of its setting.
     pub fn templates(&self) -> impl Iterator<Item = (String, &Template)> {
         let contents = self.contents().flat_map(|(kind, path, content)| {
             let at = format!("{kind}.{path}");
@@ -132,7 +132,7 @@ impl BodyConfig {
         contents.chain(mask)
     }
 
-    /// What a response differs by, for caches, where a header of the request chooses the mask (RFC 9110 section 12.5.5).
+    /// The edits of `vary`, for caches, if headers of the request choose the mask (RFC 9110 section 12.5.5).
     pub fn varies_by(&self) -> Vec<Edit> {
         let sources = self.mask.iter().flat_map(|mask| mask.by.sources());
         let names = sources.filter_map(|source| match source {
@@ -142,31 +142,34 @@ impl BodyConfig {
         names.collect()
     }
 
-    /// What is wrong with it, and where.
+    /// All errors, each with the path of its setting.
     pub fn mistakes(&self) -> Vec<(String, String)> {
         let mut mistakes = Vec::new();
         let mut say = |at: String, what: &str| mistakes.push((at, what.to_owned()));
         if let Some(mask) = &self.mask
             && !mask.shapes.contains_key(&mask.default)
         {
-            say("mask.default".into(), "is the name of none of the `shapes`");
+            say("mask.default".into(), "names none of the `shapes`");
         }
         if self.keep.is_some() && self.mask.is_some() {
-            say("mask".into(), "beside `keep`; keep one");
+            say("mask".into(), "excludes `keep`; remove one of them");
         }
         if let Some(path) = &self.unwrap
             && path.segments().contains(&Segment::Items)
         {
-            say("unwrap".into(), "names one value, so it has no `[*]`");
+            say("unwrap".into(), "must name one value, without `[*]`");
         }
         for path in self.rename.keys() {
             if path.segments().last() == Some(&Segment::Items) {
-                say(format!("rename.{path}"), "ends at a member, which has a name");
+                say(format!("rename.{path}"), "must end at a member");
             }
         }
         for (kind, path, _) in self.contents() {
             if path.segments().last() == Some(&Segment::Items) && kind != Kind::Replace {
-                say(format!("{kind}.{path}"), "ends at a member; `replace` takes items");
+                say(
+                    format!("{kind}.{path}"),
+                    "must end at a member; only `replace` allows items",
+                );
             }
         }
         for (from, to) in &self.r#move {
@@ -174,7 +177,7 @@ impl BodyConfig {
             if items != to_items || from_names.is_empty() || to_names.is_empty() {
                 say(
                     format!("move.{from}"),
-                    "goes to a place with the same `[*]`, and both end at a member",
+                    "must go to a path with the same `[*]`, and both must end at a member",
                 );
             } else if to.is_within(from) {
                 say(format!("move.{from}"), "cannot go into itself");
@@ -183,11 +186,11 @@ impl BodyConfig {
         if self.convert.is_some() && self.on_fault == OnFault::Pass {
             say(
                 "on_fault".into(),
-                "is `deny` beside `convert`: the new content type goes ahead of the body",
+                "must be `deny` with `convert`: the new content type is sent before the body",
             );
         }
         if self.max_bytes.is_some_and(|bytes| !(1..=MOST_HELD).contains(&bytes)) {
-            say("max_bytes".into(), &format!("is from 1 to {MOST_HELD}"));
+            say("max_bytes".into(), &format!("must be from 1 to {MOST_HELD}"));
         }
         mistakes
     }

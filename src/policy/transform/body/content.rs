@@ -9,18 +9,18 @@ use crate::template::{Scope, Template};
 /// A JSON value whose strings are templates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Of one template.
+    /// A string from a template.
     Text(Template),
-    /// As it is.
+    /// JSON text without templates.
     Literal(String),
-    /// Of several.
+    /// An array of values.
     Array(Vec<Self>),
-    /// Of several, by name.
+    /// An object of values, by name.
     Object(Vec<(Name, Self)>),
 }
 
 impl Content {
-    /// What it is made of.
+    /// The templates in the value.
     pub fn templates(&self) -> Vec<&Template> {
         match self {
             Self::Text(template) => vec![template],
@@ -30,7 +30,7 @@ impl Content {
         }
     }
 
-    /// As JSON; `None` where a value is missing and has no default.
+    /// The value as JSON; `None` if a template lacks a value without a default.
     pub fn render(&self, scope: Scope<'_>) -> Option<String> {
         match self {
             Self::Literal(text) => Some(text.clone()),

@@ -1,23 +1,24 @@
-//! Forms as JSON and back (`application/x-www-form-urlencoded`, the URL standard's).
+//! Conversion of forms to JSON and back (`application/x-www-form-urlencoded` of the URL standard).
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Another format.
+/// A conversion of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Convert {
-    /// A form comes and JSON goes on: an object of strings, a name that is there several times an array of them.
+    /// From a form to JSON: an object of strings; a repeated name becomes an array of strings.
     FormToJson,
-    /// JSON comes and a form goes on: an array's items each under its name; what is no text as JSON writes it.
+    /// From JSON to a form: each item of an array becomes a pair of its name; other values than strings become JSON
+    /// text.
     JsonToForm,
 }
 
 impl Convert {
-    /// The media type that goes on.
+    /// The media type of the result.
     pub fn writes(self) -> &'static str {
         match self {
             Self::FormToJson => JSON,
@@ -26,7 +27,7 @@ impl Convert {
     }
 }
 
-/// A form as JSON, its names in the order in which they first come.
+/// Converts a form to JSON, with its names in the order of their first pair.
 pub(super) fn to_json(form: &[u8]) -> String {
     let mut names: Vec<String> = Vec::new();
     let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -48,7 +49,7 @@ pub(super) fn to_json(form: &[u8]) -> String {
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
-/// A JSON object as a form; `None` where it is no object.
+/// Converts a JSON object to a form; `None` if the text is not an object.
 pub(super) fn of_json(text: &str) -> Option<String> {
     let members: Map<String, Value> = serde_json::from_str(text).ok()?;
     let mut form = form_urlencoded::Serializer::new(String::new());
@@ -67,7 +68,7 @@ pub(super) fn of_json(text: &str) -> Option<String> {
     Some(form.finish())
 }
 
-/// A form's media type.
+/// The media type of forms.
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
 

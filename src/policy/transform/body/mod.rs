@@ -1,4 +1,4 @@
-//! Changes of JSON bodies, in the order that the configuration promises.
+//! Changes of JSON bodies, in the documented order.
 
 mod config;
 mod content;
@@ -19,7 +19,7 @@ use config::Shape;
 use content::Content;
 use form::Convert;
 
-/// The rules of one route's bodies.
+/// The compiled rules for one route's bodies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BodyRules {
     convert: Option<Convert>,
@@ -33,29 +33,28 @@ pub(super) struct BodyRules {
     wrap: Option<Name>,
     max_bytes: usize,
     on_fault: OnFault,
-    /// What passes as it is.
+    /// Media types that pass unchanged.
     passing: Vec<MediaRange>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Masks {
     by: Template,
-    /// `None` keeps all.
+    /// The masks by name; `None` keeps everything.
     shapes: BTreeMap<String, Option<Arc<Mask>>>,
     default: String,
 }
 
-/// Changes of one body, ready before it is there.
+/// The changes of one body, with the request's values filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyChange {
     rules: Arc<BodyRules>,
     mask: Option<Arc<Mask>>,
-    /// JSON, one for each of the rules' values; `None` where something is missing that it is made of.
+    /// The JSON of each value in the rules; `None` if the request lacks something for it.
     values: Vec<Option<String>>,
 }
 
 impl BodyRules {
-    /// What a configuration means.
     pub(super) fn new(config: &BodyConfig, passing: &[MediaRange]) -> Self {
         let shape = |shape: &Shape| match shape {
             Shape::All(_) => None,
@@ -96,7 +95,7 @@ impl BodyRules {
         }
     }
 
-    /// With the values that this request gives.
+    /// Fills in the values of a request.
     pub(super) fn ready(self: &Arc<Self>, scope: Scope<'_>) -> BodyChange {
         BodyChange {
             rules: Arc::clone(self),
@@ -119,7 +118,7 @@ impl Masks {
 }
 
 impl BodyChange {
-    /// Made of a configuration that takes nothing from a request.
+    /// A change from a configuration without templates, for tests.
     #[cfg(test)]
     pub(crate) fn of(config: serde_json::Value) -> Self {
         let config: BodyConfig = serde_json::from_value(config).unwrap_or_default();
@@ -184,7 +183,7 @@ impl Change for BodyChange {
             match self.rules.convert {
                 _ if media_type.is_empty() => true,
                 Some(Convert::FormToJson) => media_type == form::FORM,
-                // Whatever is built on JSON says so (RFC 6839 section 3.1).
+                // Types based on JSON have this suffix (RFC 6839 section 3.1).
                 _ => media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json"),
             }
         })
@@ -267,7 +266,7 @@ fn relocate<'a>(document: &mut Node<'a>, from: &'a Path, to: &'a Path) {
                 }
             });
         }
-        // Something else is in the way there.
+        // Another value is in the way: the member goes back.
         value.visit(parent, &mut |holder| {
             if let Some(taken) = taken.take() {
                 holder.put(name, taken);
@@ -302,17 +301,19 @@ fn write<'a>(document: &mut Node<'a>, kind: Kind, path: &'a Path, text: &'a str)
 
 const NULL: Node<'static> = Node::Text("null");
 
-/// Bytes of memory for each byte of a text, beside the text itself.
+/// Maximum memory for each byte of a text besides the text itself, in bytes.
 const MOST_PER_BYTE: usize = 4;
 
-/// Bytes of memory that any text may take: all of those that a rule holds by default.
+/// Memory that any text may take, in bytes: enough for any body of the default maximum size.
 const ALWAYS_ROOM: usize = 16 << 20;
 
-/// Bytes of an item or member while it is taken apart, with the room that its list may grow into.
+/// Memory for a parsed item or member, with the spare capacity of its list, in bytes.
 const BYTES_OF_A_PART: usize = 40;
 
-/// The same of a form's pair, which is two texts of their own, and of a value that becomes one.
+/// Memory for a pair of a form, which has two strings, in bytes.
 const BYTES_OF_A_PAIR: usize = 160;
+
+/// The same for a value that becomes a pair.
 const BYTES_OF_A_VALUE: usize = 80;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ fn config(value: Value) -> BodyConfig {
     serde_json::from_value(value).unwrap()
 }
 
-/// With the values of a request that has `x-client: mobile`.
+/// A change with the values of a request with `x-client: mobile`.
 fn ready(value: Value) -> BodyChange {
     let config = config(value);
     assert_eq!(config.mistakes(), []);
@@ -231,7 +231,7 @@ fn each_mistake_says_where_it_is() {
     }
 }
 
-/// What `serde_json` makes of a document after the same changes, as a model.
+/// A model: the same changes on a `serde_json` value.
 fn model(mut value: Value) -> Value {
     if let Some(members) = value.as_object_mut() {
         members.remove("a");

@@ -1,5 +1,5 @@
-//! JSON Schema (draft 2020-12), the part of it that APIs are described with. A keyword that is not here is refused when
-//! the configuration is read, never ignored: what a schema says is what is checked.
+//! JSON Schema (draft 2020-12): the keywords that API descriptions use. Other keywords are errors in the configuration,
+//! never ignored, so that everything in a schema is checked.
 
 mod check;
 mod compile;
@@ -13,17 +13,17 @@ use crate::denial::{Denial, DenialKind, Failure, Location};
 use crate::json;
 use crate::message::body::Check;
 
-/// A schema, compiled.
+/// A compiled schema.
 #[derive(Debug)]
 pub struct Schema {
-    /// The first one is the whole schema's; the others are what `$ref` names.
+    /// The rule of the whole schema, then the targets of `$ref`.
     rules: Vec<Rule>,
 }
 
-/// What one schema says of one value. Everything is checked that is there.
+/// The compiled keywords of one schema for one value. All present ones are checked.
 #[derive(Debug, Default)]
 struct Rule {
-    /// `false`: nothing is right.
+    /// The schema `false`: no value is valid.
     never: bool,
     types: Vec<Type>,
     allowed: Option<Vec<Value>>,
@@ -92,14 +92,14 @@ enum Format {
 }
 
 impl Schema {
-    /// Reads a schema. `Err` has every mistake with the JSON Pointer (RFC 6901) of where it is.
+    /// Compiles a schema. `Err` has every error, each with the JSON Pointer (RFC 6901) of its place.
     pub fn compile(schema: &Value) -> Result<Self, Vec<(String, String)>> {
         compile::compile(schema).map(|rules| Self { rules })
     }
 }
 
 impl Check for Schema {
-    /// Whether a body is JSON and as this says. A duplicate member is refused: the upstream might read the other one.
+    /// Checks that a body is JSON and valid. Duplicate members are refused, as the upstream may use another one.
     fn check(&self, body: &[u8]) -> Result<(), Denial> {
         json::check(body).map_err(|_| Denial::new(DenialKind::InvalidBody, "body_not_json"))?;
         let text = std::str::from_utf8(body).map_err(|_| Denial::new(DenialKind::InvalidBody, "body_not_json"))?;
@@ -140,7 +140,7 @@ impl Text {
     }
 }
 
-// So that what holds one can be compared: the same schema is the same place in memory.
+// By identity, so that types with a schema can be compared.
 impl PartialEq for Schema {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -222,12 +222,12 @@ fn name_of<T: PartialEq>(names: &[(&'static str, T)], own: T) -> &'static str {
         .map_or("", |(name, _)| name)
 }
 
-/// What a value names, if it is a name.
+/// The item that a value names, if any.
 fn named<T: Copy>(names: &[(&'static str, T)], value: &Value) -> Option<T> {
     names.iter().find(|(name, _)| value == name).map(|(_, own)| *own)
 }
 
-/// As JSON Schema compares: `1` is `1.0`.
+/// Equality in JSON Schema: `1` equals `1.0`.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {

@@ -3,7 +3,7 @@ use crate::denial::Location;
 use proptest::prelude::*;
 use serde_json::json;
 
-/// What is wrong with a value, as `pointer detail`.
+/// The failures of a value, each as `pointer detail`.
 fn failures(schema: &Value, body: &str) -> Vec<String> {
     let schema = Schema::compile(schema).unwrap();
     let Err(denial) = schema.check(body.as_bytes()) else {
