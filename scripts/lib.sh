@@ -26,6 +26,23 @@ progress() {
     return "$status"
 }
 
+# Builds the plugin beside what follows: its last step keeps a single core busy for minutes. `plugin_is_built` waits for it.
+begin_plugin() {
+    mkdir -p target
+    say "building the plugin beside the rest (its output: target/plugin.log)"
+    scripts/build >target/plugin.log 2>&1 &
+    plugin_build=$!
+    trap 'kill "$plugin_build" 2>/dev/null || true' EXIT
+}
+
+plugin_is_built() {
+    progress "waiting for the plugin" wait "$plugin_build" || {
+        cat target/plugin.log >&2
+        fail "the plugin could not be built"
+    }
+    tail -n 1 target/plugin.log
+}
+
 # install_packages PURPOSE PACKAGE...: from Debian, when root; otherwise says how.
 install_packages() {
     local purpose=$1

@@ -37,9 +37,14 @@ impl Services {
         address
     }
 
-    /// What they have received so far.
+    /// Calls that are not answered, and that their caller has not given up.
     pub fn received(&self) -> Vec<Received> {
-        self.calls.lock().expect("not poisoned").received.clone()
+        let calls = self.calls.lock().expect("not poisoned");
+        let is_open = |call: &&Received| {
+            let caller = calls.unanswered.get(&call.number);
+            caller.is_some_and(|caller| !caller.is_closed())
+        };
+        calls.received.iter().filter(is_open).cloned().collect()
     }
 
     /// Answers a call, unless the caller has given it up.

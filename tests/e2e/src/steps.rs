@@ -113,7 +113,7 @@ pub trait World {
     /// Sends a request.
     fn send(&mut self, case: &Case);
 
-    /// All calls that services have received so far.
+    /// Calls that services have received, and that are under way.
     fn received(&self) -> Vec<Received>;
 
     /// Answers a call.

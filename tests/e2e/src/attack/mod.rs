@@ -66,7 +66,7 @@ impl Attacked {
             bare.environment.insert(name.into(), value.into());
         }
         Self {
-            envoy: Envoy::start(&bare.bootstrap()),
+            envoy: Envoy::alone(2, &bare.bootstrap()),
             upstream,
             key: known.key,
         }

@@ -108,20 +108,17 @@ impl World for Native {
     }
 
     fn received(&self) -> Vec<Received> {
-        let received = self
-            .calls
-            .iter()
-            .enumerate()
-            .map(|(number, UnderWay { call, .. })| Received {
-                number,
-                service: call.cluster.clone(),
-                headers: call
-                    .headers
-                    .iter()
-                    .map(|(name, value)| (name.to_string(), value.clone()))
-                    .collect(),
-                body: call.body.clone(),
-            });
+        let open = self.calls.iter().enumerate().filter(|(_, call)| call.id.is_some());
+        let received = open.map(|(number, UnderWay { call, .. })| Received {
+            number,
+            service: call.cluster.clone(),
+            headers: call
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.clone()))
+                .collect(),
+            body: call.body.clone(),
+        });
         received.collect()
     }
 

@@ -71,15 +71,6 @@ fn all(envoy: &Envoy, token: &str, status: u16) -> bool {
 }
 
 #[test]
-fn the_first_request_passes_and_the_issuer_is_asked_once() {
-    let publisher = Publisher::start(Answer::Document(Issuer::shared().jwks()));
-    let envoy = start(json!({}), &publisher);
-    assert!(all(&envoy, &token("p256"), 200));
-    assert_eq!(publisher.requests(), ["/keys"]);
-    envoy.assert_no_vm_died();
-}
-
-#[test]
 fn discovery_finds_the_keys() {
     let publisher = Publisher::start(Answer::Document(Issuer::shared().jwks()));
     let envoy = start(
@@ -237,7 +228,7 @@ fn a_silent_issuer_holds_requests_two_seconds_and_no_longer() {
 }
 
 #[test]
-fn old_keys_serve_whatever_the_issuer_answers() {
+fn old_keys_serve_whatever_the_network_does_to_an_answer() {
     let good = Issuer::shared().jwks();
     let publisher = Publisher::start(Answer::Document(good.clone()));
     let envoy = start(
@@ -249,18 +240,7 @@ fn old_keys_serve_whatever_the_issuer_answers() {
         .map(|kid| json!({"kty": "EC", "kid": kid.to_string()}))
         .collect();
     for (answer, reason) in [
-        (Answer::Text(500, "no".into()), "status"),
-        (Answer::Text(302, "elsewhere".into()), "redirect"),
-        (Answer::Text(200, "<html></html>".into()), "not_json"),
-        (Answer::Text(200, String::new()), "not_json"),
-        (Answer::Document(json!({})), "not_a_key_set"),
-        (Answer::Document(json!({"keys": []})), "no_usable_key"),
         (Answer::Document(json!({"keys": many})), "not_a_key_set"),
-        (
-            Answer::Document(json!({"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "p256"}]})),
-            "no_usable_key",
-        ),
-        (Answer::WithHeader(good.clone(), "content-encoding", "gzip"), "encoded"),
         (Answer::Large(1024 * 1024, good.clone()), "too_large"),
         (Answer::Large(40 * 1024 * 1024, good.clone()), "no_answer"),
         (Answer::Drip(good.clone(), Duration::from_millis(50)), "no_answer"),
@@ -319,20 +299,6 @@ fn keys_that_cannot_be_used_are_left_out_of_a_set() {
         ];
         kinds.iter().all(|kind| log.contains(kind))
     });
-}
-
-#[test]
-fn keys_that_are_too_old_are_not_believed() {
-    let publisher = Publisher::start(Answer::Document(Issuer::shared().jwks()));
-    let envoy = start(
-        json!({"refresh": "1s", "cooldown": "1s", "max_stale": "3s"}),
-        &publisher,
-    );
-    assert!(all(&envoy, &token("p256"), 200));
-    publisher.answer(Answer::Text(500, "no".into()));
-    eventually("they are too old", || all(&envoy, &token("p256"), 503));
-    publisher.answer(Answer::Document(Issuer::shared().jwks()));
-    eventually("they are new again", || all(&envoy, &token("p256"), 200));
 }
 
 #[test]

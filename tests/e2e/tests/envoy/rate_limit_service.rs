@@ -216,15 +216,6 @@ fn each_mode_has_its_status_whatever_befalls_the_service() {
 }
 
 #[test]
-fn who_is_refused_for_want_of_the_service_learns_why() {
-    let modes = Modes::start();
-    modes.service.kill();
-    let refused = ask(&modes.gateway, "/deny", "a");
-    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
-    assert_eq!(refused.json()["code"], "limits_unavailable");
-}
-
-#[test]
 fn a_service_that_fails_is_not_waited_for() {
     let modes = Modes::start();
     let gateway = modes.gateway;

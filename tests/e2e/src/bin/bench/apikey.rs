@@ -244,7 +244,7 @@ fn import(service: &KeyService, minted: &Minted) -> String {
 }
 
 fn start(bare: &Bare) -> Envoy {
-    Envoy::with_workers(1, &bare.bootstrap())
+    Envoy::alone(1, &bare.bootstrap())
 }
 
 fn memory(few: &Envoy, many: &Envoy) -> Row {

@@ -45,7 +45,7 @@ pub(crate) fn run() -> Vec<Row> {
         let token = Issuer::shared().token(&claims(key, algorithm, 0));
         nothing_but(algorithm, &floor::calls(&bare.config, &token))
     }));
-    let envoy = Envoy::with_workers(1, &bare.bootstrap());
+    let envoy = Envoy::alone(1, &bare.bootstrap());
     let mut rows = known_token(&envoy);
     for (place, (key, algorithm)) in VERIFIED_BY_ENVOY.into_iter().enumerate() {
         rows.extend(first_seen(&envoy, key, algorithm, Some(FLOORS + place)));
@@ -137,7 +137,7 @@ fn calls() -> Vec<Row> {
     let config = one_issuer(json!([{"name": "all", "match": {"path_prefix": "/"}, "auth": {"any": ["jwt"]}}]));
     let mut bare = Bare::new(config, &Echo::start("upstream"));
     bare.routes = Some(vec![direct()]);
-    let envoy = Envoy::with_workers(1, &bare.bootstrap());
+    let envoy = Envoy::alone(1, &bare.bootstrap());
     let whole = json!({"tenant_id": "t", "roles": ["a"], "scope": "s", "plan": "p"});
     [("the user alone", json!({})), ("every claim", whole)]
         .into_iter()

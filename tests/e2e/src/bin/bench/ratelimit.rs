@@ -235,7 +235,7 @@ pub(crate) fn whole_chain() -> Vec<Row> {
     ]);
     let mut bare = Bare::new(config, &Echo::start("upstream"));
     bare.routes = Some(vec![direct()]);
-    let envoy = Envoy::with_workers(1, &bare.bootstrap());
+    let envoy = Envoy::alone(1, &bare.bootstrap());
     let authorization = format!("Bearer {}", Issuer::shared().good_token());
     let calls = host_calls(&envoy, &message_to("/", &[("authorization", &authorization)]));
     let mut row = Row::calls(

@@ -24,7 +24,7 @@ pub(crate) fn run() -> Vec<Row> {
         bare.routes = Some(vec![direct()]);
         let bootstrap = bare.bootstrap();
         let began = Instant::now();
-        let envoy = Envoy::with_workers(1, &bootstrap);
+        let envoy = Envoy::alone(1, &bootstrap);
         started.push(began.elapsed().as_secs_f64());
         envoy
     });

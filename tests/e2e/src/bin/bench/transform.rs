@@ -30,7 +30,7 @@ fn headers() -> Vec<Row> {
     let mut bare = Bare::new(json!({"version": 1, "routes": [rule]}), &Echo::start("upstream"));
     bare.routes = Some(vec![direct()]);
     bare.listeners = vec![listener("empty", vec![], vec![direct()]), calibration(CALLS)];
-    let envoy = Envoy::with_workers(1, &bare.bootstrap());
+    let envoy = Envoy::alone(1, &bare.bootstrap());
     let message = message_to("/", &[("x-debug", "1"), ("x-old", "2"), ("x-geo", "nl")]);
     let messages = vec![message.clone(); 10_000];
     let mut rounds = Vec::new();
@@ -127,7 +127,7 @@ fn lua() -> Value {
 fn upstream(bytes: usize) -> Envoy {
     let mut bare = Bare::new(rules(), &Echo::start("nobody"));
     bare.listeners = vec![long(listener("documents", vec![], vec![answer(&document(bytes))]))];
-    Envoy::with_workers(1, &bare.bootstrap())
+    Envoy::alone(1, &bare.bootstrap())
 }
 
 /// The same change of the same document by Tollgate, by Envoy's `transform`, and in Lua.
@@ -145,7 +145,7 @@ fn bodies() -> Vec<Row> {
             vec![to_upstream()],
         ),
     ];
-    let envoy = Envoy::with_workers(1, &bare.bootstrap());
+    let envoy = Envoy::alone(1, &bare.bootstrap());
     for place in 0..4 {
         let sent = tollgate_e2e::raw::send(envoy.listener(place), &message_to("/", &[])).expect("an answer");
         let has_changed = sent.text().contains("eu-west");
@@ -199,7 +199,7 @@ fn sizes() -> Vec<Row> {
         let mut bare = Bare::new(rules(), &Echo::start("nobody"));
         bare.upstream = documents.listener(1);
         bare.listeners = vec![listener("empty", vec![], vec![to_upstream()])];
-        Envoy::with_workers(1, &bare.bootstrap())
+        Envoy::alone(1, &bare.bootstrap())
     });
     let mut rounds = Vec::new();
     let memory: Vec<_> = envoys.iter().map(Envoy::memory).collect();

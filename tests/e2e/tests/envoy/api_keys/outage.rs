@@ -1,8 +1,8 @@
-//! A key service that is down, slow, or talks nonsense.
+//! A key service that is down. What a slow one and nonsense lead to, `tests/cases/steps_key_*.yaml` shows.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tollgate_e2e::envoy::eventually;
@@ -49,111 +49,6 @@ fn known_keys_serve_while_the_service_is_down_and_changes_are_caught_up_with() {
         every_worker_says(&gateway, &known.key, 401)
     });
     drop(again);
-    gateway.assert_no_vm_died();
-}
-
-#[test]
-fn keys_that_are_too_old_are_refused() {
-    let keys = Keys::sqlite();
-    let service = keys.serve(&[]);
-    let gateway = keys.gateway(
-        service.address(),
-        json!({"lookup.cache": "1s", "lookup.max_stale": "2s"}),
-    );
-    let known = keys.create(&[]);
-    assert_eq!(status(&gateway, &known.key), 200);
-    service.kill();
-    thread::sleep(Duration::from_millis(2100));
-    eventually("it is too old", || ask(gateway.address(), &known.key).status == 503);
-    refused(&gateway, &known.key);
-}
-
-#[test]
-fn a_silent_service_costs_its_timeout_a_few_times_and_then_nothing() {
-    let keys = Keys::sqlite();
-    let silent = Publisher::start(Answer::Silence);
-    let gateway = keys.gateway(silent.address, json!({"lookup.timeout": "250ms"}));
-    let mut times = Vec::new();
-    for _ in 0..6 {
-        let asked = Instant::now();
-        refused(&gateway, &mint().key);
-        times.push(asked.elapsed());
-    }
-    println!("refused after {times:?}");
-    assert!(
-        times[..3].iter().all(|time| *time >= Duration::from_millis(240)),
-        "{times:?}"
-    );
-    assert!(times.iter().all(|time| *time < Duration::from_secs(5)), "{times:?}");
-    let lookups = silent
-        .requests()
-        .iter()
-        .filter(|path| *path == "/v1/keys/lookup")
-        .count();
-    assert_eq!(lookups, 3, "after three failures it is left alone");
-}
-
-#[test]
-fn nonsense_is_no_answer() {
-    let keys = Keys::sqlite();
-    let key = mint();
-    let publisher = Publisher::start(Answer::Text(200, String::new()));
-    for (answer, reason) in [
-        (Answer::Text(200, "<html>".into()), "not_json"),
-        (Answer::Text(200, "{}".into()), "not_an_answer"),
-        (Answer::Text(200, "null".into()), "not_an_answer"),
-        (Answer::Document(json!({"version": 1})), "not_an_answer"),
-        (Answer::Text(404, "{\"version\":1,\"key\":null}".into()), "status"),
-        (Answer::Text(302, String::new()), "redirect"),
-        (Answer::Text(500, "oops".into()), "status"),
-        (
-            Answer::WithHeader(json!({"version": 1, "key": null}), "content-encoding", "gzip"),
-            "encoded",
-        ),
-    ] {
-        publisher.answer(answer);
-        // A gateway of its own each time: after three failures it would not ask.
-        let gateway = keys.gateway_of(1, publisher.address, json!({}));
-        refused(&gateway, &key.key);
-        let name = format!("wasmcustom.tollgate_key_lookups_total;outcome=failed;reason={reason};");
-        eventually(reason, || gateway.stat(&name) == 1);
-        gateway.assert_no_vm_died();
-    }
-}
-
-#[test]
-fn what_is_wrong_with_one_key_keeps_no_other_out() {
-    let keys = Keys::sqlite();
-    let publisher = Publisher::start(Answer::Text(200, String::new()));
-    let mut other = tollgate_e2e::keys::record(&mint());
-    other["user_id"] = "another".into();
-    let (bad, good) = (mint(), mint());
-    let mut large = tollgate_e2e::keys::record(&bad);
-    large["attributes"] = (0..5)
-        .map(|place| (format!("a{place}"), json!(["x".repeat(4000)])))
-        .collect();
-    let gateway = keys.gateway_of(1, publisher.address, json!({}));
-    for (key, record, reason) in [
-        (&mint(), other, "other_key"),
-        (&bad, large, "bad_record"),
-        (&mint(), json!({"id": "x"}), "bad_record"),
-        (&mint(), json!({"tenant_id": 7}), "bad_record"),
-        (&mint(), json!({"id": "x".repeat(100_000)}), "too_large"),
-    ] {
-        publisher.answer(Answer::Document(json!({"version": 1, "key": record})));
-        let refused = ask(gateway.address(), &key.key);
-        assert_eq!(
-            (refused.status, &refused.json()["code"]),
-            (401, &json!("invalid_api_key")),
-            "{reason}"
-        );
-        let name = format!("wasmcustom.tollgate_key_lookups_total;outcome=failed;reason={reason};");
-        eventually(reason, || gateway.stat(&name) >= 1);
-    }
-    publisher.answer(Answer::Document(
-        json!({"version": 1, "key": tollgate_e2e::keys::record(&good)}),
-    ));
-    assert_eq!(status(&gateway, &good.key), 200);
     gateway.assert_no_vm_died();
 }
 
