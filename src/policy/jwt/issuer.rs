@@ -42,72 +42,9 @@ impl Issuer {
         environment: &Environment,
         report: &mut Report,
     ) -> Self {
-        not_empty(report, "name", config.name.is_empty());
-        not_empty(report, "issuer", config.issuer.is_empty());
-        if config.issuer.chars().any(char::is_control) {
-            report.error_at("issuer", "has control characters, which no header can carry");
-        }
-        not_empty(
-            report,
-            "audiences",
-            config.audiences.is_empty() || config.audiences.iter().any(String::is_empty),
-        );
-        not_empty(report, "algorithms", config.algorithms.is_empty());
-        not_empty(report, "from", config.from.is_empty());
-        not_empty(report, "typ", config.typ.is_empty());
-        if config.leeway.as_secs() > MAX_LEEWAY {
-            report.error_at(
-                "leeway",
-                format!("is above {MAX_LEEWAY}s: tokens would live far beyond their expiry"),
-            );
-        }
-        let placeholder = |text: &str| text.contains(['*', '{', '}']);
-        if placeholder(&config.issuer) {
-            report.error_at(
-                "issuer",
-                format!(
-                    "\"{}\" is compared exactly, so no token is from it; name each issuer",
-                    config.issuer
-                ),
-            );
-        }
-        for (index, audience) in config.audiences.iter().enumerate() {
-            if placeholder(audience) {
-                report.error_at(
-                    format!("audiences[{index}]"),
-                    format!("\"{audience}\" is compared exactly, so no token is for it; name each audience"),
-                );
-            }
-        }
+        check_values(config, report);
         let keys = report.within("jwks", |report| Keys::load(config, environment, report));
-        for (index, &algorithm) in config.algorithms.iter().enumerate() {
-            if config
-                .algorithms
-                .iter()
-                .take(index)
-                .any(|&earlier| earlier == algorithm)
-            {
-                report.error_at(
-                    format!("algorithms[{index}]"),
-                    format!("{} is there twice", algorithm.name()),
-                );
-            } else if matches!(config.jwks, JwksConfig::Remote(_)) && algorithm.is_symmetric() {
-                report.error_at(
-                    format!("algorithms[{index}]"),
-                    format!(
-                        "{} wants a shared secret, which nobody publishes; name it under `jwks.secrets`",
-                        algorithm.name()
-                    ),
-                );
-            } else if let Some(Keys::Fixed(keys)) = &keys
-                && !keys.has_key_for(algorithm)
-            {
-                report.error_at(
-                    format!("algorithms[{index}]"),
-                    format!("no key under `jwks` can verify {}", algorithm.name()),
-                );
-            }
-        }
+        check_algorithms(config, keys.as_ref(), report);
         Self {
             name: config.name.clone(),
             issuer: config.issuer.clone(),
@@ -172,6 +109,84 @@ impl Issuer {
         match &self.keys {
             Keys::Fixed(_) => None,
             Keys::Remote(remote) => Some(remote),
+        }
+    }
+}
+
+/// What an issuer says of itself and of its tokens.
+fn check_values(config: &IssuerConfig, report: &mut Report) {
+    not_empty(report, "name", config.name.is_empty());
+    not_empty(report, "issuer", config.issuer.is_empty());
+    if config.issuer.chars().any(char::is_control) {
+        report.error_at("issuer", "has control characters, which no header can carry");
+    }
+    not_empty(
+        report,
+        "audiences",
+        config.audiences.is_empty() || config.audiences.iter().any(String::is_empty),
+    );
+    not_empty(report, "algorithms", config.algorithms.is_empty());
+    not_empty(report, "from", config.from.is_empty());
+    not_empty(report, "typ", config.typ.is_empty());
+    if config.leeway.as_secs() > MAX_LEEWAY {
+        report.error_at(
+            "leeway",
+            format!("is above {MAX_LEEWAY}s: tokens would live far beyond their expiry"),
+        );
+    }
+    check_exact_names(config, report);
+}
+
+/// Issuers and audiences are compared exactly: what other systems read as a pattern would be nobody's name.
+fn check_exact_names(config: &IssuerConfig, report: &mut Report) {
+    let placeholder = |text: &str| text.contains(['*', '{', '}']);
+    if placeholder(&config.issuer) {
+        report.error_at(
+            "issuer",
+            format!(
+                "\"{}\" is compared exactly, so no token is from it; name each issuer",
+                config.issuer
+            ),
+        );
+    }
+    for (index, audience) in config.audiences.iter().enumerate() {
+        if placeholder(audience) {
+            report.error_at(
+                format!("audiences[{index}]"),
+                format!("\"{audience}\" is compared exactly, so no token is for it; name each audience"),
+            );
+        }
+    }
+}
+
+/// Each algorithm once, and each with a key for it. `keys` are those that could be loaded.
+fn check_algorithms(config: &IssuerConfig, keys: Option<&Keys>, report: &mut Report) {
+    for (index, &algorithm) in config.algorithms.iter().enumerate() {
+        if config
+            .algorithms
+            .iter()
+            .take(index)
+            .any(|&earlier| earlier == algorithm)
+        {
+            report.error_at(
+                format!("algorithms[{index}]"),
+                format!("{} is there twice", algorithm.name()),
+            );
+        } else if matches!(config.jwks, JwksConfig::Remote(_)) && algorithm.is_symmetric() {
+            report.error_at(
+                format!("algorithms[{index}]"),
+                format!(
+                    "{} wants a shared secret, which nobody publishes; name it under `jwks.secrets`",
+                    algorithm.name()
+                ),
+            );
+        } else if let Some(Keys::Fixed(keys)) = keys
+            && !keys.has_key_for(algorithm)
+        {
+            report.error_at(
+                format!("algorithms[{index}]"),
+                format!("no key under `jwks` can verify {}", algorithm.name()),
+            );
         }
     }
 }
