@@ -23,9 +23,20 @@ pub fn compile(
 ) -> Option<Box<dyn Policy>> {
     let request = request.cloned().unwrap_or_default();
     let response = response.cloned().unwrap_or_default();
-    let mut pattern = None;
-    report.within("request", |report| {
-        pattern = check_request(&request, route, report);
+    let pattern = check(&request, &response, route, report);
+    (!changes_nothing(&request, &response))
+        .then(|| Box::new(Transform::new(request, response, pattern, route)) as Box<dyn Policy>)
+}
+
+/// Every mistake; the pattern of the path.
+fn check(
+    request: &RequestConfig,
+    response: &ResponseConfig,
+    route: &Rule<'_>,
+    report: &mut Report,
+) -> Option<PathPattern> {
+    let pattern = report.within("request", |report| {
+        let pattern = check_request(request, route, report);
         check_rules("headers", &request.headers, route, pattern.as_ref(), report);
         check_templates("query", &request.query, route, pattern.as_ref(), report);
         check_body(&request.body, route, pattern.as_ref(), report);
@@ -33,6 +44,7 @@ pub fn compile(
         if request.body.statuses.is_some() {
             report.error_at("body.statuses", "is for responses; requests have none");
         }
+        pattern
     });
     report.within("response", |report| {
         check_rules("headers", &response.headers, route, pattern.as_ref(), report);
@@ -47,8 +59,12 @@ pub fn compile(
             }
         }
     });
+    pattern
+}
+
+fn changes_nothing(request: &RequestConfig, response: &ResponseConfig) -> bool {
     let path = &request.path;
-    let is_empty = request.headers.is_empty()
+    request.headers.is_empty()
         && request.query.is_empty()
         && request.method.is_none()
         && path.rewrite.is_none()
@@ -57,8 +73,11 @@ pub fn compile(
         && response.body.is_empty()
         && response.presets.is_empty()
         && response.headers.is_empty()
-        && response.status.is_empty();
-    (!is_empty).then(|| {
+        && response.status.is_empty()
+}
+
+impl Transform {
+    fn new(request: RequestConfig, response: ResponseConfig, pattern: Option<PathPattern>, route: &Rule<'_>) -> Self {
         // An exact status stands before a class in the map's own order.
         let statuses = response.status.iter().map(|(from, to)| (*from, *to)).collect();
         let presets = response.presets.iter().flat_map(|preset| preset.edits());
@@ -66,7 +85,7 @@ pub fn compile(
             (!config.is_empty()).then(|| Arc::new(BodyRules::new(config, passing)))
         };
         let of_statuses = response.body.statuses.clone().unwrap_or(vec![StatusPattern::Class(2)]);
-        Box::new(Transform {
+        Self {
             route: route.name.to_owned(),
             request_body: rules(&request.body, &request.content_types),
             response_body: rules(&response.body, &response.content_types).map(|rules| (of_statuses.into(), rules)),
@@ -78,8 +97,8 @@ pub fn compile(
             presets: presets.chain(response.body.varies_by()).collect(),
             response: Steps::new(&response.headers),
             statuses,
-        }) as Box<dyn Policy>
-    })
+        }
+    }
 }
 
 fn check_content_types(passing: &[MediaRange], body: &BodyConfig, report: &mut Report) {
