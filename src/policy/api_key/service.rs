@@ -90,50 +90,8 @@ impl Unsettled {
 
 impl Service {
     pub(super) fn compile(config: &LookupConfig, environment: &Environment, report: &mut Report) -> Self {
-        if config.cluster.is_empty() {
-            report.error_at("cluster", "must not be empty");
-        }
-        for (name, path) in [("path", &config.path), ("changes", &config.changes)] {
-            let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-            if !path.starts_with('/') || !plain {
-                report.error_at(name, format!("\"{path}\" is not a path, which begins with `/`"));
-            }
-        }
-        for (name, span, least) in [
-            ("timeout", config.timeout, 1),
-            ("cache", config.cache, 1000),
-            ("negative_cache", config.negative_cache, 1000),
-        ] {
-            if span.as_millis() < least {
-                report.error_at(name, format!("must be at least {least}ms"));
-            }
-        }
-        if config.max_stale < config.cache {
-            report.error_at("max_stale", "must be at least as long as `cache`");
-        }
-        if config.entries == 0 || config.entries > MOST_ENTRIES {
-            report.error_at("entries", format!("must be from 1 to {MOST_ENTRIES}"));
-        }
-        let authorization = config.token.as_ref().and_then(|token| {
-            let value = environment.get(&token.env);
-            match value {
-                None => report.error_at(
-                    "token.env",
-                    format!(
-                        "the environment has no `{}`; name it in the VM's `environment_variables`",
-                        token.env
-                    ),
-                ),
-                Some(value) if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                    report.error_at(
-                        "token.env",
-                        format!("`{}` is not a token of printable characters", token.env),
-                    );
-                }
-                Some(_) => {}
-            }
-            value.map(|value| Authorization(format!("Bearer {value}")))
-        });
+        check(config, report);
+        let authorization = authorization(config, environment, report);
         // The number is the format's version: plugins of several versions may share an Envoy.
         let prefix = format!("tollgate.keys.2.{}{}", config.cluster, config.path);
         let entries = config.entries.min(MOST_ENTRIES);
@@ -185,6 +143,56 @@ impl Service {
             topic: 0,
         }
     }
+}
+
+fn check(config: &LookupConfig, report: &mut Report) {
+    if config.cluster.is_empty() {
+        report.error_at("cluster", "must not be empty");
+    }
+    for (name, path) in [("path", &config.path), ("changes", &config.changes)] {
+        let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        if !path.starts_with('/') || !plain {
+            report.error_at(name, format!("\"{path}\" is not a path, which begins with `/`"));
+        }
+    }
+    for (name, span, least) in [
+        ("timeout", config.timeout, 1),
+        ("cache", config.cache, 1000),
+        ("negative_cache", config.negative_cache, 1000),
+    ] {
+        if span.as_millis() < least {
+            report.error_at(name, format!("must be at least {least}ms"));
+        }
+    }
+    if config.max_stale < config.cache {
+        report.error_at("max_stale", "must be at least as long as `cache`");
+    }
+    if config.entries == 0 || config.entries > MOST_ENTRIES {
+        report.error_at("entries", format!("must be from 1 to {MOST_ENTRIES}"));
+    }
+}
+
+/// The header that shows the gateway's token; `None` where the configuration names none, or the environment has none.
+fn authorization(config: &LookupConfig, environment: &Environment, report: &mut Report) -> Option<Authorization> {
+    let token = config.token.as_ref()?;
+    let value = environment.get(&token.env);
+    match value {
+        None => report.error_at(
+            "token.env",
+            format!(
+                "the environment has no `{}`; name it in the VM's `environment_variables`",
+                token.env
+            ),
+        ),
+        Some(value) if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            report.error_at(
+                "token.env",
+                format!("`{}` is not a token of printable characters", token.env),
+            );
+        }
+        Some(_) => {}
+    }
+    value.map(|value| Authorization(format!("Bearer {value}")))
 }
 
 impl fmt::Debug for Authorization {
