@@ -1,6 +1,6 @@
 //! From a schema as it is written to rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex_lite::{Regex, RegexBuilder};
 use serde_json::{Map, Number, Value};
@@ -107,43 +107,16 @@ impl Compiler<'_> {
             "maximum" => rule.numbers.maximum = self.number(value, pointer),
             "exclusiveMinimum" => rule.numbers.exclusive_minimum = self.number(value, pointer),
             "exclusiveMaximum" => rule.numbers.exclusive_maximum = self.number(value, pointer),
-            "multipleOf" => {
-                rule.numbers.multiple_of = self.number(value, pointer);
-                let is_positive = |number: &Number| number.as_f64().is_some_and(|number| number > 0.0);
-                if !rule.numbers.multiple_of.iter().all(is_positive) {
-                    self.mistake(pointer, "is not above 0");
-                }
-            }
+            "multipleOf" => rule.numbers.multiple_of = self.positive(value, pointer),
             "minLength" => rule.text.min_length = self.count(value, pointer),
             "maxLength" => rule.text.max_length = self.count(value, pointer),
-            "pattern" => match value.as_str().map(Pattern::compile) {
-                Some(Ok(pattern)) => rule.text.pattern = Some(pattern),
-                Some(Err(error)) => self.mistake(pointer, error),
-                None => self.mistake(pointer, "is not text"),
-            },
-            "format" => {
-                rule.text.format = named(&Format::ALL, value);
-                if rule.text.format.is_none() {
-                    let names = Format::ALL.map(|(name, _)| name).join(", ");
-                    self.mistake(pointer, format!("is none of the formats that are checked: {names}"));
-                }
-            }
+            "pattern" => rule.text.pattern = self.pattern(value, pointer),
+            "format" => rule.text.format = self.format(value, pointer),
             "items" => rule.array.items = Some(Box::new(self.rule(value, pointer))),
             "minItems" => rule.array.min_items = self.count(value, pointer),
             "maxItems" => rule.array.max_items = self.count(value, pointer),
-            "properties" => {
-                for (name, schema) in self.object(value, pointer) {
-                    let own = self.rule(&schema, &format!("{pointer}/{}", escaped(&name)));
-                    rule.object.properties.insert(name, own);
-                }
-            }
-            "required" => match value.as_array() {
-                Some(names) if names.iter().all(Value::is_string) => {
-                    let names = names.iter().filter_map(Value::as_str);
-                    rule.object.required = names.map(ToOwned::to_owned).collect();
-                }
-                _ => self.mistake(pointer, "is not a list of names"),
-            },
+            "properties" => rule.object.properties = self.properties(value, pointer),
+            "required" => rule.object.required = self.names(value, pointer),
             "additionalProperties" => rule.object.additional = Some(Box::new(self.rule(value, pointer))),
             "minProperties" => rule.object.min_properties = self.count(value, pointer),
             "maxProperties" => rule.object.max_properties = self.count(value, pointer),
@@ -198,6 +171,48 @@ impl Compiler<'_> {
             .collect()
     }
 
+    fn properties(&mut self, value: &Value, pointer: &str) -> BTreeMap<String, Rule> {
+        let members = self.object(value, pointer).into_iter();
+        members
+            .map(|(name, schema)| {
+                let own = self.rule(&schema, &format!("{pointer}/{}", escaped(&name)));
+                (name, own)
+            })
+            .collect()
+    }
+
+    fn names(&mut self, value: &Value, pointer: &str) -> BTreeSet<String> {
+        match value.as_array() {
+            Some(names) if names.iter().all(Value::is_string) => {
+                let names = names.iter().filter_map(Value::as_str);
+                names.map(ToOwned::to_owned).collect()
+            }
+            _ => {
+                self.mistake(pointer, "is not a list of names");
+                BTreeSet::new()
+            }
+        }
+    }
+
+    fn pattern(&mut self, value: &Value, pointer: &str) -> Option<Pattern> {
+        let Some(text) = value.as_str() else {
+            self.mistake(pointer, "is not text");
+            return None;
+        };
+        Pattern::compile(text)
+            .map_err(|error| self.mistake(pointer, error))
+            .ok()
+    }
+
+    fn format(&mut self, value: &Value, pointer: &str) -> Option<Format> {
+        let format = named(&Format::ALL, value);
+        if format.is_none() {
+            let names = Format::ALL.map(|(name, _)| name).join(", ");
+            self.mistake(pointer, format!("is none of the formats that are checked: {names}"));
+        }
+        format
+    }
+
     fn object(&mut self, value: &Value, pointer: &str) -> Map<String, Value> {
         match value {
             Value::Object(members) => members.clone(),
@@ -217,6 +232,15 @@ impl Compiler<'_> {
         };
         if number.is_none() {
             self.mistake(pointer, "is not a number");
+        }
+        number
+    }
+
+    fn positive(&mut self, value: &Value, pointer: &str) -> Option<Number> {
+        let number = self.number(value, pointer);
+        let is_positive = |number: &Number| number.as_f64().is_some_and(|number| number > 0.0);
+        if !number.iter().all(is_positive) {
+            self.mistake(pointer, "is not above 0");
         }
         number
     }
