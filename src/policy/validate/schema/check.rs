@@ -1,16 +1,21 @@
 //! A value against rules, as it is read: nothing of it is kept but its text.
 
-use std::borrow::Cow;
-use std::fmt;
+mod numbers;
+mod parts;
+mod place;
+mod text;
 
-use serde::de::{Deserialize, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::Deserializer as _;
 use serde_json::{Number, Value};
 
-use super::compile::{Pattern, escaped};
+use super::compile::Pattern;
 use super::{Rule, same};
 use crate::denial::{Failure, Location};
 use crate::json;
+use numbers::{compared, is_multiple};
+use parts::{Items, Members, Names};
+use place::{At, Step};
+use text::decoded;
 
 /// What is wrong with a text that is JSON; the first [`MOST`] of it. `None` where that takes too many steps to tell.
 pub(super) fn check(rules: &[Rule], text: &str) -> Option<Vec<Failure>> {
@@ -35,41 +40,6 @@ struct Checker<'r> {
     is_quiet: bool,
     has_failed: bool,
     failures: Vec<Failure>,
-}
-
-/// Where a value is. Its pointer is made when something is wrong with it: names may be long, and values many.
-struct At<'p> {
-    within: Option<&'p At<'p>>,
-    step: Step<'p>,
-}
-
-#[derive(Clone, Copy)]
-enum Step<'p> {
-    Root,
-    Item(usize),
-    Member(&'p str),
-}
-
-impl At<'_> {
-    const ROOT: Self = Self {
-        within: None,
-        step: Step::Root,
-    };
-
-    /// As a JSON Pointer (RFC 6901). Of long names, the beginning.
-    fn pointer(&self) -> String {
-        let mut pointer = self.within.map(At::pointer).unwrap_or_default();
-        match self.step {
-            Step::Root => {}
-            Step::Item(place) => pointer.push_str(&format!("/{place}")),
-            Step::Member(name) => {
-                let end = name.char_indices().nth(LONGEST_NAME).map_or(name.len(), |(end, _)| end);
-                pointer.push('/');
-                pointer.push_str(&escaped(name.get(..end).unwrap_or_default()));
-            }
-        }
-        pointer
-    }
 }
 
 impl<'r> Checker<'r> {
@@ -312,140 +282,6 @@ impl<'r> Checker<'r> {
     }
 }
 
-/// An array, item by item; how many there are.
-struct Items<'c, 'r> {
-    checker: &'c mut Checker<'r>,
-    rule: Option<&'r Rule>,
-    at: &'c At<'c>,
-    depth: usize,
-}
-
-impl<'de> Visitor<'de> for Items<'_, '_> {
-    type Value = usize;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<usize, A::Error> {
-        let mut count = 0_usize;
-        while let Some(item) = sequence.next_element::<&RawValue>()? {
-            if let Some(rule) = self.rule {
-                let at = At {
-                    within: Some(self.at),
-                    step: Step::Item(count),
-                };
-                self.checker.value(rule, item.get(), &at, self.depth);
-            }
-            count = count.saturating_add(1);
-        }
-        Ok(count)
-    }
-}
-
-/// The names of an object, which are crossed off a list in order; how many there are.
-struct Names<'c, 'r>(&'c mut Vec<&'r String>);
-
-impl<'de> Visitor<'de> for Names<'_, '_> {
-    type Value = usize;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
-        let mut count = 0_usize;
-        while let Some((Text(name), IgnoredAny)) = map.next_entry()? {
-            if let Ok(place) = self.0.binary_search_by(|own| own.as_str().cmp(&name)) {
-                self.0.remove(place);
-            }
-            count = count.saturating_add(1);
-        }
-        Ok(count)
-    }
-}
-
-/// An object, member by member.
-struct Members<'c, 'r> {
-    checker: &'c mut Checker<'r>,
-    rule: &'r super::Object,
-    at: &'c At<'c>,
-    depth: usize,
-}
-
-impl<'de> Visitor<'de> for Members<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some((Text(name), value)) = map.next_entry::<_, &RawValue>()? {
-            let own = self.rule.properties.get(name.as_ref());
-            if let Some(rule) = own.or(self.rule.additional.as_deref()) {
-                let at = At {
-                    within: Some(self.at),
-                    step: Step::Member(&name),
-                };
-                self.checker.value(rule, value.get(), &at, self.depth);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What a JSON text says that is a string; `None` where it is none.
-fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Text<'_>>(text).ok().map(|text| text.0)
-}
-
-/// A string, of which nothing is copied unless it has escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-        Ok(Text(text.into()))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-        Ok(Text(text.to_owned().into()))
-    }
-}
-
-fn compared(one: &Number, other: &Number) -> std::cmp::Ordering {
-    match (one.as_i128(), other.as_i128()) {
-        (Some(one), Some(other)) => one.cmp(&other),
-        _ => {
-            let float = |number: &Number| number.as_f64().unwrap_or_default();
-            float(one).total_cmp(&float(other))
-        }
-    }
-}
-
-/// Of fractions as near as doubles tell: 0.3 is a multiple of 0.1.
-fn is_multiple(number: &Number, unit: &Number) -> bool {
-    if let (Some(number), Some(unit)) = (number.as_i128(), unit.as_i128()) {
-        return number.checked_rem(unit) == Some(0);
-    }
-    let quotient = number.as_f64().zip(unit.as_f64()).map(|(number, unit)| number / unit);
-    quotient.is_some_and(|quotient| (quotient - quotient.round()).abs() <= f64::EPSILON * quotient.abs().max(1.0))
-}
-
 /// Failures that a client is told of.
 pub(super) const MOST: usize = 20;
 
@@ -465,9 +301,6 @@ const MOST_OF_A_PATTERN: usize = 1 << 22;
 
 /// Rules within rules: levels of a body, each with references on the way.
 const MAX_DEPTH: usize = 256;
-
-/// Characters of a name in a pointer.
-const LONGEST_NAME: usize = 128;
 
 /// Bytes of an array or object that is compared as a whole.
 const LONGEST_ALLOWED: usize = 1 << 16;
