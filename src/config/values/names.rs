@@ -1,0 +1,163 @@
+//! Names of headers: those that the gateway may set, and those that rules may change.
+
+use std::sync::Arc;
+
+use serde::de::{Deserialize, Deserializer, Error, Unexpected};
+
+/// A header name: a lower-case token (RFC 9110 section 5.6.2) that a plugin may set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HeaderName(Arc<str>);
+
+/// A header name that may be changed: a lower-case token (RFC 9110 section 5.6.2) that does not frame the message.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FieldName(String);
+
+// === impl HeaderName ===
+
+impl HeaderName {
+    /// A name that the code itself writes: a lower-case token.
+    pub(crate) fn constant(name: &'static str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same, to be kept.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
+    /// Reads a name; `None` where it is not one, or one that belongs to HTTP or to Envoy.
+    pub fn parse(text: &str) -> Option<Self> {
+        let FieldName(name) = FieldName::parse(text)?;
+        let reserved =
+            RESERVED.contains(&name.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        (!reserved).then(|| Self(name.into()))
+    }
+}
+
+impl<'de> Deserialize<'de> for HeaderName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            let expected = "a header name that is not one of HTTP's framing or of Envoy's own";
+            D::Error::invalid_value(Unexpected::Str(&text), &expected)
+        })
+    }
+}
+
+// === impl FieldName ===
+
+impl FieldName {
+    /// Reads a name; `None` where it is not one, or one that frames the message.
+    pub fn parse(text: &str) -> Option<Self> {
+        let name = text.to_ascii_lowercase();
+        let is_name = !name.is_empty() && name.bytes().all(is_token) && !FRAMING.contains(&name.as_str());
+        is_name.then_some(Self(name))
+    }
+
+    /// The name, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for FieldName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for FieldName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let expected = "a header name that is not one of HTTP's framing";
+        Self::parse(&text).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &expected))
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+pub fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Headers that are neither a credential nor an identity, besides those of the framing.
+const RESERVED: [&str; 2] = ["content-type", "x-request-id"];
+
+/// Headers that say where a message ends, or what becomes of its connection.
+const FRAMING: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+const RESERVED_PREFIXES: [&str; 3] = ["x-envoy-", "x-forwarded-", "proxy-"];
+
+// === for the schema ===
+
+#[cfg(not(target_arch = "wasm32"))]
+mod schema {
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    impl JsonSchema for super::HeaderName {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "HeaderName".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"})
+        }
+    }
+
+    impl JsonSchema for super::FieldName {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "FieldName".into()
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            super::HeaderName::json_schema(generator)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_names_are_lower_case_tokens_that_nobody_else_owns() {
+        assert_eq!(HeaderName::parse("X-User-Id").unwrap().as_str(), "x-user-id");
+        for bad in [
+            "",
+            ":path",
+            "x user",
+            "x\n",
+            "é",
+            "Host",
+            "connection",
+            "x-envoy-peer",
+            "X-Forwarded-For",
+            "proxy-x",
+        ] {
+            assert!(HeaderName::parse(bad).is_none(), "{bad}");
+        }
+    }
+}
