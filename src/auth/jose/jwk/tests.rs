@@ -1,5 +1,6 @@
+use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::*;
 
