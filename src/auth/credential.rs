@@ -1,12 +1,13 @@
 //! Credential sources: finding a credential in a request, and removing it.
 
 use std::borrow::Cow;
-use std::rc::Rc;
 
 use serde::Deserialize;
 
 use crate::config::values::HeaderName;
-use crate::message::request::{Received, Request};
+use crate::http::changes::HeaderChanges;
+use crate::http::headers::Headers;
+use crate::message::request::Received;
 
 /// A place in a request that may hold a credential.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -96,41 +97,62 @@ impl Source {
     }
 }
 
-/// Removes credentials from a request, so that neither the upstream nor the access log sees them.
-pub fn remove(sources: &[&Source], request: &mut Request) {
-    let received = Rc::clone(request.received());
+/// Takes out of a request whatever stands in these places, so that neither an upstream nor an access log sees it. Where nothing stands, nothing
+/// changes.
+pub fn remove<'s>(sources: impl IntoIterator<Item = &'s Source>, headers: &Headers, changes: &mut HeaderChanges) {
     let mut lost_cookies = Vec::new();
     let mut lost_parameters = Vec::new();
     for source in sources {
         match source {
-            Source::Header { name, .. } => request.changes.remove(name.as_str().as_bytes().to_vec()),
+            Source::Header { name, .. } => {
+                if changes.current(headers, name.as_str()).next().is_some() {
+                    changes.remove(name.shared());
+                }
+            }
             Source::Cookie(name) => lost_cookies.push(name.as_bytes()),
             Source::Query(name) => lost_parameters.push(name.as_str()),
         }
     }
     if !lost_cookies.is_empty() {
-        let kept: Vec<_> = cookies(&received)
-            .filter(|(name, _)| !lost_cookies.contains(name))
-            .map(|(name, value)| [name, value].join(&b'='))
-            .collect();
-        match kept.is_empty() {
-            true => request.changes.remove("cookie"),
-            false => request.changes.set_one("cookie", kept.join(&b"; "[..])),
-        }
+        remove_cookies(&lost_cookies, headers, changes);
     }
     if !lost_parameters.is_empty() {
-        let is_lost = |pair: &str| {
-            form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| lost_parameters.contains(&name.as_ref()))
-        };
-        let query = received.query().unwrap_or_default();
-        let kept: Vec<_> = query.split('&').filter(|pair| !is_lost(pair)).collect();
-        let mut target = received.path().to_owned();
-        if !kept.is_empty() {
-            target.push('?');
-            target.push_str(&kept.join("&"));
-        }
-        request.changes.set_one(":path", target);
+        remove_parameters(&lost_parameters, headers, changes);
     }
+}
+
+fn remove_cookies(lost: &[&[u8]], headers: &Headers, changes: &mut HeaderChanges) {
+    let is_lost = |(name, _): &(&[u8], &[u8])| lost.contains(name);
+    let cookies = || changes.current(headers, "cookie").flat_map(pairs);
+    if !cookies().any(|cookie| is_lost(&cookie)) {
+        return;
+    }
+    let kept = cookies().filter(|cookie| !is_lost(cookie));
+    let kept: Vec<_> = kept.map(|(name, value)| [name, value].join(&b'=')).collect();
+    match kept.is_empty() {
+        true => changes.remove("cookie"),
+        false => changes.set_one("cookie", kept.join(&b"; "[..])),
+    }
+}
+
+/// Of a target that may be anything: not even its path has been looked at where that is why the request is refused.
+fn remove_parameters(lost: &[&str], headers: &Headers, changes: &mut HeaderChanges) {
+    let is_lost = |pair: &&[u8]| form_urlencoded::parse(pair).any(|(name, _)| lost.contains(&name.as_ref()));
+    let target = changes.current(headers, ":path").next().unwrap_or_default();
+    let mark = target.iter().position(|&byte| byte == b'?');
+    let Some((path, [_, query @ ..])) = mark.and_then(|mark| target.split_at_checked(mark)) else {
+        return;
+    };
+    let parameters = || query.split(|&byte| byte == b'&');
+    if !parameters().any(|pair| is_lost(&pair)) {
+        return;
+    }
+    let kept: Vec<_> = parameters().filter(|pair| !is_lost(pair)).collect();
+    let target = match kept.is_empty() {
+        true => path.to_vec(),
+        false => [path, &kept.join(&b'&')].join(&b'?'),
+    };
+    changes.set_one(":path", target);
 }
 
 fn one<'a>(mut values: impl Iterator<Item = Cow<'a, [u8]>>) -> Found<'a> {
@@ -151,13 +173,16 @@ fn strip_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
 
 /// The name-value pairs of all `cookie` headers: HTTP/2 clients may split them (RFC 9113 section 8.2.3).
 fn cookies(request: &Received) -> impl Iterator<Item = (&[u8], &[u8])> {
-    request.header("cookie").flat_map(|line| {
-        line.split(|&byte| byte == b';').filter_map(|pair| {
-            let pair = pair.trim_ascii();
-            let equals = pair.iter().position(|&byte| byte == b'=')?;
-            let (name, value) = pair.split_at_checked(equals)?;
-            Some((name, value.get(1..)?))
-        })
+    request.header("cookie").flat_map(pairs)
+}
+
+/// The pairs of a `cookie` header.
+fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    line.split(|&byte| byte == b';').filter_map(|pair| {
+        let pair = pair.trim_ascii();
+        let equals = pair.iter().position(|&byte| byte == b'=')?;
+        let (name, value) = pair.split_at_checked(equals)?;
+        Some((name, value.get(1..)?))
     })
 }
 
@@ -168,8 +193,8 @@ fn parameters(request: &Received) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::headers::Headers;
     use crate::message::managed_names::ManagedNames;
+    use crate::message::request::Request;
 
     fn with<T>(headers: &[(&str, &str)], path: &str, test: impl FnOnce(&mut Request) -> T) -> T {
         let headers: Headers = [(":method", "GET"), (":authority", "h"), (":path", path)]
@@ -271,26 +296,57 @@ mod tests {
         assert_eq!(find(&query, &[], "/"), None);
     }
 
+    /// What is left of a header, if that changes.
+    fn left(source: Source, headers: &[(&str, &str)], path: &str, name: &str) -> Option<Vec<String>> {
+        let headers: Headers = [(":path", path)].iter().chain(headers).copied().collect();
+        let mut changes = HeaderChanges::default();
+        remove([&source], &headers, &mut changes);
+        assert_eq!(changes.len(), usize::from(changes.get(name.as_bytes()).is_some()));
+        let values = changes.get(name.as_bytes())?.iter();
+        Some(
+            values
+                .map(|value| String::from_utf8_lossy(value).into_owned())
+                .collect(),
+        )
+    }
+
     #[test]
     fn a_removed_credential_leaves_everything_else() {
-        let changed = |source: Source, headers: &[(&str, &str)], path, name: &[u8]| {
-            with(headers, path, |request| {
-                remove(&[&source], request);
-                assert_eq!(request.changes.len(), 1);
-                let values = request.changes.get(name).unwrap();
-                values
-                    .iter()
-                    .map(|value| String::from_utf8_lossy(value).into_owned())
-                    .collect::<Vec<_>>()
-            })
-        };
-        let none: [&str; 0] = [];
-        assert_eq!(changed(Source::bearer(), &[], "/", b"authorization"), none);
-        let cookie = |headers: &[(&str, &str)]| changed(Source::Cookie("t".into()), headers, "/", b"cookie");
-        assert_eq!(cookie(&[("cookie", "a=b; t=c"), ("cookie", "d=e")]), ["a=b; d=e"]);
+        let none = Some(Vec::new());
+        let one = |value: &str| Some(vec![value.to_owned()]);
+        let authorization = |headers: &[(&str, &str)]| left(Source::bearer(), headers, "/", "authorization");
+        // Another scheme, and a token without one, are not for a log either.
+        for value in ["Bearer a", "Basic a", "a"] {
+            assert_eq!(authorization(&[("authorization", value)]), none);
+        }
+        assert_eq!(authorization(&[("x-other", "a")]), None);
+        let cookie = |headers: &[(&str, &str)]| left(Source::Cookie("t".into()), headers, "/", "cookie");
+        assert_eq!(cookie(&[("cookie", "a=b; t=c"), ("cookie", "d=e")]), one("a=b; d=e"));
         assert_eq!(cookie(&[("cookie", "t=c")]), none);
-        let query = |path| changed(Source::Query("t".into()), &[], path, b":path");
-        assert_eq!(query("/a?x=%20&t=c&y"), ["/a?x=%20&y"]);
-        assert_eq!(query("/a?t=c"), ["/a"]);
+        assert_eq!(cookie(&[("cookie", "a=b; tt=c")]), None);
+        let query = |path| left(Source::Query("t".into()), &[], path, ":path");
+        assert_eq!(query("/a?x=%20&t=c&y"), one("/a?x=%20&y"));
+        assert_eq!(query("/a?t=c"), one("/a"));
+        assert_eq!(query("//a#?x?y&%74=c&t"), one("//a#?x?y"));
+        for other in ["/a", "/a?", "/a?x=t", "/t=c"] {
+            assert_eq!(query(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_has_changed_already_stays_changed() {
+        let headers: Headers = [(":path", "/a?t=c"), ("cookie", "t=c"), ("authorization", "Bearer c")]
+            .into_iter()
+            .collect();
+        let mut changes = HeaderChanges::default();
+        changes.set_one(":path", "/b?x=y&t=c");
+        changes.remove("cookie");
+        changes.remove("authorization");
+        let before = changes.clone();
+        let sources = [Source::bearer(), Source::Cookie("t".into()), Source::Query("t".into())];
+        remove(&sources, &headers, &mut changes);
+        assert_eq!(changes.get(b":path"), Some(&vec![b"/b?x=y".to_vec()]));
+        changes.set_one(":path", "/b?x=y&t=c");
+        assert_eq!(changes, before);
     }
 }

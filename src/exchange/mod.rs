@@ -330,7 +330,15 @@ impl Exchange {
                 self.refuse(deciding, denial, host)
             }
             State::Begun | State::Over => {
-                refusal::refuse(denial, refusal::NO_ROUTE, Default::default(), notes, Caller::default())
+                let unknown = Headers::default();
+                refusal::refuse(
+                    self.plan(),
+                    &unknown,
+                    denial,
+                    refusal::NO_ROUTE,
+                    Default::default(),
+                    notes,
+                )
             }
         }
     }

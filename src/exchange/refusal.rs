@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{Exchange, State};
+use crate::auth::credential;
 use crate::denial::Denial;
-use crate::gateway::plan::counter;
+use crate::gateway::plan::{Plan, counter};
 use crate::http::changes::HeaderChanges;
 use crate::http::headers::Headers;
 use crate::http::piece::Direction;
@@ -12,7 +13,7 @@ use crate::message::grpc;
 use crate::seam::{Note, Step, Then};
 
 /// What a refusal depends on besides its reason.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Caller {
     request_id: Option<String>,
     speaks_grpc: bool,
@@ -27,10 +28,19 @@ impl Caller {
     }
 }
 
-/// Refuses a request before it has passed. It reaches no upstream, but access logs read it: `changes` take out what it forged, and its credentials.
-pub(super) fn refuse(denial: Denial, route: &str, changes: HeaderChanges, notes: Vec<Note>, caller: Caller) -> Step {
+/// Refuses a request before it has passed. It reaches no upstream, but access logs and traces read it: `changes` take out what it forged, and its
+/// credentials go with that, whoever refuses it.
+pub(super) fn refuse(
+    plan: &Plan,
+    headers: &Headers,
+    denial: Denial,
+    route: &str,
+    mut changes: HeaderChanges,
+    notes: Vec<Note>,
+) -> Step {
+    credential::remove(plan.credentials.iter(), headers, &mut changes);
     let counted = counter(route, "denied", denial.kind.refusal().code);
-    let mut step = reply(denial, route, counted, notes, caller);
+    let mut step = reply(denial, route, counted, notes, Caller::of(headers));
     step.headers = changes;
     step
 }
@@ -76,3 +86,6 @@ impl Exchange {
 
 /// The route label of a request that no rule names.
 pub(super) const NO_ROUTE: &str = "none";
+
+#[cfg(test)]
+mod tests;

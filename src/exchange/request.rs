@@ -32,7 +32,7 @@ impl Exchange {
                 self.state = State::Over;
                 let mut changes = HeaderChanges::default();
                 changes.remove_all(plan.managed.found_in(&headers));
-                return refuse(denial, NO_ROUTE, changes, Vec::new(), Caller::of(&headers));
+                return refuse(&plan, &headers, denial, NO_ROUTE, changes, Vec::new());
             }
         };
         let mut request = Request::new(received);
@@ -44,7 +44,7 @@ impl Exchange {
             Err(refused) => {
                 let (name, denial) = *refused;
                 self.state = State::Over;
-                return refuse(denial, name, request.changes, request.notes, Caller::of(&headers));
+                return refuse(&plan, &headers, denial, name, request.changes, request.notes);
             }
         };
         if route.method_override == MethodOverride::Remove {
@@ -118,8 +118,15 @@ impl Exchange {
             policy.on_refusal(&mut request, &self.worker.context(host));
         }
         denial.headers.append(&mut request.told);
-        let caller = Caller::of(request.headers());
-        refuse(denial, &route.name, request.changes, request.notes, caller)
+        let headers = Rc::clone(request.headers());
+        refuse(
+            self.plan(),
+            &headers,
+            denial,
+            &route.name,
+            request.changes,
+            request.notes,
+        )
     }
 
     fn pass(&mut self, deciding: Deciding) -> Step {

@@ -22,6 +22,8 @@ pub struct Plan {
     pub warnings: Vec<ConfigError>,
     /// The headers that only the gateway may set.
     pub managed: Arc<ManagedNames>,
+    /// Where credentials are looked for, by whatever rule: a request that is refused loses what stands there.
+    pub credentials: Arc<[Source]>,
     /// The headers that name another method than the request's own.
     pub method_overrides: ManagedNames,
     /// Whether any rule matches on Envoy's route name, which costs a host call.
@@ -103,6 +105,7 @@ impl Plan {
             api_keys: definitions.api_keys,
             limits: definitions.limits,
             managed: Arc::clone(&definitions.identity.managed),
+            credentials: definitions.sources,
             method_overrides: ManagedNames::of(&METHOD_OVERRIDES),
             needs_route_name,
             rules,

@@ -56,6 +56,17 @@ impl HeaderChanges {
         found.map(|(_, values)| values)
     }
 
+    /// A header's values after the changes.
+    pub fn current<'a, 'n>(
+        &'a self,
+        headers: &'a Headers,
+        name: &'n str,
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let own = self.get(name.as_bytes());
+        let kept = headers.all(name).take(own.map_or(usize::MAX, |_| 0));
+        own.into_iter().flatten().map(Vec::as_slice).chain(kept)
+    }
+
     /// The changes, in the order in which names were first added.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Values)> + Clone {
         self.0.iter().map(|(name, values)| (name.as_bytes(), values))
@@ -131,5 +142,9 @@ mod tests {
         let applied: Headers = changes.applied_to(&headers).collect();
         let expected: [(&[u8], &[u8]); 3] = [(b"c", b"y"), (b"a", b"2"), (b"a", b"3")];
         assert!(applied.iter().eq(expected));
+        let current = |name: &str| changes.current(&headers, name).collect::<Vec<_>>();
+        assert_eq!(current("a"), [b"2", b"3"]);
+        assert_eq!(current("b"), [b""; 0]);
+        assert_eq!(current("c"), [b"y"]);
     }
 }

@@ -221,10 +221,7 @@ impl Request {
 
     /// A header's values as the upstream would get them now.
     pub fn current(&self, name: &str) -> Vec<&[u8]> {
-        match self.changes.get(name.as_bytes()) {
-            Some(values) => values.iter().map(Vec::as_slice).collect(),
-            None => self.headers.all(name).collect(),
-        }
+        self.changes.current(&self.headers, name).collect()
     }
 }
 

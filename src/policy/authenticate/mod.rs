@@ -10,7 +10,7 @@ use super::api_key::ApiKeys;
 use super::jwt::Issuers;
 use super::verdict::{Failure, Invalid, Verified};
 use super::{Policy, Stop};
-use crate::auth::credential::{self, Found, Source};
+use crate::auth::credential::{self, Found};
 use crate::config::Report;
 use crate::denial::{Denial, DenialKind};
 use crate::message::identity::{Authenticated, Identity};
@@ -92,25 +92,7 @@ fn check_sources(methods: &[Method], report: &mut Report) {
 
 impl Policy for Authenticate {
     fn on_request(&self, request: &mut Request, cx: &Context<'_>) -> Result<(), Stop> {
-        let mut found = Vec::new();
         request.may_wait &= request.memory.get::<HasWaited>().is_none();
-        let outcome = self.authenticate(request, cx, &mut found);
-        if matches!(outcome, Err(Stop::Deny(_))) {
-            // Whoever logs the request does not see them either.
-            credential::remove(&found, request);
-        }
-        outcome
-    }
-}
-
-impl Authenticate {
-    /// `found` is where credentials were.
-    fn authenticate<'a>(
-        &'a self,
-        request: &mut Request,
-        cx: &Context<'_>,
-        found: &mut Vec<&'a Source>,
-    ) -> Result<(), Stop> {
         let received = Rc::clone(request.received());
         let mut presented = None;
         let mut several = false;
@@ -125,7 +107,6 @@ impl Authenticate {
                 Found::Several => None,
             };
             several |= presented.is_some() || credential.is_none();
-            found.push(source);
             presented = credential.map(|credential| (method, source, credential));
         }
         if several {
@@ -145,7 +126,7 @@ impl Authenticate {
                 payload,
             }) => {
                 if !forward {
-                    credential::remove(&[source], request);
+                    credential::remove([source], received.headers(), &mut request.changes);
                 }
                 if let Some((name, payload)) = payload {
                     request.changes.set_one(name.shared(), payload.as_bytes());
@@ -156,7 +137,9 @@ impl Authenticate {
             Err(failure) => Err(self.stop(request, method, failure)),
         }
     }
+}
 
+impl Authenticate {
     /// What becomes of a request whose credential has not passed.
     fn stop(&self, request: &mut Request, method: &Method, failure: Failure) -> Stop {
         let (kind, reason, seconds) = match failure {
