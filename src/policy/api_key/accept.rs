@@ -7,7 +7,7 @@ use super::changes::Changes;
 use super::config::ApiKeysConfig;
 use super::lookup::{Found, Lookups};
 use super::service::Service;
-use super::throttle::Throttle;
+use super::throttle::{Charge, Throttle};
 use crate::auth::api_key::record::Validity;
 use crate::auth::api_key::secrets::Digest;
 use crate::auth::api_key::{Format, KeyHash, KeyRecord, Secrets};
@@ -34,8 +34,8 @@ pub struct ApiKeys {
     throttle: Throttle,
 }
 
-/// Marks a request that is counted as a failed attempt of its source, which it is until a lookup succeeds.
-struct IsCharged;
+/// Marks a request that is charged as a failed attempt of its source, which it is until a lookup succeeds.
+struct Charged(Option<Charge>);
 
 /// A key from the configuration.
 #[derive(Debug)]
@@ -137,9 +137,8 @@ impl ApiKeys {
                 // A client that disconnects during the lookup has made an attempt too; an unavailable service gives it
                 // back.
                 let is_attempt = matches!(failure, Failure::Invalid(_) | Failure::Wait(_));
-                if is_attempt && request.memory.get::<IsCharged>().is_none() {
-                    self.throttle.count(origin, now, store);
-                    request.memory.put(IsCharged);
+                if is_attempt && request.memory.get::<Charged>().is_none() {
+                    request.memory.put(Charged(self.throttle.count(origin, now, store)));
                 } else if matches!(failure, Failure::KeysUnavailable(_)) {
                     self.give_back(origin, request, now, store);
                 }
@@ -149,8 +148,8 @@ impl ApiKeys {
     }
 
     fn give_back(&self, origin: ClientNetwork, request: &mut Request, now: u64, store: &dyn Store) {
-        if request.memory.take::<IsCharged>().is_some() {
-            self.throttle.give_back(origin, now, store);
+        if let Some(Charged(Some(charge))) = request.memory.take() {
+            self.throttle.give_back(origin, charge, now, store);
         }
     }
 
@@ -172,7 +171,7 @@ impl ApiKeys {
             let newest = self.secrets.iter().next();
             newest.map(|secret| secret.digest(presented.key)).unwrap_or_default()
         });
-        if request.memory.get::<IsCharged>().is_none() {
+        if request.memory.get::<Charged>().is_none() {
             let checked = self.throttle.check(origin, &digest, cx);
             checked.map_err(Failure::TooManyAttempts)?;
         }

@@ -30,6 +30,10 @@ pub(super) struct Throttle {
 
 type Pair = (ClientNetwork, Digest);
 
+/// The window in which an attempt was counted, by when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Charge(u64);
+
 impl Throttle {
     pub(super) fn new(config: ThrottleConfig, trust: u64, secrets: &Secrets, prefix: &str) -> Self {
         Self {
@@ -81,21 +85,27 @@ impl Throttle {
         told.insert((origin, *key), now.saturating_add(self.trust / 2));
     }
 
-    /// A key was bad, or may be.
-    pub(super) fn count(&self, origin: ClientNetwork, now: u64, store: &dyn Store) {
-        self.change(&self.origin(origin), now, store, |count| count.saturating_add(1));
+    /// A key was bad, or may be. `None` where it could not be counted.
+    pub(super) fn count(&self, origin: ClientNetwork, now: u64, store: &dyn Store) -> Option<Charge> {
+        self.add(&self.origin(origin), now, store).map(Charge)
     }
 
-    /// A key that was counted while nobody knew it was good.
-    pub(super) fn give_back(&self, origin: ClientNetwork, now: u64, store: &dyn Store) {
-        self.change(&self.origin(origin), now, store, |count| count.saturating_sub(1));
+    /// A key was good that was counted while nobody knew. With its window, the charge is over.
+    pub(super) fn give_back(&self, origin: ClientNetwork, Charge(until): Charge, now: u64, store: &dyn Store) {
+        self.counts
+            .change(&self.origin(origin), now, store, |found| match found {
+                Some(entry) if entry.until == until => {
+                    Ok((Some(counted(count_of(&entry).saturating_sub(1), until)), ()))
+                }
+                _ => Err(()),
+            });
     }
 
     /// Whether the key service may be asked for a key of this id once more; `Err` holds the seconds until it may.
     pub(super) fn lookup(&self, id: &str, now: u64, store: &dyn Store) -> Result<(), u64> {
         let name = self.secrets.digest("id", id.as_bytes());
         self.excess(&name, now, store).map_or(Ok(()), Err)?;
-        self.change(&name, now, store, |count| count.saturating_add(1));
+        self.add(&name, now, store);
         Ok(())
     }
 
@@ -106,13 +116,13 @@ impl Throttle {
         (count_of(&entry) >= self.limit).then_some(left.max(1))
     }
 
-    fn change(&self, name: &Digest, now: u64, store: &dyn Store, change: impl Fn(u32) -> u32) {
+    /// Counts one more, in a new window where there is none; when the window ends.
+    fn add(&self, name: &Digest, now: u64, store: &dyn Store) -> Option<u64> {
         self.counts.change(name, now, store, |found| {
-            let count = change(found.as_ref().map_or(0, count_of));
+            let count = found.as_ref().map_or(0, count_of).saturating_add(1);
             let until = found.map_or_else(|| now.saturating_add(self.window), |entry| entry.until);
-            let value = count.to_le_bytes().to_vec();
-            Ok::<_, ()>((Some(Entry { until, value }), ()))
-        });
+            Ok((Some(counted(count, until)), until))
+        })
     }
 
     fn is_told(&self, origin: ClientNetwork, key: &Digest, cx: &Context<'_>) -> bool {
@@ -127,6 +137,13 @@ impl Throttle {
 
     fn pair(&self, origin: ClientNetwork, key: &Digest) -> Digest {
         self.secrets.digest("pair", &[&origin.bytes(), &key[..]].concat())
+    }
+}
+
+fn counted(count: u32, until: u64) -> Entry {
+    Entry {
+        until,
+        value: count.to_le_bytes().to_vec(),
     }
 }
 
@@ -201,6 +218,30 @@ mod tests {
             assert_eq!(worker.check(here, &OTHER, &host.at(2000)), Err(59));
         }
         assert_eq!(second.check(here, &KEY, &host.at(60_000)), Err(1), "not for ever");
+    }
+
+    #[test]
+    fn what_is_given_back_is_of_its_own_window() {
+        let host = Simulated::default();
+        let throttle = throttle(&host);
+        let here = origin("192.0.2.1");
+        let full = || {
+            let charges = [(); 3].map(|()| throttle.count(here, 1000, &host.store));
+            charges[0].unwrap()
+        };
+        throttle.give_back(here, full(), 2000, &host.store);
+        assert_eq!(throttle.check(here, &KEY, &host.at(2000)), Ok(()));
+        let charge = throttle.count(here, 3000, &host.store).unwrap();
+        assert_eq!(throttle.check(here, &KEY, &host.at(3000)), Err(58));
+        // Its window is over: none begins with it.
+        throttle.give_back(here, charge, 70_000, &host.store);
+        for _ in 0..3 {
+            throttle.count(here, 80_000, &host.store);
+        }
+        assert_eq!(throttle.check(here, &KEY, &host.at(80_000)), Err(60));
+        // Nor is it one of the next.
+        throttle.give_back(here, charge, 81_000, &host.store);
+        assert_eq!(throttle.check(here, &KEY, &host.at(81_000)), Err(59));
     }
 
     #[test]
