@@ -8,7 +8,7 @@ mod text;
 use serde::de::Deserializer as _;
 use serde_json::{Number, Value};
 
-use super::compile::Pattern;
+use super::pattern::Pattern;
 use super::{Rule, same};
 use crate::denial::{Failure, Location};
 use crate::json;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regex_lite::{Regex, RegexBuilder};
 use serde_json::{Map, Number, Value};
 
+use super::pattern::Pattern;
 use super::{Format, Rule, Type, named};
 
 /// The rules of a schema, that of the whole first.
@@ -28,37 +28,6 @@ pub(super) fn compile(schema: &Value) -> Result<Vec<Rule>, Vec<(String, String)>
         Ok(rules)
     } else {
         Err(compiler.mistakes)
-    }
-}
-
-/// A regular expression, and how much it may cost.
-#[derive(Debug)]
-pub(super) struct Pattern {
-    pub(super) regex: Regex,
-    /// About as many as its automaton has.
-    pub(super) states: usize,
-}
-
-impl Pattern {
-    /// The library does not tell how large an automaton is, but whether it stays below a limit.
-    fn compile(text: &str) -> Result<Self, String> {
-        let mut limit = LEAST_PATTERN;
-        loop {
-            match RegexBuilder::new(text).size_limit(limit).build() {
-                Ok(regex) => {
-                    let states = limit / BYTES_PER_STATE;
-                    return Ok(Self { regex, states });
-                }
-                Err(error) if limit >= MAX_PATTERN => {
-                    // The library has one type for all errors, and this text for that one.
-                    return Err(match error.to_string().contains("size limit") {
-                        true => "is a pattern of too many states: repeat less, or leave counting to `maxLength`".into(),
-                        false => format!("is not a pattern: {error}"),
-                    });
-                }
-                Err(_) => limit = limit.saturating_mul(2),
-            }
-        }
     }
 }
 
@@ -272,10 +241,3 @@ const ANNOTATIONS: [&str; 10] = [
     "title",
     "writeOnly",
 ];
-
-/// Bytes of a compiled pattern.
-const LEAST_PATTERN: usize = 1 << 10;
-const MAX_PATTERN: usize = 1 << 15;
-
-/// About as the library has it.
-const BYTES_PER_STATE: usize = 40;

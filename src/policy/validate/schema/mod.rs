@@ -3,15 +3,16 @@
 
 mod check;
 mod compile;
+mod pattern;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use compile::Pattern;
 use serde_json::{Map, Number, Value};
 
 use crate::denial::{Denial, DenialKind, Failure, Location};
 use crate::json;
 use crate::message::body::Check;
+use pattern::Pattern;
 
 /// A compiled schema.
 #[derive(Debug)]
