@@ -293,6 +293,7 @@ fn compile_policies(
             Some(_) => Access::Authenticated,
         },
         matches_route_name,
+        credentials: &definitions.sources_of(settings.auth),
         managed: &definitions.identity.managed,
         attributes: definitions.identity.attributes(),
     };

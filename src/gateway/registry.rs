@@ -7,6 +7,7 @@ use crate::auth::credential::Source;
 use crate::config::{Environment, Report};
 use crate::denial::Refusal;
 use crate::policy::api_key::ApiKeys;
+use crate::policy::authenticate::{AuthConfig, MethodConfig};
 use crate::policy::identity_headers::IdentityHeaders;
 use crate::policy::jwt::Issuers;
 use crate::policy::proof::Proof;
@@ -109,6 +110,21 @@ impl Definitions {
             limits: Arc::new(limits),
             counting,
         }
+    }
+
+    /// Where the credentials of a rule are looked for.
+    pub(super) fn sources_of(&self, auth: Option<&AuthConfig>) -> Vec<&Source> {
+        let methods = auth.iter().flat_map(|auth| &auth.any);
+        let sources = methods.flat_map(|method| -> Vec<_> {
+            match method {
+                MethodConfig::Jwt(_) => {
+                    let tokens = self.jwt.iter().flat_map(Issuers::sources);
+                    tokens.map(|(_, source)| source).collect()
+                }
+                MethodConfig::ApiKey => self.api_keys.iter().flat_map(|keys| keys.sources()).collect(),
+            }
+        });
+        sources.collect()
     }
 }
 

@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::auth::credential::Source;
 use crate::message::managed_names::ManagedNames;
 use crate::message::request::Request;
 use crate::seam::{Caller, Context};
@@ -49,6 +50,8 @@ pub struct Rule<'a> {
     pub access: Access,
     /// Whether it matches on Envoy's route name.
     pub matches_route_name: bool,
+    /// Where its own credentials are looked for: nowhere where it is public.
+    pub credentials: &'a [&'a Source],
     /// The headers that only the gateway may set.
     pub managed: &'a ManagedNames,
     /// The names of attributes that an identity may have.

@@ -7,6 +7,7 @@ use super::body::{BodyConfig, BodyRules};
 use super::config::{RequestConfig, ResponseConfig, Rules, StatusPattern};
 use super::steps::Steps;
 use super::target::PathPattern;
+use crate::auth::credential::Source as Place;
 use crate::config::Report;
 use crate::config::values::FieldName;
 use crate::message::media_range::MediaRange;
@@ -226,6 +227,12 @@ fn check_template(
         );
     }
     for source in template.sources() {
+        if let Some(name) = credential(source, route) {
+            report.warn_at(
+                key.clone(),
+                format!("reads `{name}`, where this rule looks for credentials: whoever gets this value gets the caller's credential"),
+            );
+        }
         match source {
             Source::Claim(name) if !route.attributes.contains(name) => report.error_at(
                 key.clone(),
@@ -239,6 +246,28 @@ fn check_template(
             _ => {}
         }
     }
+}
+
+/// The name of a value that may be a credential of this rule.
+fn credential<'a>(source: &'a Source, route: &Rule<'_>) -> Option<&'a str> {
+    let mut places = route.credentials.iter();
+    let (name, is_credential) = match source {
+        Source::Header(name) => {
+            let name = name.as_str();
+            let is_there = places.any(|place| match place {
+                Place::Header { name: own, .. } => own.as_str() == name,
+                Place::Cookie(_) => name == "cookie",
+                Place::Query(_) => false,
+            });
+            (name, is_there)
+        }
+        Source::Query(name) => (
+            name.as_str(),
+            places.any(|place| matches!(place, Place::Query(own) if own == name)),
+        ),
+        _ => return None,
+    };
+    is_credential.then_some(name)
 }
 
 /// How Kong, Envoy and Handlebars write values, as it is left of a template.

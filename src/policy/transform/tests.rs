@@ -259,3 +259,60 @@ fn each_mistake_says_where_it_is() {
         );
     }
 }
+
+#[test]
+fn a_value_that_reads_a_credential_is_warned_of() {
+    let rule = json!({
+        "request": {
+            "headers": {"set": {"x-a": "{headers.authorization}", "x-b": "{headers.x-other} {headers.cookie}", "x-c": "{headers.x-api-key}"}},
+            "query": {"add": {"a": "{query.access_token}", "b": "{query.other}"}},
+            "body": {"set": {"a": {"b": ["{headers.authorization|none}"]}}},
+        },
+        "response": {"headers": {"set": {"x-a": "{query.access_token}"}}},
+    });
+    let warnings = |auth: Value| {
+        let mut route = rule.clone();
+        for (name, value) in auth.as_object().unwrap().clone() {
+            route[name] = value;
+        }
+        route["match"] = json!({"path_prefix": "/"});
+        let config = json!({
+            "version": 1,
+            "jwt": {"issuers": [{
+                "name": "main", "issuer": "i", "audiences": ["a"], "algorithms": ["ES256"],
+                "jwks": {"remote": {"cluster": "c", "url": "https://i/keys"}},
+                "from": [{"header": {"name": "authorization"}}, {"cookie": "session"}, {"query": "access_token"}],
+            }]},
+            "api_keys": {"secrets": [{"id": "v1", "env": "S"}], "from": [{"header": {"name": "x-api-key"}}]},
+            "routes": [route],
+        });
+        let environment = Environment::from([("S".to_owned(), "s".repeat(32))]);
+        let plan = Plan::of(&config, &environment).unwrap();
+        let told: Vec<_> = plan.warnings.iter().map(ToString::to_string).collect();
+        told.into_iter()
+            .map(|line| {
+                line.split(", where")
+                    .next()
+                    .unwrap()
+                    .trim_start_matches("routes[0].")
+                    .to_owned()
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings(json!({"auth": {"any": ["jwt"]}})),
+        [
+            "request.headers.set.x-a: reads `authorization`",
+            "request.headers.set.x-b: reads `cookie`",
+            "request.query.add.a: reads `access_token`",
+            "request.body.set.a: reads `authorization`",
+            "response.headers.set.x-a: reads `access_token`",
+        ]
+    );
+    assert_eq!(
+        warnings(json!({"auth": {"any": ["api_key"]}})),
+        ["request.headers.set.x-c: reads `x-api-key`"]
+    );
+    // There the client's headers are the upstream's business.
+    assert_eq!(warnings(json!({"public": true})), [""; 0]);
+}
