@@ -32,7 +32,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/v1/keys/{id}/rotate", post(administration::rotate))
         .route("/v1/keys/{id}/revoke", post(administration::revoke))
         .route_layer(from_fn_with_state((Arc::clone(&service), Role::Admin), admit));
-    Router::new()
+    let all = Router::new()
         .route("/healthz", get(health))
         .merge(gateways)
         .merge(administrators)
@@ -40,10 +40,14 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not allow this method")
         })
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn(no_store))
-        .layer(from_fn(bounded))
-        .with_state(service)
+        .layer(DefaultBodyLimit::max(MAX_BODY));
+    guarded(all).with_state(service)
+}
+
+/// What holds for every request, whatever becomes of it.
+fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    // The last one is around the others: what comes too late is not kept either.
+    router.layer(from_fn(bounded)).layer(from_fn(no_store))
 }
 
 async fn admit(
@@ -142,3 +146,20 @@ const MAX_BODY: usize = 65_536;
 const REQUEST_WITHIN: Duration = Duration::from_secs(MAX_WAIT + 30);
 
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_too_late_is_not_kept_either() {
+        let router = guarded(Router::new().route("/", get(std::future::pending::<()>)));
+        let request = Request::new(Body::empty());
+        let response = TowerToHyperService::new(router).call(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+    }
+}
