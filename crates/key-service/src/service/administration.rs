@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::problem::Problem;
-use super::router::{Answer, json as answer, read, unprocessable};
+use super::router::{self, Answer, bad_query, json as answer, read};
 use super::{Service, feed};
 use crate::model::{Rotation, Shown, now};
 use crate::registry::Made;
@@ -65,10 +65,23 @@ pub(super) async fn revoke(State(service): State<Arc<Service>>, Path(id): Path<S
 
 /// `GET /v1/keys`.
 pub(super) async fn list(State(service): State<Arc<Service>>, asked: Result<Query<Asked>, QueryRejection>) -> Answer {
-    let Query(asked) = asked.map_err(|rejection| unprocessable(rejection.body_text()))?;
-    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(unprocessable(format!("limit must be 1 to {MAX_PAGE}")));
+    let asked = router::asked(asked)?;
+    let page = asked.limit.unwrap_or(DEFAULT_PAGE);
+    let filter = filter(asked, page)?;
+    let now = now();
+    let mut keys = service.registry.store.list(&filter, now).await?;
+    let page = usize::try_from(page).unwrap_or(usize::MAX);
+    let more = keys.len() > page;
+    keys.truncate(page);
+    let next = keys.last().filter(|_| more).map(|key| key.record.id.clone());
+    let keys: Vec<_> = keys.iter().map(|key| key.view(now)).collect();
+    answer(StatusCode::OK, &json!({"keys": keys, "next": next}))
+}
+
+/// The keys of one page, and one more that shows whether there is a next one.
+fn filter(asked: Asked, page: u32) -> Result<Filter, Problem> {
+    if !(1..=MAX_PAGE).contains(&page) {
+        return Err(bad_query(format!("limit must be 1 to {MAX_PAGE}")));
     }
     for (name, value) in [
         ("user_id", &asked.user_id),
@@ -76,26 +89,18 @@ pub(super) async fn list(State(service): State<Arc<Service>>, asked: Result<Quer
         ("after", &asked.after),
     ] {
         if value.as_ref().is_some_and(String::is_empty) {
-            let detail = format!("{name} is empty; leave it out to list the keys of all");
-            return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+            return Err(bad_query(format!(
+                "{name} is empty; leave it out to list the keys of all"
+            )));
         }
     }
-    let filter = Filter {
+    Ok(Filter {
         user_id: asked.user_id,
         tenant_id: asked.tenant_id,
         all: asked.all,
         after: asked.after,
-        // One more than requested shows whether there is a next page.
-        limit: limit.saturating_add(1),
-    };
-    let now = now();
-    let mut keys = service.registry.store.list(&filter, now).await?;
-    let page = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = keys.len() > page;
-    keys.truncate(page);
-    let next = keys.last().filter(|_| more).map(|key| key.record.id.clone());
-    let keys: Vec<_> = keys.iter().map(|key| key.view(now)).collect();
-    answer(StatusCode::OK, &json!({"keys": keys, "next": next}))
+        limit: page.saturating_add(1),
+    })
 }
 
 fn show(Made { key, stored }: &Made) -> Answer {
@@ -112,3 +117,37 @@ async fn changed(service: &Service) {
 
 const DEFAULT_PAGE: u32 = 100;
 const MAX_PAGE: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse as _;
+
+    #[test]
+    fn whatever_is_wrong_with_a_query_is_one_status() {
+        let status = |query: &str| {
+            let uri = format!("http://h/v1/keys?{query}").parse().unwrap();
+            let asked = router::asked(Query::<Asked>::try_from_uri(&uri));
+            let filter = asked.and_then(|asked| {
+                let page = asked.limit.unwrap_or(DEFAULT_PAGE);
+                filter(asked, page)
+            });
+            filter.err().map(|problem| problem.into_response().status().as_u16())
+        };
+        for good in ["", "user_id=u&tenant_id=t&all=true&limit=1000&after=k"] {
+            assert_eq!(status(good), None, "{good}");
+        }
+        for bad in [
+            "user=u",
+            "all=1",
+            "limit=x",
+            "limit=0",
+            "limit=1001",
+            "user_id=",
+            "tenant_id=",
+            "after=",
+        ] {
+            assert_eq!(status(bad), Some(400), "{bad}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tollgate::auth::api_key::wire::MAX_WAIT;
 
 use super::Service;
-use super::router::{Answer, json, unprocessable};
+use super::router::{self, Answer, bad_query, json};
 use crate::log;
 use crate::store::Store;
 
@@ -29,9 +29,9 @@ pub(super) async fn changes(
     State(service): State<Arc<Service>>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Answer {
-    let Query(Asked { after, wait }) = asked.map_err(|rejection| unprocessable(rejection.body_text()))?;
+    let Asked { after, wait } = router::asked(asked)?;
     if wait > MAX_WAIT {
-        return Err(unprocessable(format!("wait is at most {MAX_WAIT} seconds")));
+        return Err(bad_query(format!("wait is at most {MAX_WAIT} seconds")));
     }
     let deadline = Instant::now()
         .checked_add(Duration::from_secs(wait))

@@ -189,10 +189,10 @@ fn errors_are_problems(world: &World) {
     problem(post(json!({"user_id": "u".repeat(70_000)})), 413, "65536");
     problem(post(json!("not an object")), 422, "");
     problem(world.admin(&service, "POST", "/v1/keys", None), 400, "not JSON");
-    problem(world.admin(&service, "GET", "/v1/keys?limit=0", None), 422, "limit");
+    problem(world.admin(&service, "GET", "/v1/keys?limit=0", None), 400, "limit");
     problem(
         world.admin(&service, "GET", "/v1/keys?user=u", None),
-        422,
+        400,
         "unknown field",
     );
     problem(world.admin(&service, "GET", "/v2", None), 404, "path");
@@ -203,10 +203,10 @@ fn errors_are_problems(world: &World) {
     problem(lookup(json!({"hashes": ["x"]})), 422, "a hash is");
     problem(
         world.ask(&service, "GET", "/v1/keys/changes?wait=31", None),
-        422,
+        400,
         "at most 30",
     );
-    problem(world.ask(&service, "GET", "/v1/keys/changes?after=-1", None), 422, "");
+    problem(world.ask(&service, "GET", "/v1/keys/changes?after=-1", None), 400, "");
     assert_eq!(world.ok(&["events"]), "");
     world.saw(&service.kill());
 }
