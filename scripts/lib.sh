@@ -26,11 +26,16 @@ progress() {
     return "$status"
 }
 
-# Builds the plugin beside what follows: its last step keeps a single core busy for minutes. `plugin_is_built` waits for it.
+# begin_plugin [PACKAGE...]: builds the plugin, and these plugins of the tests, beside what follows: the last step of each keeps a single core
+# busy for minutes. `plugin_is_built` waits for them.
 begin_plugin() {
+    local package
     mkdir -p target
     say "building the plugin beside the rest (its output: target/plugin.log)"
-    scripts/build >target/plugin.log 2>&1 &
+    {
+        scripts/build
+        for package; do scripts/build-extra "$package"; done
+    } >target/plugin.log 2>&1 &
     plugin_build=$!
     trap 'kill "$plugin_build" 2>/dev/null || true' EXIT
 }
@@ -40,7 +45,7 @@ plugin_is_built() {
         cat target/plugin.log >&2
         fail "the plugin could not be built"
     }
-    tail -n 1 target/plugin.log
+    grep 'bytes (budget' target/plugin.log
 }
 
 # install_packages PURPOSE PACKAGE...: from Debian, when root; otherwise says how.

@@ -29,6 +29,7 @@ pub mod json;
 pub mod limit;
 pub mod message;
 pub mod policy;
+mod schema;
 pub mod seam;
 pub mod shared;
 pub mod template;

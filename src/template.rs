@@ -9,6 +9,7 @@ use serde::de::{Deserializer, Error as _};
 use crate::config::values::FieldName;
 use crate::http::list::encode;
 use crate::message::request::Request;
+use crate::schema::schema;
 
 /// A template: text with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -367,20 +368,7 @@ impl<'de> Deserialize<'de> for Template {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-impl schemars::JsonSchema for Template {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Template".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string"})
-    }
-}
+schema!(Template, "Template", {"type": "string"});
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::schema::schema;
+
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
@@ -34,20 +36,7 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-impl schemars::JsonSchema for Network {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Network".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string"})
-    }
-}
+schema!(Network, "Network", {"type": "string"});
 
 #[cfg(test)]
 mod tests {

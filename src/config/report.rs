@@ -52,6 +52,13 @@ impl Report {
         self.within(segment, |report| report.error(message));
     }
 
+    /// Adds an error at a key below the current path if its value is empty.
+    pub fn not_empty(&mut self, segment: impl fmt::Display, is_empty: bool) {
+        if is_empty {
+            self.error_at(segment, "must not be empty");
+        }
+    }
+
     /// Adds a warning at a key below the current path: its value is probably a mistake, or not used.
     pub fn warn_at(&mut self, segment: impl fmt::Display, message: impl Into<String>) {
         self.within(segment, |report| {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
-pub use names::{FieldName, HeaderName, is_token};
+pub use names::{FieldName, HOP_BY_HOP, HeaderName, is_token};
 pub use times::{Duration, Timestamp};
 
 /// What can stand in quotes as a realm (RFC 9110 section 11.5) as it is.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::schema::schema;
+
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
@@ -124,20 +126,7 @@ impl<'de> Deserialize<'de> for Path {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-impl schemars::JsonSchema for Path {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "JsonPath".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "minLength": 1})
-    }
-}
+schema!(Path, "JsonPath", {"type": "string", "minLength": 1});
 
 const SHAPE: &str = "is not a path such as `user.name`, `items[*].price` or `[\"a.b\"]`";
 

@@ -6,6 +6,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 
 use crate::config::values::is_token;
 use crate::http::headers::media_type;
+use crate::schema::schema;
 
 /// A media type `application/json`, all of a kind `text/*`, or all with a suffix `application/*+json` (RFC 6839 section
 /// 3.1). Compared without case.
@@ -76,20 +77,7 @@ impl<'de> Deserialize<'de> for MediaRange {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-impl schemars::JsonSchema for MediaRange {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "MediaRange".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": "^[^/*]+/([^*]+|\\*(\\+[^*]+)?)$"})
-    }
-}
+schema!(MediaRange, "MediaRange", {"type": "string", "pattern": "^[^/*]+/([^*]+|\\*(\\+[^*]+)?)$"});
 
 #[cfg(test)]
 mod tests {

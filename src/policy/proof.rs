@@ -12,7 +12,7 @@ use sha2::Sha256;
 
 use super::{Policy, Stop};
 use crate::config::values::HeaderName;
-use crate::config::{Environment, Report};
+use crate::config::{self, Environment, Report};
 use crate::message::request::Request;
 use crate::seam::Context;
 
@@ -61,28 +61,18 @@ impl Proof {
         environment: &Environment,
         report: &mut Report,
     ) -> Self {
-        let name = &config.secret.env;
-        let secret = environment.get(name);
-        match secret {
-            None => report.error_at(
-                "secret.env",
-                format!("the environment has no `{name}`; name it in the VM's `environment_variables`"),
-            ),
-            Some(secret) if secret.len() < MIN_SECRET => report.error_at(
-                "secret.env",
-                format!(
-                    "`{name}` has {} bytes; a secret needs at least {MIN_SECRET}",
-                    secret.len()
-                ),
-            ),
-            Some(_) => {}
+        let secret = config::long_secret(environment, &config.secret.env, MIN_SECRET);
+        if let Err(message) = &secret {
+            report.error_at("secret.env", message);
         }
         let mut names: Vec<_> = names.map(str::to_owned).collect();
         names.sort_unstable();
         Self {
             header: config.header.as_str().into(),
             names,
-            mac: secret.and_then(|secret| Hmac::new_from_slice(secret.as_bytes()).ok()),
+            mac: secret
+                .ok()
+                .and_then(|secret| Hmac::new_from_slice(secret.as_bytes()).ok()),
         }
     }
 

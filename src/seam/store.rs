@@ -10,7 +10,7 @@ pub trait Store {
     fn write(&self, key: &str, value: &[u8], ticket: u32) -> bool;
 }
 
-/// Changes a value by compare-and-swap, and returns the result of `change`; `None` after [`MAX_TRIES`] conflicts.
+/// Changes a value by compare-and-swap, and returns the result of `change`; `None` after `MAX_TRIES` conflicts.
 /// `change` gets `None` for an absent key, and returns `None` to leave the value unchanged.
 pub fn update<T>(store: &dyn Store, key: &str, change: impl Fn(Option<&[u8]>) -> Option<(Vec<u8>, T)>) -> Option<T> {
     for _ in 0..MAX_TRIES {

@@ -29,7 +29,7 @@ impl Breaker {
         }
     }
 
-    /// Records a failure. After [`TOLERATED`] in a row, the breaker opens, each time for twice as long. Later answers
+    /// Records a failure. After `TOLERATED` in a row, the breaker opens, each time for twice as long. Later answers
     /// to earlier calls do not count.
     pub fn failed(&self, now: u64, store: &dyn Store) {
         update(store, &self.key, |bytes| {

@@ -10,7 +10,8 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use super::wire::MAX_HASHES;
-use crate::config::{Environment, Report};
+use crate::config::{self, Environment, Report};
+use crate::schema::schema;
 
 /// A secret for hashing keys, named by the environment variable that holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -65,22 +66,13 @@ impl Secrets {
                 if secrets.iter().any(|earlier| earlier.id == *id) {
                     report.error_at("id", format!("\"{id}\" is there twice"));
                 }
-                let Some(value) = environment.get(env) else {
-                    report.error_at(
-                        "env",
-                        format!("the environment has no `{env}`; name it in the VM's `environment_variables`"),
-                    );
+                if let Err(message) = config::long_secret(environment, env, MIN_SECRET) {
+                    report.error_at("env", message);
+                }
+                // A short one is kept: the keys made with it are no further errors.
+                let Ok(value) = config::secret(environment, env) else {
                     return;
                 };
-                if value.len() < MIN_SECRET {
-                    report.error_at(
-                        "env",
-                        format!(
-                            "`{env}` has {} bytes; a secret needs at least {MIN_SECRET}",
-                            value.len()
-                        ),
-                    );
-                }
                 // This never fails: HMAC accepts secrets of any length.
                 if let Ok(mac) = Hmac::new_from_slice(value.as_bytes()) {
                     secrets.push(Secret { id: id.clone(), mac });
@@ -204,20 +196,7 @@ impl Serialize for KeyHash {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-impl schemars::JsonSchema for KeyHash {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "KeyHash".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": "^[0-9A-Za-z]{1,16}:[0-9A-Fa-f]{64}$"})
-    }
-}
+schema!(KeyHash, "KeyHash", {"type": "string", "pattern": "^[0-9A-Za-z]{1,16}:[0-9A-Fa-f]{64}$"});
 
 #[cfg(test)]
 mod tests {

@@ -80,9 +80,7 @@ enum Fetched {
 impl RemoteKeys {
     /// Checks the configuration.
     pub fn compile(config: &RemoteConfig, name: &str, issuer: &str, report: &mut Report) -> Self {
-        if config.cluster.is_empty() {
-            report.error_at("cluster", "must not be empty");
-        }
+        report.not_empty("cluster", config.cluster.is_empty());
         let url = match (&config.url, config.discovery) {
             (Some(url), _) => url.clone(),
             (None, true) => format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')),

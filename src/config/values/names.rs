@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::schema::schema;
+
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
 /// A header name: a lower-case token (RFC 9110 section 5.6.2) that a plugin may set.
@@ -55,7 +57,8 @@ impl FieldName {
     /// Reads a name; `None` where it is not one, or one that frames the message.
     pub fn parse(text: &str) -> Option<Self> {
         let name = text.to_ascii_lowercase();
-        let is_name = !name.is_empty() && name.bytes().all(is_token) && !FRAMING.contains(&name.as_str());
+        let is_framing = HOP_BY_HOP.iter().chain(&FRAMING).any(|other| *other == name);
+        let is_name = !name.is_empty() && name.bytes().all(is_token) && !is_framing;
         is_name.then_some(Self(name))
     }
 
@@ -87,12 +90,10 @@ pub fn is_token(byte: u8) -> bool {
 /// Headers that are neither a credential nor an identity, besides those of the framing.
 const RESERVED: [&str; 2] = ["content-type", "x-request-id"];
 
-/// Headers that say where a message ends, or what becomes of its connection.
-const FRAMING: [&str; 10] = [
+/// Headers of one connection (RFC 9110 section 7.6.1), and `expect`: no proxy passes them on.
+pub const HOP_BY_HOP: [&str; 8] = [
     "connection",
-    "content-length",
     "expect",
-    "host",
     "keep-alive",
     "proxy-connection",
     "te",
@@ -101,42 +102,16 @@ const FRAMING: [&str; 10] = [
     "upgrade",
 ];
 
+/// Further headers that say where a message goes or ends.
+const FRAMING: [&str; 2] = ["content-length", "host"];
+
 const RESERVED_PREFIXES: [&str; 3] = ["x-envoy-", "x-forwarded-", "proxy-"];
 
-// === for the schema ===
-
 #[cfg(not(target_arch = "wasm32"))]
-mod schema {
-    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+const HEADER_NAME: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
 
-    impl JsonSchema for super::HeaderName {
-        fn inline_schema() -> bool {
-            true
-        }
-
-        fn schema_name() -> std::borrow::Cow<'static, str> {
-            "HeaderName".into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            json_schema!({"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"})
-        }
-    }
-
-    impl JsonSchema for super::FieldName {
-        fn inline_schema() -> bool {
-            true
-        }
-
-        fn schema_name() -> std::borrow::Cow<'static, str> {
-            "FieldName".into()
-        }
-
-        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-            super::HeaderName::json_schema(generator)
-        }
-    }
-}
+schema!(HeaderName, "HeaderName", {"type": "string", "pattern": HEADER_NAME});
+schema!(FieldName, "FieldName", {"type": "string", "pattern": HEADER_NAME});
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::schema::schema;
+
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
 use time::OffsetDateTime;
@@ -112,40 +114,8 @@ impl Serialize for Timestamp {
 /// 9999-12-31T23:59:59Z, the last moment that RFC 3339 can write.
 const LATEST: i64 = 253_402_300_799;
 
-// === for the schema ===
-
-#[cfg(not(target_arch = "wasm32"))]
-mod schema {
-    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-
-    impl JsonSchema for super::Duration {
-        fn inline_schema() -> bool {
-            true
-        }
-
-        fn schema_name() -> std::borrow::Cow<'static, str> {
-            "Duration".into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            json_schema!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"})
-        }
-    }
-
-    impl JsonSchema for super::Timestamp {
-        fn inline_schema() -> bool {
-            true
-        }
-
-        fn schema_name() -> std::borrow::Cow<'static, str> {
-            "Timestamp".into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            json_schema!({"type": "string", "format": "date-time"})
-        }
-    }
-}
+schema!(Duration, "Duration", {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"});
+schema!(Timestamp, "Timestamp", {"type": "string", "format": "date-time"});
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::config::LookupConfig;
 use crate::auth::api_key::record::MAX_RECORD;
-use crate::config::{Environment, Report};
+use crate::config::{self, Environment, Report};
 use crate::seam::Call;
 use crate::shared::breaker::Breaker;
 use crate::shared::table::Table;
@@ -146,9 +146,7 @@ impl Service {
 }
 
 fn check(config: &LookupConfig, report: &mut Report) {
-    if config.cluster.is_empty() {
-        report.error_at("cluster", "must not be empty");
-    }
+    report.not_empty("cluster", config.cluster.is_empty());
     for (name, path) in [("path", &config.path), ("changes", &config.changes)] {
         let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
         if !path.starts_with('/') || !plain {
@@ -173,26 +171,20 @@ fn check(config: &LookupConfig, report: &mut Report) {
 }
 
 /// The header that shows the gateway's token; `None` where the configuration names none, or the environment has none.
-fn authorization(config: &LookupConfig, environment: &Environment, report: &mut Report) -> Option<Authorization> {
-    let token = config.token.as_ref()?;
-    let value = environment.get(&token.env);
+fn authorization(lookup: &LookupConfig, environment: &Environment, report: &mut Report) -> Option<Authorization> {
+    let token = lookup.token.as_ref()?;
+    let value = config::secret(environment, &token.env).and_then(|value| {
+        let is_printable = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
+        let printable = is_printable.then_some(value);
+        printable.ok_or_else(|| format!("`{}` is not a token of printable characters", token.env))
+    });
     match value {
-        None => report.error_at(
-            "token.env",
-            format!(
-                "the environment has no `{}`; name it in the VM's `environment_variables`",
-                token.env
-            ),
-        ),
-        Some(value) if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            report.error_at(
-                "token.env",
-                format!("`{}` is not a token of printable characters", token.env),
-            );
+        Ok(value) => Some(Authorization(format!("Bearer {value}"))),
+        Err(message) => {
+            report.error_at("token.env", message);
+            None
         }
-        Some(_) => {}
     }
-    value.map(|value| Authorization(format!("Bearer {value}")))
 }
 
 impl fmt::Debug for Authorization {

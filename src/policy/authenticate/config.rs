@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::schema::schema;
+
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
@@ -78,31 +80,18 @@ impl<'de> Visitor<'de> for MethodVisitor {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-impl schemars::JsonSchema for MethodConfig {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Method".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "oneOf": [
-                {"type": "string", "enum": ["api_key", "jwt"]},
-                {
-                    "type": "object",
-                    "additionalProperties": false,
-                    "required": ["jwt"],
-                    "properties": {"jwt": {
-                        "type": "array",
-                        "items": {"type": "string"},
-                        "description": "Names of the issuers whose tokens are accepted."
-                    }}
-                }
-            ]
-        })
-    }
-}
+schema!(MethodConfig, "Method", {
+    "oneOf": [
+        {"type": "string", "enum": ["api_key", "jwt"]},
+        {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["jwt"],
+            "properties": {"jwt": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Names of the issuers whose tokens are accepted."
+            }}
+        }
+    ]
+});

@@ -30,9 +30,7 @@ pub(super) struct Question {
 
 impl Cluster {
     pub(super) fn compile(config: &ClusterConfig, report: &mut Report) -> Self {
-        if config.name.is_empty() {
-            report.error_at("name", "must not be empty");
-        }
+        report.not_empty("name", config.name.is_empty());
         if !(1..=LONGEST_TIMEOUT).contains(&config.timeout.as_millis()) {
             report.error_at("timeout", format!("must be from 1ms to {LONGEST_TIMEOUT}ms"));
         }

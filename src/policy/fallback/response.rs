@@ -1,5 +1,6 @@
 //! Headers of responses that replace an upstream's.
 
+use crate::config::values::HOP_BY_HOP;
 use crate::http::headers::Headers;
 use crate::message::response::Whole;
 
@@ -38,19 +39,8 @@ pub(super) fn of_head(mut whole: Whole) -> Whole {
 
 /// Whether a header is hop-by-hop, or Envoy's own.
 pub(super) fn is_of_hop(name: &[u8]) -> bool {
-    HOP.iter().any(|hop| hop.as_bytes() == name) || name.starts_with(b"x-envoy-")
+    HOP_BY_HOP.iter().any(|hop| hop.as_bytes() == name) || name.starts_with(b"x-envoy-")
 }
 
 /// The header with the origin of a replacement: `cluster`, `last_good` or `answer`.
 const MARKER: &str = "x-tollgate-fallback";
-
-const HOP: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "expect",
-];

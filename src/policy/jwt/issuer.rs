@@ -115,19 +115,18 @@ impl Issuer {
 
 /// What an issuer says of itself and of its tokens.
 fn check_values(config: &IssuerConfig, report: &mut Report) {
-    not_empty(report, "name", config.name.is_empty());
-    not_empty(report, "issuer", config.issuer.is_empty());
+    report.not_empty("name", config.name.is_empty());
+    report.not_empty("issuer", config.issuer.is_empty());
     if config.issuer.chars().any(char::is_control) {
         report.error_at("issuer", "has control characters, which no header can carry");
     }
-    not_empty(
-        report,
+    report.not_empty(
         "audiences",
         config.audiences.is_empty() || config.audiences.iter().any(String::is_empty),
     );
-    not_empty(report, "algorithms", config.algorithms.is_empty());
-    not_empty(report, "from", config.from.is_empty());
-    not_empty(report, "typ", config.typ.is_empty());
+    report.not_empty("algorithms", config.algorithms.is_empty());
+    report.not_empty("from", config.from.is_empty());
+    report.not_empty("typ", config.typ.is_empty());
     if config.leeway.as_secs() > MAX_LEEWAY {
         report.error_at(
             "leeway",
@@ -188,12 +187,6 @@ fn check_algorithms(config: &IssuerConfig, keys: Option<&Keys>, report: &mut Rep
                 format!("no key under `jwks` can verify {}", algorithm.name()),
             );
         }
-    }
-}
-
-fn not_empty(report: &mut Report, key: &str, is_empty: bool) {
-    if is_empty {
-        report.error_at(key, "must not be empty");
     }
 }
 

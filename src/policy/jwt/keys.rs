@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::config::{IssuerConfig, JwksConfig};
 use crate::auth::jose::{Key, KeySet};
 use crate::auth::jwks::{Lookup, RemoteKeys};
-use crate::config::{Environment, Report};
+use crate::config::{self, Environment, Report};
 use crate::policy::verdict::Failure;
 use crate::seam::{Context, Wait};
 
@@ -31,13 +31,8 @@ impl Keys {
                 }
                 let mut sound = true;
                 for (index, secret) in secrets.iter().enumerate() {
-                    let value = environment.get(&secret.env).ok_or_else(|| {
-                        format!(
-                            "the environment has no `{}`; name it in the VM's `environment_variables`",
-                            secret.env
-                        )
-                    });
-                    let key = value.and_then(|value| Key::from_secret(value.clone().into_bytes(), secret.kid.clone()));
+                    let value = config::secret(environment, &secret.env);
+                    let key = value.and_then(|value| Key::from_secret(value.into(), secret.kid.clone()));
                     match key {
                         Ok(key) => keys.insert(key),
                         Err(message) => {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::auth::jose::claims::Claims;
 use crate::message::identity::{Subject, Unfit, check_list, check_value};
 use crate::policy::verdict::Invalid;
+use crate::schema::schema;
 
 /// The claims that make the identity.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -280,20 +281,7 @@ impl Default for ClaimsConfig {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-impl schemars::JsonSchema for ClaimPath {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "ClaimPath".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]})
-    }
-}
+schema!(ClaimPath, "ClaimPath", {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]});
 
 // Verbs in messages: `plan is an object`, `groups has an object`.
 const IS: &str = "is";

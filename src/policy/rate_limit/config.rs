@@ -9,6 +9,7 @@ use serde::de::{Deserializer, Visitor};
 use crate::config::network::Network;
 use crate::config::values::{self, Duration, HeaderName};
 use crate::limit::Algorithm;
+use crate::schema::schema;
 
 /// A rate limit, to which rules refer by name.
 #[derive(Debug, Clone, Deserialize)]
@@ -296,52 +297,22 @@ fn default_entries() -> u32 {
     65_536
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-mod schema {
-    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-
-    impl JsonSchema for super::KeyPart {
-        fn inline_schema() -> bool {
-            true
+schema!(KeyPart, "KeyPart", {"type": "string", "pattern": "^(ip|user|tenant|api_key|plan|route|header:.+|claim:.+)$"});
+schema!(LimitRef, "LimitRef", {
+    "oneOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["limit"],
+            "properties": {
+                "limit": {"type": "string", "description": "The limit's name."},
+                "cost": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "A factor for the cost of requests of this rule. Default 1."
+                }
+            }
         }
-
-        fn schema_name() -> std::borrow::Cow<'static, str> {
-            "KeyPart".into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            json_schema!({"type": "string", "pattern": "^(ip|user|tenant|api_key|plan|route|header:.+|claim:.+)$"})
-        }
-    }
-
-    impl JsonSchema for super::LimitRef {
-        fn inline_schema() -> bool {
-            true
-        }
-
-        fn schema_name() -> std::borrow::Cow<'static, str> {
-            "LimitRef".into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            json_schema!({
-                "oneOf": [
-                    {"type": "string"},
-                    {
-                        "type": "object",
-                        "additionalProperties": false,
-                        "required": ["limit"],
-                        "properties": {
-                            "limit": {"type": "string", "description": "The limit's name."},
-                            "cost": {
-                                "type": "integer",
-                                "minimum": 0,
-                                "description": "A factor for the cost of requests of this rule. Default 1."
-                            }
-                        }
-                    }
-                ]
-            })
-        }
-    }
-}
+    ]
+});

@@ -37,12 +37,8 @@ pub(super) struct Question {
 impl RateLimitService {
     /// Compiles a `rate_limit_service` section.
     pub fn compile(config: &RateLimitServiceConfig, report: &mut Report) -> Self {
-        if config.cluster.is_empty() {
-            report.error_at("cluster", "must not be empty");
-        }
-        if config.domain.is_empty() {
-            report.error_at("domain", "must not be empty");
-        }
+        report.not_empty("cluster", config.cluster.is_empty());
+        report.not_empty("domain", config.domain.is_empty());
         if !(1..=LONGEST_TIMEOUT).contains(&config.timeout.as_millis()) {
             report.error_at("timeout", format!("must be from 1ms to {LONGEST_TIMEOUT}ms"));
         }

@@ -9,6 +9,7 @@ use super::body::BodyConfig;
 use crate::config::values::{self, FieldName};
 use crate::http::edits::Edit;
 use crate::message::media_range::MediaRange;
+use crate::schema::schema;
 use crate::template::Template;
 
 /// Changes of requests.
@@ -255,17 +256,4 @@ impl<'de> Deserialize<'de> for StatusPattern {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-impl schemars::JsonSchema for StatusPattern {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "StatusPattern".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": ["string", "integer"], "pattern": "^([2-5]xx|[2-5][0-9][0-9])$"})
-    }
-}
+schema!(StatusPattern, "StatusPattern", {"type": ["string", "integer"], "pattern": "^([2-5]xx|[2-5][0-9][0-9])$"});

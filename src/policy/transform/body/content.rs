@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::json::Name;
+use crate::schema::schema;
 use crate::template::{Scope, Template};
 
 /// A JSON value whose strings are templates.
@@ -68,17 +69,4 @@ impl<'de> Deserialize<'de> for Content {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-impl schemars::JsonSchema for Content {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "JsonContent".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::Schema::from(true)
-    }
-}
+schema!(Content, "JsonContent", true);
