@@ -131,6 +131,24 @@ impl CaseFile {
             .collect()
     }
 
+    /// The files of requests, by name.
+    pub fn of_requests() -> Vec<(String, Self)> {
+        Self::named(|file| !file.requests.is_empty())
+    }
+
+    /// The files of steps, by name.
+    pub fn of_steps() -> Vec<(String, Self)> {
+        Self::named(|file| !file.steps.is_empty())
+    }
+
+    fn named(is_wanted: impl Fn(&Self) -> bool) -> Vec<(String, Self)> {
+        let files = Self::all().into_iter().filter(|(_, file)| is_wanted(file));
+        let name = |path: PathBuf| path.file_stem().unwrap_or_default().display().to_string();
+        let files: Vec<_> = files.map(|(path, file)| (name(path), file)).collect();
+        assert!(!files.is_empty(), "there are no such case files");
+        files
+    }
+
     fn load(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut file: Self =

@@ -210,12 +210,23 @@ pub fn validate(arguments: &[&str]) -> Result<(), Refused> {
 }
 
 /// Waits until something holds; panics where it does not within 60 s.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    assert!(
+        comes_to_hold(Duration::from_secs(60), holds),
+        "not so within 60 s: {what}"
+    );
+}
+
+/// Whether something comes to hold within this time.
+fn comes_to_hold(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
     while !holds() {
-        assert!(Instant::now() < deadline, "not so within 60 s: {what}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
+    true
 }
 
 /// Builds the plugin from the present source, once for this process.

@@ -9,10 +9,11 @@ use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::comes_to_hold;
 use super::process::{Options, Process, Refused};
 use crate::bootstrap::{address, direct, listener, wasm_file, wasm_filter};
 
@@ -82,13 +83,13 @@ pub(super) fn take(concurrency: u32, parts: Parts) -> Result<(Process, Lease), R
     rename_vms(&mut listeners, &format!("-{}", next()));
     hand_over(&process, "clusters", CLUSTER, parts.clusters);
     let found = |name: &str| found(&process, name);
-    let taken = until(|| {
+    let taken = comes_to_hold(PATIENCE, || {
         let answered = found("cluster_manager.cds.update_success") + found("cluster_manager.cds.update_rejected");
         answered > 0 && found("cluster_manager.warming_clusters") == 0
     });
     let listeners = listeners.as_array().cloned().unwrap_or_default();
     hand_over(&process, "listeners", LISTENER, listeners);
-    let listens = until(|| {
+    let listens = comes_to_hold(PATIENCE, || {
         let is_ready = found("listener_manager.listener_create_success") >= expected;
         is_ready && found("listener_manager.total_listeners_warming") == 0
             || found("listener_manager.lds.update_rejected") > 0
@@ -115,11 +116,11 @@ pub(super) fn give_back(process: Process, lease: Lease) {
         }
         hand_over(&process, "listeners", LISTENER, Vec::new());
         let is_alone = || found(&process, "listener_manager.total_listeners_active") <= 1;
-        if !until(|| is_alone() && vms(&process) <= lease.vms) {
+        if !comes_to_hold(PATIENCE, || is_alone() && vms(&process) <= lease.vms) {
             return;
         }
         hand_over(&process, "clusters", CLUSTER, Vec::new());
-        if !until(|| found(&process, "cluster_manager.active_clusters") == 0) {
+        if !comes_to_hold(PATIENCE, || found(&process, "cluster_manager.active_clusters") == 0) {
             return;
         }
         process.tell("/reset_counters");
@@ -195,18 +196,6 @@ fn found(process: &Process, name: &str) -> u64 {
     let stats = process.stats();
     let fits = stats.iter().filter(|(found, _)| found.ends_with(name));
     fits.map(|(_, value)| value).sum()
-}
-
-/// Whether it comes to hold.
-fn until(mut holds: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        if Instant::now() > deadline {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    true
 }
 
 fn next() -> u32 {

@@ -34,8 +34,7 @@ pub fn run(plan: &Arc<Plan>, case: &Case) -> Vec<String> {
         return Vec::new();
     }
     let (worker, world) = begin(plan);
-    let mut run = Run::new(Exchange::impatient(worker, StreamId(0)), case);
-    run.start(case, &world);
+    let run = Run::start(Exchange::impatient(worker, StreamId(0)), case, &world);
     run.differences(case)
 }
 
@@ -140,28 +139,23 @@ enum Phase {
 }
 
 impl Run {
-    fn new(exchange: Exchange, case: &Case) -> Self {
-        let request = Message {
-            headers: asked(case).0,
-            body: case.body.clone().into_bytes(),
+    fn start(exchange: Exchange, case: &Case, world: &Simulated) -> Self {
+        let (headers, route_name) = asked(case);
+        let body = case.body.clone().into_bytes();
+        let event = Event::RequestHeaders {
+            headers: Rc::new(headers.iter().map(|(name, value)| (name, value)).collect()),
+            route_name,
+            has_body: !body.is_empty(),
         };
-        Self {
+        let mut run = Self {
             exchange,
-            request,
+            request: Message { headers, body },
             response: told(case),
             phase: Phase::Request,
-        }
-    }
-
-    fn start(&mut self, case: &Case, world: &Simulated) {
-        let headers: Headers = self.request.headers.iter().map(|(name, value)| (name, value)).collect();
-        let event = Event::RequestHeaders {
-            headers: Rc::new(headers),
-            route_name: asked(case).1,
-            has_body: !self.request.body.is_empty(),
         };
-        let step = self.exchange.on(event, world);
-        self.take(step, world);
+        let step = run.exchange.on(event, world);
+        run.take(step, world);
+        run
     }
 
     /// Looks again at the message that is held.

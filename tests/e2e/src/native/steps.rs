@@ -101,8 +101,7 @@ impl World for Native {
     fn send(&mut self, case: &Case) {
         let stream = StreamId(self.streams.len() as u64);
         self.streams.insert(stream, case.name.clone());
-        let mut run = Run::new(Exchange::new(Rc::clone(&self.worker), stream), case);
-        run.start(case, &self.world);
+        let run = Run::start(Exchange::new(Rc::clone(&self.worker), stream), case, &self.world);
         self.runs.insert(case.name.clone(), run);
         self.attend();
     }
