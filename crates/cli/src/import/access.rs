@@ -38,6 +38,8 @@ pub(super) struct Methods<'a> {
     pub(super) audiences: Vec<String>,
     /// Consumers about whom Kong decides by what is not carried over.
     pub(super) shut_out: BTreeSet<String>,
+    /// The first plugin that decides so, be its consumers in the file or not.
+    pub(super) restriction: Option<&'a Plugin<'a>>,
 }
 
 /// Plugins without which a request is answered all the same, to nobody's harm.
@@ -169,6 +171,9 @@ impl<'a> Methods<'a> {
         };
         for plugin in &kong.plugins {
             let known = CARRIED.contains(&plugin.name) || HARMLESS.contains(&plugin.name);
+            if !known && (plugin.scope.consumer.is_some() || plugin.scope.group.is_some()) {
+                methods.restriction.get_or_insert(plugin);
+            }
             match (plugin.name, &plugin.scope.consumer, &plugin.scope.group) {
                 ("rate-limiting-advanced", None, Some(_)) => {}
                 (name, Some(consumer), _) => {

@@ -49,7 +49,7 @@ impl Credentials {
         findings: &mut Findings,
     ) -> Self {
         let mut credentials = Self {
-            issuers: own,
+            issuers: unrestricted(own, methods, findings),
             ..Self::default()
         };
         let mut names = Names::default();
@@ -285,6 +285,22 @@ pub(super) fn own_issuers(document: &Node, findings: &mut Findings) -> Vec<Tree>
         issuers.push(issuer);
     }
     issuers
+}
+
+/// The operator's issuers, or none where Kong restricts consumers by what is not carried over: any of the tokens may be such a consumer's.
+fn unrestricted(own: Vec<Tree>, methods: &Methods<'_>, findings: &mut Findings) -> Vec<Tree> {
+    let Some(plugin) = methods.restriction.filter(|_| !own.is_empty()) else {
+        return own;
+    };
+    findings.error(
+        &plugin.node.place,
+        format!(
+            "the plugin `{}` restricts consumers whose tokens may be of the issuers of `--issuer`, which are left out therefore: take the plugin \
+             out of the file, if those consumers may do what the others may",
+            plugin.name
+        ),
+    );
+    Vec::new()
 }
 
 /// An issuer under which no token is good.

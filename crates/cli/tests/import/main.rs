@@ -212,6 +212,44 @@ fn no_issuer_takes_tokens_that_live_longer_than_kongs_shortest_bound() {
 }
 
 #[test]
+fn no_token_of_ones_own_issuer_passes_where_kong_restricts_a_consumer() {
+    let folder = tempfile::tempdir().unwrap();
+    let kong = |plugins: &str| {
+        format!(
+            "_format_version: '3.0'
+services: [ {{ name: a, url: http://a, routes: [ {{ name: a, paths: [/a], plugins: [ {{ name: jwt }} ] }} ] }} ]
+consumers: [ {{ username: ada }} ]
+consumer_groups: [ {{ name: gold }} ]
+plugins: [ {plugins} ]
+"
+        )
+    };
+    let cases = [
+        ("", true),
+        ("{ name: request-termination, consumer: ada }", false),
+        ("{ name: ip-restriction, consumer: who-is-in-kongs-database }", false),
+        ("{ name: request-termination, consumer_group: gold }", false),
+        ("{ name: rate-limiting, consumer: ada, config: { minute: 5 } }", true),
+        ("{ name: correlation-id, consumer: ada }", true),
+        ("{ name: request-termination, route: a }", true),
+    ];
+    for (index, (plugins, remains)) in cases.into_iter().enumerate() {
+        let file = folder.path().join("kong.yaml");
+        fs::write(&file, kong(plugins)).unwrap();
+        let output = folder.path().join(index.to_string());
+        let run = import(&file.display().to_string(), &output, &["--issuer", "issuer.yaml"]);
+        let policy = fs::read_to_string(output.join("policies/gateway.yaml")).unwrap();
+        let told = stderr(&run).contains("may be of the issuers of `--issuer`, which are left out");
+        assert_eq!(
+            (policy.contains("https://issuer.example"), told),
+            (remains, !remains),
+            "{plugins}: {}",
+            stderr(&run)
+        );
+    }
+}
+
+#[test]
 fn a_limit_that_is_not_carried_over_is_an_error_and_its_route_stays_open() {
     let cases = [
         (

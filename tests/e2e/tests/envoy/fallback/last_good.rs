@@ -1,7 +1,7 @@
 //! The last good response, to whom it belongs and to nobody else.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::thread;
 use std::time::Duration;
 
@@ -331,10 +331,21 @@ fn a_response_in_pieces_is_kept_whole_and_one_that_breaks_off_not_at_all() {
     // In the upstream's place, somebody who stops in the middle.
     let listener = TcpListener::bind(upstream.echo.address).expect("the upstream's port");
     let half = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let _ = stream.read(&mut [0; 4096]);
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\nhalf of it";
-        stream.write_all(answer).expect("sent");
+        loop {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            // Somebody else may still know the port by what listened there before.
+            let mut asked = [0; 4096];
+            let length = stream.read(&mut asked).unwrap_or_default();
+            if !asked[..length].starts_with(b"GET /broken ") {
+                continue;
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\nhalf of it";
+            stream.write_all(answer).expect("sent");
+            // To close with something unread would reset the connection, and take back what was sent.
+            stream.shutdown(Shutdown::Write).expect("its end is said");
+            let _ = stream.read_to_end(&mut Vec::new());
+            return;
+        }
     });
     let broken = raw::send(envoy.address(), &request("GET", "/broken", &[("host", "a")], b""));
     assert_eq!(broken.expect("its beginning").text(), "half of it");
