@@ -20,6 +20,7 @@
 
 pub mod auth;
 pub mod client_network;
+pub mod clock;
 pub mod config;
 pub mod denial;
 pub mod exchange;

@@ -7,6 +7,7 @@ mod response;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::clock::Millis;
 use crate::denial::{Denial, DenialKind};
 use crate::gateway::plan::{Plan, Route};
 use crate::gateway::worker::Worker;
@@ -24,8 +25,8 @@ use refusal::Caller;
 pub struct Exchange {
     worker: Rc<Worker>,
     stream: StreamId,
-    /// Milliseconds for which it may still be suspended, over all of its waits.
-    patience: u64,
+    /// How long it may still be suspended, over all of its waits.
+    patience: Millis,
     state: State,
 }
 
@@ -44,7 +45,8 @@ enum State {
 #[derive(Debug)]
 struct Suspended {
     deciding: Deciding,
-    until: u64,
+    /// The deadline, of the monotonic clock.
+    until: Millis,
     /// Whether a body has come meanwhile, as with Envoy's `allow_on_headers_stop_iteration`.
     has_early_body: bool,
 }
@@ -80,7 +82,8 @@ struct Passed {
 struct Responding {
     response: Response,
     place: usize,
-    until: u64,
+    /// The deadline, of the monotonic clock.
+    until: Millis,
     early: Option<Early>,
 }
 
@@ -117,7 +120,7 @@ impl Exchange {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn impatient(worker: Rc<Worker>, stream: StreamId) -> Self {
         Self {
-            patience: 0,
+            patience: Millis::ZERO,
             ..Self::new(worker, stream)
         }
     }
@@ -356,16 +359,16 @@ fn record(passed: &mut Passed, chunk: &Chunk<'_>, cx: &Context<'_>) {
     }
 }
 
-/// The time left for waits, in milliseconds.
-fn left(until: u64, wakeup: Wakeup, host: &dyn Host) -> u64 {
+/// The time left for waits.
+fn left(until: Millis, wakeup: Wakeup, host: &dyn Host) -> Millis {
     match wakeup {
-        Wakeup::Due => until.saturating_sub(host.monotonic_millis()),
-        Wakeup::TimeOver => 0,
+        Wakeup::Due => until.saturating_sub(host.monotonic()),
+        Wakeup::TimeOver => Millis::ZERO,
     }
 }
 
-/// How long one request with its response may be suspended, in milliseconds.
-const PATIENCE: u64 = 2000;
+/// How long one request with its response may be suspended.
+const PATIENCE: Millis = Millis::new(2000);
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::refusal::{Caller, NO_ROUTE, refuse};
 use super::{Deciding, Exchange, Passed, State, Suspended};
+use crate::clock::Millis;
 use crate::denial::{Denial, DenialKind};
 use crate::gateway::plan::{Plan, Route, Selection};
 use crate::gateway::route::MethodOverride;
@@ -63,7 +64,7 @@ impl Exchange {
         let worker = Rc::clone(&self.worker);
         let cx = worker.context(host);
         let route = Arc::clone(&deciding.route);
-        let mut may_wait = self.patience > 0 && worker.has_room();
+        let mut may_wait = self.patience > Millis::ZERO && worker.has_room();
         while let Some(policy) = route.policies.get(deciding.place) {
             deciding.request.may_wait = may_wait;
             match policy.on_request(&mut deciding.request, &cx) {
@@ -106,8 +107,8 @@ impl Exchange {
     }
 
     /// Suspends the message for the rest of its time; returns the deadline.
-    pub(super) fn hold(&self, wait: Wait, host: &dyn Host) -> Option<u64> {
-        let until = host.monotonic_millis().saturating_add(self.patience);
+    pub(super) fn hold(&self, wait: Wait, host: &dyn Host) -> Option<Millis> {
+        let until = host.monotonic().saturating_add(self.patience);
         self.worker.hold(self.stream, wait, until, host).then_some(until)
     }
 

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::{Early, Exchange, Passed, Responding, State};
+use crate::clock::Millis;
 use crate::denial::{Denial, DenialKind};
 use crate::http::headers::Headers;
 use crate::http::piece::{Chunk, Direction};
@@ -27,7 +28,7 @@ impl Exchange {
         let worker = Rc::clone(&self.worker);
         let cx = worker.context(host);
         // Without a place to wait, policies make no call.
-        let mut may_wait = self.patience > 0 && worker.has_place(WaitKind::Response, host);
+        let mut may_wait = self.patience > Millis::ZERO && worker.has_place(WaitKind::Response, host);
         loop {
             let State::Passed(passed) = &mut self.state else {
                 return Step::default();

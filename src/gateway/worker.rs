@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::client_network::ClientNetwork;
+use crate::clock::Millis;
 use crate::gateway::plan::Plan;
 use crate::seam::{Answer, Call, Caller, Context, Host, Locals, Note, Outcome, StreamId, Wait, WaitKind, Wakeup};
 use crate::shared::suspended::Suspended;
@@ -116,8 +117,8 @@ impl Worker {
         suspended.has_place(kind, || ClientNetwork::from(host.client_address()))
     }
 
-    /// Suspends a message until a time of the monotonic clock, in milliseconds; `false` if there is no place.
-    pub(crate) fn hold(&self, stream: StreamId, wait: Wait, until: u64, host: &dyn Host) -> bool {
+    /// Suspends a message until a time of the monotonic clock; `false` if there is no place.
+    pub(crate) fn hold(&self, stream: StreamId, wait: Wait, until: Millis, host: &dyn Host) -> bool {
         let origin = ClientNetwork::from(host.client_address());
         self.suspended.borrow_mut().hold(stream, wait, origin, until)
     }
@@ -134,7 +135,7 @@ impl Worker {
 
     fn wake(&self, mut agenda: Agenda, host: &dyn Host) -> Agenda {
         let tickets = self.locals.wakes().take();
-        let now = host.monotonic_millis();
+        let now = host.monotonic();
         agenda.wakeups = self.suspended.borrow_mut().due(tickets, now);
         agenda
     }

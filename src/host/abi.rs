@@ -7,6 +7,7 @@ use std::ptr::null_mut;
 
 use proxy_wasm::types::LogLevel;
 
+use crate::clock::Millis;
 use crate::http::piece::Direction;
 
 /// The ABI's status of a failed host call.
@@ -172,10 +173,11 @@ pub(super) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), H
     checked(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
 }
 
-/// Sets how often the root context's `on_tick` runs, in milliseconds.
-pub(super) fn set_tick_period(milliseconds: u32) {
+/// Sets how often the root context's `on_tick` runs.
+pub(super) fn set_tick_period(period: Millis) {
+    let period = u32::try_from(period.get()).unwrap_or(u32::MAX);
     // SAFETY: a plain number. The call cannot fail.
-    let _ = unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
+    let _ = unsafe { proxy_set_tick_period_milliseconds(period) };
 }
 
 /// Creates a queue, or finds the one of this name. Its `on_queue_ready` runs in the root context.

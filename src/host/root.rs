@@ -12,6 +12,7 @@ use super::http::{Http, note, read};
 use super::metrics;
 use super::streams::Streams;
 use super::world::{Envoy, begin_callback, random, set_clock};
+use crate::clock::Millis;
 use crate::config::{ConfigError, Environment};
 use crate::gateway::decode;
 use crate::gateway::plan::Plan;
@@ -157,9 +158,8 @@ fn seed() -> [u8; 16] {
     seed
 }
 
-/// Milliseconds between ticks while something is awaited.
-const FAST_TICK: u32 = 10;
+/// The time between ticks while something is awaited.
+const FAST_TICK: Millis = Millis::new(10);
 
-/// The time between ticks otherwise, in milliseconds. It delays counters, and a worker's copy of keys that another
-/// worker fetched.
-const SLOW_TICK: u32 = 1000;
+/// The time between ticks otherwise. It delays counters, and a worker's copy of keys that another worker fetched.
+const SLOW_TICK: Millis = Millis::new(1000);

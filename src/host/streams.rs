@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::abi;
 use super::http::{Applied, Message, SharedExchange};
 use super::world::{Envoy, random};
+use crate::clock::Millis;
 use crate::seam::{StreamId, Wakeup};
 
 /// Suspended streams, by the id of their context.
@@ -80,5 +81,5 @@ fn queue_name() -> String {
     format!("tollgate.wakeup.{:016x}", random())
 }
 
-/// The time until the next tick if the queue fails, in milliseconds.
-const NEXT_TICK: u32 = 1;
+/// The time until the next tick if the queue fails.
+const NEXT_TICK: Millis = Millis::new(1);

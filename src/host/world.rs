@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost::Message;
 
 use super::abi;
+use crate::clock::Millis;
 use crate::seam::store::Store;
 use crate::seam::{Host, SignatureCheck};
 
@@ -23,13 +24,13 @@ pub(super) fn begin_callback() {
 /// Compares the clocks. Between two ticks, the wall clock is the monotonic one plus the difference.
 pub(super) fn set_clock() {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let wall = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    AHEAD.set(wall.wrapping_sub(monotonic_millis()));
+    let wall = Millis::new(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+    AHEAD.set(wall.get().wrapping_sub(monotonic().get()));
 }
 
-/// The wall clock, in milliseconds since the epoch.
-pub(super) fn now_millis() -> u64 {
-    monotonic_millis().wrapping_add(AHEAD.get())
+/// The wall clock, since the epoch.
+fn wall() -> Millis {
+    Millis::new(monotonic().get().wrapping_add(AHEAD.get()))
 }
 
 /// A random number from the host, by the standard library's hash keys.
@@ -37,17 +38,18 @@ pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-fn monotonic_millis() -> u64 {
-    let millis = MONOTONIC.get().unwrap_or_else(|| abi::monotonic_nanos() / 1_000_000);
-    MONOTONIC.set(Some(millis));
-    millis
+fn monotonic() -> Millis {
+    let read = || Millis::new(abi::monotonic_nanos() / 1_000_000);
+    let now = MONOTONIC.get().unwrap_or_else(read);
+    MONOTONIC.set(Some(now));
+    now
 }
 
 thread_local! {
     /// The monotonic clock in this callback, once it was read.
-    static MONOTONIC: Cell<Option<u64>> = const { Cell::new(None) };
+    static MONOTONIC: Cell<Option<Millis>> = const { Cell::new(None) };
 
-    /// By how much the wall clock is ahead of the monotonic one, in milliseconds.
+    /// By how much the wall clock is ahead of the monotonic one, in milliseconds. It wraps around: behind is far ahead.
     static AHEAD: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -62,12 +64,12 @@ impl Store for Envoy {
 }
 
 impl Host for Envoy {
-    fn now_millis(&self) -> u64 {
-        now_millis()
+    fn wall(&self) -> Millis {
+        wall()
     }
 
-    fn monotonic_millis(&self) -> u64 {
-        monotonic_millis()
+    fn monotonic(&self) -> Millis {
+        monotonic()
     }
 
     fn client_address(&self) -> Option<IpAddr> {

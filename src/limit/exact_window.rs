@@ -1,37 +1,37 @@
 //! The exact window: the times of the last requests, one for each cost unit, the oldest first.
 
 use super::{MOST_EXACT, Rate, Taken, Verdict};
-use crate::seam::store::encode;
+use crate::clock::Millis;
 use crate::shared::table::Entry;
 
-/// The times within the last `window`, in milliseconds.
-fn read(rate: &Rate, state: Option<&Entry>, now: u64) -> Vec<u64> {
+/// The times within the last `window`.
+fn read(rate: &Rate, state: Option<&Entry>, now: Millis) -> Vec<Millis> {
     let words = state
         .map_or(&[][..], |entry| entry.value.as_slice())
-        .chunks_exact(size_of::<u64>());
+        .chunks_exact(size_of::<Millis>());
     words
-        .filter_map(|word| word.try_into().ok().map(u64::from_le_bytes))
+        .filter_map(|word| word.try_into().ok().map(Millis::from_le_bytes))
         .filter(|moment| moment.saturating_add(rate.window) > now)
         .collect()
 }
 
-fn write(rate: &Rate, moments: &[u64]) -> Entry {
+fn write(rate: &Rate, moments: &[Millis]) -> Entry {
     let newest = moments.iter().max().copied().unwrap_or_default();
     Entry {
         until: newest.saturating_add(rate.window),
-        value: encode(moments),
+        value: moments.iter().flat_map(|moment| moment.to_le_bytes()).collect(),
     }
 }
 
-pub(super) fn take(rate: &Rate, state: Option<&Entry>, cost: u64, now: u64) -> Taken {
+pub(super) fn take(rate: &Rate, state: Option<&Entry>, cost: u64, now: Millis) -> Taken {
     let mut moments = read(rate, state, now);
     let limit = rate.limit.min(MOST_EXACT);
     let used = u64::try_from(moments.len()).unwrap_or(u64::MAX);
-    let leaves = |moment: &u64| moment.saturating_add(rate.window).saturating_sub(now);
+    let leaves = |moment: &Millis| moment.saturating_add(rate.window).saturating_sub(now);
     let reset = moments.iter().map(leaves).max().unwrap_or_default();
     let excess = used.saturating_add(cost).saturating_sub(limit);
     if excess > 0 {
-        let mut sorted: Vec<u64> = moments.iter().map(leaves).collect();
+        let mut sorted: Vec<Millis> = moments.iter().map(leaves).collect();
         sorted.sort_unstable();
         // `excess` units must leave first; if there are fewer, it never fits.
         let last = usize::try_from(excess.saturating_sub(1)).ok();
@@ -45,8 +45,8 @@ pub(super) fn take(rate: &Rate, state: Option<&Entry>, cost: u64, now: u64) -> T
     (Verdict::allowed(remaining, reset), Some(write(rate, &moments)))
 }
 
-pub(super) fn give_back(state: &Entry, cost: u64, taken: u64) -> Option<Entry> {
-    let words: Vec<_> = state.value.chunks_exact(size_of::<u64>()).collect();
+pub(super) fn give_back(state: &Entry, cost: u64, taken: Millis) -> Option<Entry> {
+    let words: Vec<_> = state.value.chunks_exact(size_of::<Millis>()).collect();
     let mut left = cost;
     let mut value = Vec::new();
     for word in words.iter().rev() {

@@ -1,7 +1,7 @@
 //! Rate limiting: four algorithms, each over a few bytes of state in the store.
 //!
-//! Times are milliseconds of a monotonic clock. All computations saturate. A state that the algorithm cannot read
-//! counts as empty: a client that has used nothing.
+//! Times are of a monotonic clock. All computations saturate. A state that the algorithm cannot read counts as empty: a
+//! client that has used nothing.
 
 mod exact_window;
 mod fixed_window;
@@ -10,6 +10,7 @@ mod token_bucket;
 
 use serde::Deserialize;
 
+use crate::clock::Millis;
 use crate::shared::table::Entry;
 
 /// The algorithm of a limit.
@@ -34,19 +35,20 @@ pub enum Algorithm {
 pub struct Rate {
     /// Cost units in each window; at least 1.
     pub limit: u64,
-    /// The window in milliseconds; at least 1.
-    pub window: u64,
+    /// The window; at least a millisecond.
+    pub window: Millis,
     /// Maximum cost units at once, for the token bucket.
     pub burst: u64,
 }
 
 impl Rate {
-    fn window_start(&self, now: u64) -> u64 {
-        now.saturating_sub(now.checked_rem(self.window).unwrap_or_default())
+    fn window_start(&self, now: Millis) -> Millis {
+        let elapsed = now.get().checked_rem(self.window.get()).unwrap_or_default();
+        now.saturating_sub(Millis::new(elapsed))
     }
 }
 
-/// The decision about a request; times in milliseconds.
+/// The decision about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     /// Whether the request is within the limit; only then it is counted.
@@ -54,9 +56,9 @@ pub struct Verdict {
     /// The remaining cost units after it.
     pub remaining: u64,
     /// The time until the whole limit is available, without further requests.
-    pub reset: u64,
-    /// The time until the same request would be allowed without further requests; 0 if it is allowed.
-    pub retry_after: u64,
+    pub reset: Millis,
+    /// The time until the same request would be allowed without further requests; zero if it is allowed.
+    pub retry_after: Millis,
 }
 
 /// The verdict about a request, and the new state if it has changed.
@@ -64,7 +66,7 @@ type Taken = (Verdict, Option<Entry>);
 
 impl Algorithm {
     /// Counts a request of this cost if it is allowed now.
-    pub fn take(self, rate: &Rate, state: Option<&Entry>, cost: u64, now: u64) -> Taken {
+    pub fn take(self, rate: &Rate, state: Option<&Entry>, cost: u64, now: Millis) -> Taken {
         match self {
             Self::SlidingWindow => sliding_window::take(rate, state, cost, now),
             Self::ExactWindow => exact_window::take(rate, state, cost, now),
@@ -74,7 +76,7 @@ impl Algorithm {
     }
 
     /// The state without a request of this cost that was allowed at `taken`; `None` if it is not in the state any more.
-    pub fn give_back(self, rate: &Rate, state: &Entry, cost: u64, taken: u64) -> Option<Entry> {
+    pub fn give_back(self, rate: &Rate, state: &Entry, cost: u64, taken: Millis) -> Option<Entry> {
         match self {
             Self::SlidingWindow => sliding_window::give_back(rate, state, cost, taken),
             Self::ExactWindow => exact_window::give_back(state, cost, taken),
@@ -84,7 +86,7 @@ impl Algorithm {
     }
 
     /// Whether a state has used less than half of its limit, so that it may be evicted.
-    pub fn is_little(self, rate: &Rate, state: &Entry, now: u64) -> bool {
+    pub fn is_little(self, rate: &Rate, state: &Entry, now: Millis) -> bool {
         let (verdict, _) = self.take(rate, Some(state), 0, now);
         let whole = if self == Self::TokenBucket {
             rate.burst
@@ -118,21 +120,21 @@ impl Algorithm {
 }
 
 impl Verdict {
-    fn allowed(remaining: u64, reset: u64) -> Self {
+    fn allowed(remaining: u64, reset: Millis) -> Self {
         Self {
             allowed: true,
             remaining,
             reset,
-            retry_after: 0,
+            retry_after: Millis::ZERO,
         }
     }
 
-    fn refused(remaining: u64, reset: u64, retry_after: u64) -> Self {
+    fn refused(remaining: u64, reset: Millis, retry_after: Millis) -> Self {
         Self {
             allowed: false,
             remaining,
             reset,
-            retry_after: retry_after.max(1),
+            retry_after: retry_after.max(Millis::new(1)),
         }
     }
 }

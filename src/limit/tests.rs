@@ -19,12 +19,18 @@ impl Client {
     fn new(algorithm: Algorithm, limit: u64, window: u64, burst: u64) -> Self {
         Self {
             algorithm,
-            rate: Rate { limit, window, burst },
+            rate: Rate {
+                limit,
+                window: Millis::new(window),
+                burst,
+            },
             state: None,
         }
     }
 
+    /// Asks at a time in milliseconds.
     fn ask(&mut self, now: u64, cost: u64) -> Verdict {
+        let now = Millis::new(now);
         let live = self.state.as_ref().filter(|entry| entry.until > now);
         let (verdict, state) = self.algorithm.take(&self.rate, live, cost, now);
         assert_eq!(verdict.allowed, state.is_some(), "only what is allowed is counted");
@@ -43,7 +49,7 @@ fn a_limit_is_that_many_and_no_more() {
         assert_eq!(remaining, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0], "{algorithm:?}");
         let refused = client.ask(120_000, 1);
         assert!(
-            !refused.allowed && refused.remaining == 0 && refused.retry_after > 0,
+            !refused.allowed && refused.remaining == 0 && refused.retry_after > Millis::ZERO,
             "{algorithm:?} {refused:?}"
         );
     }
@@ -75,14 +81,18 @@ fn the_edge_of_a_window() {
 fn a_bucket_saves_its_burst_and_refills_evenly() {
     let mut client = Client::new(Algorithm::TokenBucket, 60, 60_000, 5);
     assert_eq!((0..9).filter(|_| client.ask(0, 1).allowed).count(), 5);
-    assert_eq!(client.ask(0, 1).retry_after, 1000);
+    assert_eq!(client.ask(0, 1).retry_after, Millis::new(1000));
     assert!(!client.ask(999, 1).allowed && client.ask(1000, 1).allowed && !client.ask(1000, 1).allowed);
     assert_eq!(
         (0..9).filter(|_| client.ask(1_000_000, 1).allowed).count(),
         5,
         "no more than the burst is saved"
     );
-    assert_eq!(client.ask(1_000_000, 6).retry_after, 60_000, "it never fits");
+    assert_eq!(
+        client.ask(1_000_000, 6).retry_after,
+        Millis::new(60_000),
+        "it never fits"
+    );
 }
 
 #[test]
@@ -92,7 +102,10 @@ fn a_slow_client_is_not_refused_for_what_it_did_a_window_ago() {
         assert!(client.ask(90_000 + number * 3200, 1).allowed, "{number}");
     }
     let refused = client.ask(90_000 + 99 * 3200 + 1, 1);
-    assert!(!refused.allowed && refused.retry_after <= 3000, "{refused:?}");
+    assert!(
+        !refused.allowed && refused.retry_after <= Millis::new(3000),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -113,7 +126,7 @@ fn a_state_whose_time_is_over_is_an_empty_one() {
     for algorithm in ALL {
         let mut client = Client::new(algorithm, 10, 1000, 10);
         (0..10).for_each(|_| assert!(client.ask(5000, 1).allowed));
-        let (verdict, _) = algorithm.take(&client.rate, client.state.as_ref(), 1, 9000);
+        let (verdict, _) = algorithm.take(&client.rate, client.state.as_ref(), 1, Millis::new(9000));
         assert_eq!((verdict.allowed, verdict.remaining), (true, 9), "{algorithm:?}");
     }
 }
@@ -166,8 +179,9 @@ proptest! {
     #[test]
     fn no_state_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), now: u64, cost: u64, limit in 1_u64.., window in 1_u64.., burst in 1_u64..) {
         for algorithm in ALL {
+            let (window, now) = (Millis::new(window), Millis::new(now));
             let rate = Rate { limit, window, burst };
-            let entry = Entry { until: u64::MAX, value: bytes.clone() };
+            let entry = Entry { until: Millis::new(u64::MAX), value: bytes.clone() };
             let cost = if algorithm == Algorithm::ExactWindow { cost % 200 } else { cost };
             let (_, state) = algorithm.take(&rate, Some(&entry), cost, now);
             algorithm.give_back(&rate, &entry, cost, now);
@@ -219,11 +233,13 @@ proptest! {
                 let verdict = client.ask(now, *cost);
                 if !verdict.allowed {
                     let then = |at: u64| {
+                        let at = Millis::new(at);
                         let live = client.state.as_ref().filter(|entry| entry.until > at);
                         algorithm.take(&client.rate, live, *cost, at).0.allowed
                     };
-                    prop_assert!(then(now + verdict.retry_after), "{algorithm:?} not after {}", verdict.retry_after);
-                    prop_assert!(!then(now + verdict.retry_after - 1), "{algorithm:?} before {}", verdict.retry_after);
+                    let wait = verdict.retry_after.get();
+                    prop_assert!(then(now + wait), "{algorithm:?} not after {wait}");
+                    prop_assert!(!then(now + wait - 1), "{algorithm:?} before {wait}");
                 }
             }
         }
@@ -239,7 +255,7 @@ proptest! {
             }
             let before = client.ask(10_000, 0).remaining;
             if client.ask(10_000, cost).allowed {
-                client.state = algorithm.give_back(&client.rate, &client.state.take().unwrap(), cost, 10_000);
+                client.state = algorithm.give_back(&client.rate, &client.state.take().unwrap(), cost, Millis::new(10_000));
                 prop_assert_eq!(client.ask(10_000, 0).remaining, before, "{:?}", algorithm);
             }
         }

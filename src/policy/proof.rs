@@ -11,6 +11,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 
 use super::{Policy, Stop};
+use crate::clock::Seconds;
 use crate::config::values::HeaderName;
 use crate::config::{self, Environment, Report};
 use crate::message::request::Request;
@@ -76,9 +77,10 @@ impl Proof {
         }
     }
 
-    /// The value of the header at `now`, in seconds since the epoch. `None` only if the configuration was refused.
-    fn of(&self, request: &Request, now: u64) -> Option<String> {
+    /// The value of the header at `now`, by the wall clock. `None` only if the configuration was refused.
+    fn of(&self, request: &Request, now: Seconds) -> Option<String> {
         let mut mac = self.mac.clone()?;
+        let now = now.get();
         mac.update(format!("v2\n{now}").as_bytes());
         for name in [":method", ":authority", ":path"] {
             mac.update(b"\n");
@@ -98,7 +100,7 @@ impl Proof {
 
 impl Policy for Prove {
     fn on_request(&self, request: &mut Request, cx: &Context<'_>) -> Result<(), Stop> {
-        if let Some(proof) = self.0.of(request, cx.host.now()) {
+        if let Some(proof) = self.0.of(request, cx.wall_seconds()) {
             request.changes.set_one(Arc::clone(&self.0.header), proof);
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::Seconds;
 use crate::config::values::HeaderName;
 use crate::message::identity::Subject;
 use crate::seam::Wait;
@@ -24,10 +25,10 @@ pub enum Failure {
     Invalid(Invalid),
     /// The decision needs an awaited result.
     Wait(Wait),
-    /// The keys that are needed to decide are unavailable; retry after this many seconds.
-    KeysUnavailable(u64),
-    /// Too many invalid credentials came from this source; retry after this many seconds.
-    TooManyAttempts(u64),
+    /// The keys that are needed to decide are unavailable; retry after this time.
+    KeysUnavailable(Seconds),
+    /// Too many invalid credentials came from this source; retry after this time.
+    TooManyAttempts(Seconds),
 }
 
 /// Why a credential is invalid, for the operator.

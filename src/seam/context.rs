@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Host, Wakes};
+use crate::clock::{Millis, Seconds};
 use crate::seam::store::Store;
 
 /// The context of one callback.
@@ -39,9 +40,19 @@ impl<'a> Context<'a> {
         self.host.store()
     }
 
-    /// The wall clock, in milliseconds since the epoch.
-    pub fn now_millis(&self) -> u64 {
-        self.host.now_millis()
+    /// The wall clock, since the epoch.
+    pub fn wall(&self) -> Millis {
+        self.host.wall()
+    }
+
+    /// The wall clock in whole seconds, since the epoch.
+    pub fn wall_seconds(&self) -> Seconds {
+        self.host.wall_seconds()
+    }
+
+    /// The monotonic clock, the same for all workers.
+    pub fn monotonic(&self) -> Millis {
+        self.host.monotonic()
     }
 
     /// This worker's value.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::clock::{Millis, Seconds};
 use crate::seam::store::Store;
 
 /// The clocks, the client's address, the workers' shared memory and the host's cryptography. The core gets them as an
@@ -9,16 +10,16 @@ use crate::seam::store::Store;
 ///
 /// Each method may be a call into the host, so the core calls it only if needed.
 pub trait Host {
-    /// The wall clock, in milliseconds since the epoch.
-    fn now_millis(&self) -> u64;
+    /// The wall clock, since the epoch.
+    fn wall(&self) -> Millis;
 
-    /// The wall clock, in seconds since the epoch.
-    fn now(&self) -> u64 {
-        self.now_millis() / 1000
+    /// The wall clock in whole seconds, since the epoch.
+    fn wall_seconds(&self) -> Seconds {
+        self.wall().seconds()
     }
 
-    /// The monotonic clock, in milliseconds, the same for all workers.
-    fn monotonic_millis(&self) -> u64;
+    /// The monotonic clock, the same for all workers.
+    fn monotonic(&self) -> Millis;
 
     /// The client address that the host trusts; `None` if it has none, as with a Unix socket.
     fn client_address(&self) -> Option<IpAddr>;
@@ -56,6 +57,7 @@ pub mod simulated {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::{Host, SignatureCheck};
+    use crate::clock::Millis;
     use crate::seam::store::Store;
     use crate::seam::store::memory::Memory;
     use crate::seam::{Context, Locals};
@@ -63,7 +65,7 @@ pub mod simulated {
     /// A host whose state only changes by assignment.
     #[derive(Debug)]
     pub struct Simulated {
-        /// The time of both clocks, in milliseconds.
+        /// The time of both clocks, in milliseconds: a plain number, as tests count with it.
         pub now: Cell<u64>,
         /// The client's address.
         pub address: Cell<Option<IpAddr>>,
@@ -89,8 +91,8 @@ pub mod simulated {
         }
 
         /// The context at another time, in milliseconds.
-        pub fn at(&self, now: u64) -> Context<'_> {
-            self.now.set(now);
+        pub fn at(&self, millis: u64) -> Context<'_> {
+            self.now.set(millis);
             self.cx()
         }
     }
@@ -119,12 +121,12 @@ pub mod simulated {
     }
 
     impl Host for Sharing<'_> {
-        fn now_millis(&self) -> u64 {
-            self.host.now_millis()
+        fn wall(&self) -> Millis {
+            self.host.wall()
         }
 
-        fn monotonic_millis(&self) -> u64 {
-            self.host.monotonic_millis()
+        fn monotonic(&self) -> Millis {
+            self.host.monotonic()
         }
 
         fn client_address(&self) -> Option<IpAddr> {
@@ -145,12 +147,12 @@ pub mod simulated {
     }
 
     impl Host for Simulated {
-        fn now_millis(&self) -> u64 {
-            self.now.get()
+        fn wall(&self) -> Millis {
+            Millis::new(self.now.get())
         }
 
-        fn monotonic_millis(&self) -> u64 {
-            self.now.get()
+        fn monotonic(&self) -> Millis {
+            Millis::new(self.now.get())
         }
 
         fn client_address(&self) -> Option<IpAddr> {

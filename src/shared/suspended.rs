@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::client_network::ClientNetwork;
+use crate::clock::Millis;
 use crate::seam::{StreamId, Ticket, Wait, WaitKind, Wakeup};
 
 /// The suspended messages of one worker, at most one for each stream.
@@ -10,15 +11,15 @@ use crate::seam::{StreamId, Ticket, Wait, WaitKind, Wakeup};
 pub struct Suspended {
     places: BTreeMap<StreamId, Place>,
     by_ticket: BTreeMap<Ticket, Vec<StreamId>>,
-    by_deadline: BTreeSet<(u64, StreamId)>,
+    by_deadline: BTreeSet<(Millis, StreamId)>,
 }
 
 #[derive(Debug)]
 struct Place {
     wait: Wait,
     origin: ClientNetwork,
-    /// The deadline, in milliseconds of the monotonic clock.
-    until: u64,
+    /// The deadline, of the monotonic clock.
+    until: Millis,
 }
 
 impl Suspended {
@@ -41,8 +42,8 @@ impl Suspended {
         self.places.is_empty()
     }
 
-    /// Suspends a message until a time of the monotonic clock, in milliseconds; `false` if there is no place.
-    pub fn hold(&mut self, stream: StreamId, wait: Wait, origin: ClientNetwork, until: u64) -> bool {
+    /// Suspends a message until a time of the monotonic clock; `false` if there is no place.
+    pub fn hold(&mut self, stream: StreamId, wait: Wait, origin: ClientNetwork, until: Millis) -> bool {
         if !self.has_place(wait.kind, || origin) {
             return false;
         }
@@ -72,7 +73,7 @@ impl Suspended {
     }
 
     /// Takes the messages with one of these tickets, in the order of the tickets, and those whose time is over.
-    pub fn due(&mut self, tickets: Vec<Ticket>, now: u64) -> Vec<(StreamId, Wakeup)> {
+    pub fn due(&mut self, tickets: Vec<Ticket>, now: Millis) -> Vec<(StreamId, Wakeup)> {
         let mut due = Vec::new();
         for ticket in tickets {
             for stream in self.by_ticket.get(&ticket).cloned().unwrap_or_default() {
@@ -115,25 +116,27 @@ mod tests {
             (c, &[other], 5),
             (d, &[], 20),
         ] {
-            assert!(suspended.hold(stream, wait(tickets), nowhere, until));
+            assert!(suspended.hold(stream, wait(tickets), nowhere, Millis::new(until)));
         }
         suspended.leave(c);
-        assert_eq!(suspended.due(vec![other], 9), [(b, Wakeup::Due)]);
-        assert_eq!(suspended.due(vec![other], 9), []);
-        assert_eq!(suspended.due(Vec::new(), 10), [(a, Wakeup::TimeOver)]);
-        assert_eq!(suspended.due(vec![one], 30), [(d, Wakeup::TimeOver)]);
+        let mut due = |tickets: &[Ticket], now| suspended.due(tickets.into(), Millis::new(now));
+        assert_eq!(due(&[other], 9), [(b, Wakeup::Due)]);
+        assert_eq!(due(&[other], 9), []);
+        assert_eq!(due(&[], 10), [(a, Wakeup::TimeOver)]);
+        assert_eq!(due(&[one], 30), [(d, Wakeup::TimeOver)]);
         assert!(suspended.is_empty() && suspended.by_ticket.is_empty() && suspended.by_deadline.is_empty());
     }
 
     #[test]
     fn a_source_has_its_share_of_the_places() {
         let mut suspended = Suspended::default();
+        let until = Millis::new(10);
         let origin = |last: u8| ClientNetwork::from(Some([192, 0, 2, last].into()));
         let mut held = 0;
         for number in 0..200 {
-            held += u32::from(suspended.hold(StreamId(number), wait(&[]), origin(1), 10));
+            held += u32::from(suspended.hold(StreamId(number), wait(&[]), origin(1), until));
         }
         assert_eq!(held, 64);
-        assert!(suspended.hold(StreamId(1000), wait(&[]), origin(2), 10));
+        assert!(suspended.hold(StreamId(1000), wait(&[]), origin(2), until));
     }
 }

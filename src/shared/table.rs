@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 
+use crate::clock::Millis;
 use crate::seam::store::{Store, update};
 
 /// A table, identified by its prefix in the store.
@@ -27,8 +28,8 @@ pub type Name = [u8; 32];
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// When the entry expires, in milliseconds of the callers' clock.
-    pub until: u64,
+    /// When the entry expires, by the callers' clock.
+    pub until: Millis,
     /// The value.
     pub value: Vec<u8>,
 }
@@ -74,7 +75,7 @@ impl Table {
     }
 
     /// The entry of this name, unless it has expired.
-    pub fn find(&self, name: &Name, now: u64, store: &dyn Store) -> Option<Entry> {
+    pub fn find(&self, name: &Name, now: Millis, store: &dyn Store) -> Option<Entry> {
         let (bytes, _) = store.read(&self.key(self.slot(name)))?;
         let mut entries = Entries(&bytes);
         entries
@@ -87,7 +88,7 @@ impl Table {
     pub fn change<T>(
         &self,
         name: &Name,
-        now: u64,
+        now: Millis,
         store: &dyn Store,
         change: impl Fn(Option<Entry>) -> Result<(Option<Entry>, T), T>,
     ) -> Option<T> {
@@ -118,7 +119,7 @@ impl Table {
     pub fn share<T>(
         &self,
         name: &Name,
-        now: u64,
+        now: Millis,
         store: &dyn Store,
         uses: &impl Uses,
         change: impl Fn(Option<&Entry>, bool) -> (Option<Entry>, T),
@@ -167,17 +168,17 @@ impl Table {
     }
 
     /// Sets the entry of this name.
-    pub fn put(&self, name: &Name, entry: &Entry, now: u64, store: &dyn Store) {
+    pub fn put(&self, name: &Name, entry: &Entry, now: Millis, store: &dyn Store) {
         self.change(name, now, store, |_| Ok::<_, ()>((Some(entry.clone()), ())));
     }
 
     /// Removes the entry of this name.
-    pub fn remove(&self, name: &Name, now: u64, store: &dyn Store) {
+    pub fn remove(&self, name: &Name, now: Millis, store: &dyn Store) {
         self.remove_if(name, now, store, |_| true);
     }
 
     /// Removes the entry of this name if `goes` returns `true` for it.
-    pub fn remove_if(&self, name: &Name, now: u64, store: &dyn Store, goes: impl Fn(&Entry) -> bool) {
+    pub fn remove_if(&self, name: &Name, now: Millis, store: &dyn Store, goes: impl Fn(&Entry) -> bool) {
         self.change(name, now, store, |found| match found {
             Some(entry) if goes(&entry) => Ok((None, ())),
             _ => Err(()),
@@ -187,7 +188,7 @@ impl Table {
     /// Removes all entries for which `goes` returns `true`.
     pub fn clear(&self, goes: impl Fn(&Entry) -> bool, store: &dyn Store) {
         for slot in 0..self.count {
-            self.rewrite(slot, 0, store, |mut live| {
+            self.rewrite(slot, Millis::ZERO, store, |mut live| {
                 let before = live.len();
                 live.retain(|(_, entry)| !goes(&entry.to_entry()));
                 if live.len() == before {
@@ -203,7 +204,7 @@ impl Table {
     fn rewrite<T>(
         &self,
         slot: u32,
-        now: u64,
+        now: Millis,
         store: &dyn Store,
         edit: impl Fn(Vec<Named<'_>>) -> Result<(Vec<u8>, T), T>,
     ) -> Option<T> {
@@ -243,7 +244,7 @@ type Fingerprint = [u8; 16];
 
 #[derive(Clone, Copy)]
 struct Borrowed<'a> {
-    until: u64,
+    until: Millis,
     value: &'a [u8],
 }
 
@@ -274,7 +275,7 @@ impl<'a> Iterator for Entries<'a> {
         let (length, rest) = rest.split_first_chunk()?;
         let (value, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
         self.0 = rest;
-        let until = u64::from_le_bytes(*until);
+        let until = Millis::from_le_bytes(*until);
         Some((*own, Borrowed { until, value }))
     }
 }

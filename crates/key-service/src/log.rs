@@ -54,6 +54,7 @@ pub fn plain(value: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+    use tollgate::clock::Seconds;
     use tollgate::config::values::Timestamp;
 
     #[test]
@@ -62,7 +63,7 @@ mod tests {
             version: 7,
             kind: "created".into(),
             key_id: "k1".into(),
-            at: Timestamp(0),
+            at: Timestamp(Seconds::default()),
             data: json!({"user_id": "u 1", "tenant_id": "t", "imported": true, "roles": ["r"]}),
         };
         assert_eq!(

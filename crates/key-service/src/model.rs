@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use tollgate::auth::api_key::{KeyHash, KeyRecord};
+use tollgate::clock::{Millis, Seconds};
 use tollgate::config::values::{Timestamp, present};
 
 use crate::error::{Error, Result};
@@ -80,9 +81,9 @@ pub struct StoredKey {
     pub replaced_by: Option<String>,
 }
 
-/// A time span in seconds, written as a whole number and a unit: `90s`, `15m`, `24h`, `90d`.
+/// A time span, written as a whole number and a unit: `90s`, `15m`, `24h`, `90d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span(pub(crate) u64);
+pub struct Span(pub(crate) Seconds);
 
 /// The status of a key at a given time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -122,15 +123,15 @@ pub struct Shown<'a> {
     pub record: View<'a>,
 }
 
-/// The current time, in seconds since the epoch.
+/// The current time, in whole seconds.
 pub fn now() -> Timestamp {
-    Timestamp(now_millis() / 1000)
+    Timestamp(wall().seconds())
 }
 
-/// The current time, in milliseconds since the epoch.
-pub(crate) fn now_millis() -> u64 {
+/// The wall clock, since the epoch.
+pub(crate) fn wall() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    Millis::new(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl NewKey {
@@ -246,7 +247,7 @@ impl Span {
             .bytes()
             .all(|byte| byte.is_ascii_digit())
             .then(|| digits.parse().ok())??;
-        Some(Self(u64::from(count).checked_mul(seconds)?))
+        Some(Self(Seconds::new(u64::from(count).checked_mul(seconds)?)))
     }
 
     /// `moment` plus this span, at most [`LATEST`].
@@ -268,15 +269,19 @@ pub const SPAN: &str = "a span is a whole number and a unit, such as `90s`, `15m
 const MAX_NAME: usize = 200;
 
 /// 9999-12-31T23:59:59Z, the last time in RFC 3339.
-const LATEST: u64 = 253_402_300_799;
+const LATEST: Seconds = Seconds::new(253_402_300_799);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn moment(seconds: u64) -> Timestamp {
+        Timestamp(Seconds::new(seconds))
+    }
+
     #[test]
     fn spans_are_a_number_and_a_unit() {
-        let seconds = |text| Span::parse(text).map(|Span(seconds)| seconds);
+        let seconds = |text| Span::parse(text).map(|Span(seconds)| seconds.get());
         assert_eq!(seconds("0s"), Some(0));
         assert_eq!(seconds("15m"), Some(900));
         assert_eq!(seconds("24h"), Some(86_400));
@@ -284,7 +289,7 @@ mod tests {
         for bad in ["", "s", "90", "1.5h", "-1s", "+1s", "1w", "9999999999d", "1é"] {
             assert_eq!(seconds(bad), None, "{bad}");
         }
-        let far = Span::parse("4000000000d").unwrap().after(Timestamp(1));
+        let far = Span::parse("4000000000d").unwrap().after(moment(1));
         assert_eq!(far.to_string(), "9999-12-31T23:59:59Z");
     }
 
@@ -297,13 +302,13 @@ mod tests {
             }
             let key: NewKey = serde_json::from_value(body).unwrap();
             let hash = format!("v1:{}", "0".repeat(64)).parse().unwrap();
-            key.store("k".into(), hash, Timestamp(1_000))
+            key.store("k".into(), hash, moment(1_000))
                 .map_err(|error| error.to_string())
         };
         let stored = key(serde_json::json!({"lifetime": "100s"})).unwrap();
-        assert_eq!(stored.record.expires_at, Some(Timestamp(1_100)));
-        assert_eq!(stored.status(Timestamp(1_099)), Status::Active);
-        assert_eq!(stored.status(Timestamp(1_100)), Status::Expired);
+        assert_eq!(stored.record.expires_at, Some(moment(1_100)));
+        assert_eq!(stored.status(moment(1_099)), Status::Active);
+        assert_eq!(stored.status(moment(1_100)), Status::Expired);
         for (more, problem) in [
             (serde_json::json!({"user_id": ""}), "user_id"),
             (serde_json::json!({"name": "a\nb"}), "name"),

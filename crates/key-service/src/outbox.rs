@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tollgate::clock::{Millis, Seconds};
 use ureq::Agent;
 
 use crate::cloud_event::{MEDIA_TYPE, cloud_event};
 use crate::error::{Error, Result};
 use crate::log;
-use crate::model::now_millis;
+use crate::model::wall;
 use crate::store::{Claim, Event, Store};
 
 /// An HTTP endpoint that receives events.
@@ -48,13 +49,13 @@ pub(crate) async fn run(
 
 /// Delivers the oldest event if it is due. Returns how long to wait before the next call.
 async fn deliver_next(store: &Store, webhook: Option<&Webhook>) -> Result<Duration> {
-    let now = now_millis();
+    let now = wall();
     // A read first: a claim locks the database, and usually no event is due.
     let Some(due) = store.next_delivery().await? else {
         return Ok(LOOK_EVERY);
     };
     if due > now {
-        return Ok(Duration::from_millis(due.saturating_sub(now)));
+        return Ok(due.saturating_sub(now).duration());
     }
     let Some(Claim { event, attempts }) = store.claim(now, now.saturating_add(LEASE)).await? else {
         return Ok(Duration::from_millis(50));
@@ -64,23 +65,26 @@ async fn deliver_next(store: &Store, webhook: Option<&Webhook>) -> Result<Durati
     {
         let pause = pause(attempts);
         store
-            .postpone(event.version, now_millis().saturating_add(pause.saturating_mul(1000)))
+            .postpone(event.version, wall().saturating_add(pause.millis()))
             .await?;
         log::line(&format!(
-            "webhook failed ({problem}): event key {} id={} is sent again in {pause} s",
-            event.kind, event.key_id
+            "webhook failed ({problem}): event key {} id={} is sent again in {} s",
+            event.kind,
+            event.key_id,
+            pause.get()
         ));
-        return Ok(Duration::from_secs(pause));
+        return Ok(pause.duration());
     }
     log::line(&event.to_string());
-    store.delivered(event.version, now_millis()).await?;
+    store.delivered(event.version, wall()).await?;
     Ok(Duration::ZERO)
 }
 
-/// The pause after failed attempts, in seconds: 1, 2, 4 and so on, up to 60.
-fn pause(attempts: u64) -> u64 {
+/// The pause after failed attempts: 1, 2, 4 seconds and so on, up to 60.
+fn pause(attempts: u64) -> Seconds {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
-    1_u64.checked_shl(doublings).unwrap_or(MAX_PAUSE).clamp(1, MAX_PAUSE)
+    let seconds = 1_u64.checked_shl(doublings).unwrap_or(u64::MAX);
+    Seconds::new(seconds).clamp(Seconds::new(1), MAX_PAUSE)
 }
 
 impl Webhook {
@@ -127,12 +131,12 @@ impl Webhook {
 /// How often to look for events that another instance wrote or left undelivered.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a claim lasts, in milliseconds: longer than an attempt takes.
-const LEASE: u64 = 15_000;
+/// How long a claim lasts: longer than an attempt takes.
+const LEASE: Millis = Millis::new(15_000);
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-const MAX_PAUSE: u64 = 60;
+const MAX_PAUSE: Seconds = Seconds::new(60);
 
 #[cfg(test)]
 mod tests {
@@ -140,6 +144,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_minute() {
+        let pause = |attempts| pause(attempts).get();
         let pauses: Vec<_> = (1..=8).map(pause).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(pause(u64::MAX), 60);

@@ -1,6 +1,7 @@
 //! Operations on keys, shared by the command line and the HTTP service.
 
 use tollgate::auth::api_key::{Format, KeyHash, Secrets};
+use tollgate::clock::Seconds;
 
 use crate::error::{Error, Result};
 use crate::model::{NewKey, Rotation, Span, StoredKey, end, now};
@@ -171,4 +172,4 @@ fn unknown() -> Error {
 }
 
 /// How long the old key stays valid by default.
-const OVERLAP: Span = Span(86_400);
+const OVERLAP: Span = Span(Seconds::new(86_400));

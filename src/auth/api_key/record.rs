@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::secrets::KeyHash;
+use crate::clock::Seconds;
 use crate::config::values::{Timestamp, present};
 use crate::message::identity::{Subject, check_list, check_value};
 
@@ -111,8 +112,8 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// Whether it is valid at `now`, in seconds since the epoch; `Err` is the reason.
-    pub fn check(self, now: u64) -> Result<(), &'static str> {
+    /// Whether it is valid at `now`, by the wall clock; `Err` is the reason.
+    pub fn check(self, now: Seconds) -> Result<(), &'static str> {
         if self.not_before.is_some_and(|Timestamp(from)| now < from) {
             Err("not_yet_valid")
         } else if self.expires_at.is_some_and(|Timestamp(end)| now >= end) {
@@ -166,11 +167,12 @@ mod tests {
     #[test]
     fn it_is_valid_from_the_first_second_to_before_the_last() {
         let key = record(json!({"not_before": "1970-01-01T00:01:40Z", "expires_at": "1970-01-01T00:03:20Z"})).unwrap();
-        assert_eq!(key.validity().check(99), Err("not_yet_valid"));
-        assert_eq!(key.validity().check(100), Ok(()));
-        assert_eq!(key.validity().check(199), Ok(()));
-        assert_eq!(key.validity().check(200), Err("expired"));
-        assert_eq!(record(json!({})).unwrap().validity().check(u64::MAX), Ok(()));
+        let check = |key: &KeyRecord, now| key.validity().check(Seconds::new(now));
+        assert_eq!(check(&key, 99), Err("not_yet_valid"));
+        assert_eq!(check(&key, 100), Ok(()));
+        assert_eq!(check(&key, 199), Ok(()));
+        assert_eq!(check(&key, 200), Err("expired"));
+        assert_eq!(check(&record(json!({})).unwrap(), u64::MAX), Ok(()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::KeyRecord;
 use super::secrets::KeyHash;
+use crate::clock::Seconds;
 
 /// Asks for the record of a key: `POST /v1/keys/lookup`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -39,8 +40,8 @@ pub struct Changes {
 /// Maximum number of hashes in one [`LookupRequest`], and of secrets.
 pub const MAX_HASHES: usize = 8;
 
-/// How long a request for changes may wait for one, in seconds.
-pub const MAX_WAIT: u64 = 30;
+/// How long a request for changes may wait for one.
+pub const MAX_WAIT: Seconds = Seconds::new(30);
 
 #[cfg(test)]
 mod tests {

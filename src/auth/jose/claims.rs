@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::clock::Seconds;
+
 /// A token's payload.
 pub type Claims = Map<String, Value>;
 
@@ -10,12 +12,12 @@ pub type Claims = Map<String, Value>;
 pub struct ClaimRules {
     /// `aud` must name one of them, exactly.
     pub audiences: Vec<String>,
-    /// The leeway for clock differences, in seconds.
-    pub leeway: u64,
+    /// The leeway for clock differences.
+    pub leeway: Seconds,
     /// Claims that must be present.
     pub require: Vec<String>,
-    /// Maximum remaining lifetime of a token, in seconds.
-    pub max_lifetime: Option<u64>,
+    /// Maximum remaining lifetime of a token.
+    pub max_lifetime: Option<Seconds>,
 }
 
 /// The parsed registered claims of a token, which are the same at every use.
@@ -23,9 +25,9 @@ pub struct ClaimRules {
 pub struct Registered {
     /// `aud`, as a list.
     pub audiences: Vec<String>,
-    expiry: Option<u64>,
-    not_before: Option<u64>,
-    issued_at: Option<u64>,
+    expiry: Option<Seconds>,
+    not_before: Option<Seconds>,
+    issued_at: Option<Seconds>,
 }
 
 impl ClaimRules {
@@ -48,8 +50,8 @@ impl ClaimRules {
         })
     }
 
-    /// Checks claims at `now`, in seconds since the epoch. Must be called at every use of a token.
-    pub fn check(&self, claims: &Registered, now: u64) -> Result<(), &'static str> {
+    /// Checks claims at `now`, by the wall clock. Must be called at every use of a token.
+    pub fn check(&self, claims: &Registered, now: Seconds) -> Result<(), &'static str> {
         let latest = now.saturating_add(self.leeway);
         if claims
             .expiry
@@ -97,7 +99,7 @@ fn audiences(claims: &Claims) -> Result<Vec<String>, &'static str> {
 
 /// Parses a NumericDate (RFC 7519 section 2): seconds, possibly with a fraction, up to the last year of RFC 3339.
 /// Larger numbers are refused as mistakes.
-fn numeric_date(claims: &Claims, name: &str) -> Result<Option<u64>, &'static str> {
+fn numeric_date(claims: &Claims, name: &str) -> Result<Option<Seconds>, &'static str> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
     };
@@ -112,7 +114,7 @@ fn numeric_date(claims: &Claims, name: &str) -> Result<Option<u64>, &'static str
         _ => None,
     };
     match seconds {
-        Some(seconds) if seconds <= LAST_DATE => Ok(Some(seconds)),
+        Some(seconds) if seconds <= LAST_DATE => Ok(Some(Seconds::new(seconds))),
         _ => Err("date_malformed"),
     }
 }
@@ -143,14 +145,14 @@ mod tests {
         }
         let mut rules = ClaimRules {
             audiences: vec!["api".into(), "web".into()],
-            leeway: 60,
+            leeway: Seconds::new(60),
             require: vec!["exp".into()],
             max_lifetime: None,
         };
         configure(&mut rules);
         rules
             .read(claims.as_object().unwrap())
-            .and_then(|claims| rules.check(&claims, NOW))
+            .and_then(|claims| rules.check(&claims, Seconds::new(NOW)))
     }
 
     #[test]
@@ -196,7 +198,7 @@ mod tests {
             check_with(json!({"exp": "absent"}), |rules| rules.require.clear()),
             Ok(())
         );
-        let limited = |rules: &mut ClaimRules| (rules.require.clear(), rules.max_lifetime = Some(3600)).0;
+        let limited = |rules: &mut ClaimRules| (rules.require.clear(), rules.max_lifetime = Some(Seconds::new(3600))).0;
         assert_eq!(check_with(json!({"exp": "absent"}), limited), Err("lives_too_long"));
         assert_eq!(check_with(json!({"exp": NOW + 3660}), limited), Ok(()));
         assert_eq!(check_with(json!({"exp": NOW + 3661}), limited), Err("lives_too_long"));

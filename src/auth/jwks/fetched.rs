@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::auth::jose::KeySet;
 use crate::auth::jose::jwk::KeyError;
+use crate::clock::{Millis, Seconds};
 use crate::http::headers::Headers;
 
 /// Maximum size of an answer, in bytes.
@@ -55,15 +56,15 @@ pub(super) fn split_url(url: &str) -> Option<(String, String)> {
     })
 }
 
-/// Milliseconds until the next fetch: `Cache-Control: max-age`, limited to between the cooldown and `refresh`.
-pub(super) fn interval(headers: &Headers, cooldown: u64, refresh: u64) -> u64 {
+/// The time until the next fetch: `Cache-Control: max-age`, limited to between the cooldown and `refresh`.
+pub(super) fn interval(headers: &Headers, cooldown: Millis, refresh: Millis) -> Millis {
     let directives = headers.first("cache-control").unwrap_or_default().split(',');
     let max_age = directives
         .filter_map(|directive| directive.trim().split_once('='))
         .find(|(name, _)| name.eq_ignore_ascii_case("max-age"))
         .and_then(|(_, seconds)| seconds.trim_matches('"').parse::<u64>().ok());
     max_age.map_or(refresh, |seconds| {
-        seconds.saturating_mul(1000).max(cooldown).min(refresh)
+        Seconds::new(seconds).millis().max(cooldown).min(refresh)
     })
 }
 
@@ -115,7 +116,8 @@ mod tests {
 
     #[test]
     fn max_age_shortens_the_interval_within_bounds() {
-        let interval = |value| interval(&headers(&[("cache-control", value)]), 30_000, 600_000);
+        let (cooldown, refresh) = (Millis::new(30_000), Millis::new(600_000));
+        let interval = |value| interval(&headers(&[("cache-control", value)]), cooldown, refresh).get();
         assert_eq!(interval("public, max-age=300"), 300_000);
         assert_eq!(interval("max-age=1"), 30_000);
         assert_eq!(interval("Max-Age=\"99999999\""), 600_000);

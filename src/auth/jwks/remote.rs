@@ -10,6 +10,7 @@ use super::fetched::{MAX_BODY, discovered, interval, keys, split_url};
 use super::schedule::Schedule;
 use crate::auth::jose::KeySet;
 use crate::auth::jose::jwk::KeyError;
+use crate::clock::{Millis, Seconds};
 use crate::config::Report;
 use crate::json;
 use crate::seam::store::{Store, update};
@@ -25,10 +26,10 @@ pub struct RemoteKeys {
     authority: String,
     path: String,
     discovery: bool,
-    timeout: u64,
-    refresh: u64,
-    cooldown: u64,
-    max_stale: u64,
+    timeout: Millis,
+    refresh: Millis,
+    cooldown: Millis,
+    max_stale: Millis,
     /// The prefix of this issuer's keys in the store. It differs for configurations that fetch from another place.
     prefix: String,
     own: Local<Own>,
@@ -58,8 +59,8 @@ pub enum Lookup {
     Keys(Arc<KeySet>),
     /// No keys yet; the first fetch has not ended.
     Soon,
-    /// No usable keys; the next fetch is this many seconds away.
-    Unavailable(u64),
+    /// No usable keys; the next fetch is this far away.
+    Unavailable(Seconds),
 }
 
 // The topics of calls.
@@ -104,7 +105,7 @@ impl RemoteKeys {
             ("cooldown", config.cooldown, 1000),
             ("max_stale", config.max_stale, 1000),
         ] {
-            if span.as_millis() < least {
+            if span.millis() < Millis::new(least) {
                 report.error_at(key, format!("must be at least {least}ms"));
             }
         }
@@ -121,10 +122,10 @@ impl RemoteKeys {
             authority,
             path,
             discovery: config.discovery,
-            timeout: config.timeout.as_millis(),
-            refresh: config.refresh.as_millis(),
-            cooldown: config.cooldown.as_millis(),
-            max_stale: config.max_stale.as_millis(),
+            timeout: config.timeout.millis(),
+            refresh: config.refresh.millis(),
+            cooldown: config.cooldown.millis(),
+            max_stale: config.max_stale.millis(),
             prefix: format!("tollgate.jwks.{digest}"),
             own: Local::default(),
         }
@@ -134,7 +135,7 @@ impl RemoteKeys {
 
     /// The keys that this worker has.
     pub fn lookup(&self, cx: &Context<'_>) -> Lookup {
-        let now = cx.host.now().saturating_mul(1000);
+        let now = cx.wall_seconds().millis();
         let own = cx.local(&self.own);
         let known = own.known.borrow();
         let schedule = known.schedule;
@@ -144,13 +145,13 @@ impl RemoteKeys {
         if schedule.failures == 0 {
             return Lookup::Soon;
         }
-        let pause = schedule.refresh_at.saturating_sub(now).div_ceil(1000);
-        Lookup::Unavailable(pause.clamp(1, MAX_RETRY_AFTER))
+        let pause = schedule.refresh_at.saturating_sub(now).seconds_up();
+        Lookup::Unavailable(pause.clamp(Seconds::new(1), MAX_RETRY_AFTER))
     }
 
     /// Asks for a fetch, because a token's key is not in the set. `true` if the request should wait for it.
     pub fn demand(&self, cx: &Context<'_>) -> bool {
-        let now = cx.host.now().saturating_mul(1000);
+        let now = cx.wall_seconds().millis();
         let own = cx.local(&self.own);
         let schedule = own.known.borrow().schedule;
         let worthwhile = schedule.lease_until > now || schedule.may_demand(now, self.cooldown);
@@ -197,7 +198,7 @@ impl RemoteKeys {
 
     /// Begins a fetch if one is due. Only one worker at a time gets a call to make.
     fn begin(&self, cx: &Context<'_>) -> Option<Call> {
-        let (own, now) = (cx.local(&self.own), cx.now_millis());
+        let (own, now) = (cx.local(&self.own), cx.wall());
         let demanded = own.demanded.get();
         let steps = if self.discovery { 2 } else { 1 };
         let lease = self.timeout.saturating_mul(steps).saturating_add(LEASE_SLACK);
@@ -244,14 +245,14 @@ impl RemoteKeys {
     }
 
     fn fail(&self, cx: &Context<'_>) {
-        let now = cx.now_millis();
+        let now = cx.wall();
         if let Some(schedule) = self.update(cx.store(), |schedule| Some(schedule.fail(now))) {
             cx.local(&self.own).learn(schedule, cx);
         }
     }
 
-    fn publish(&self, interval: u64, body: &[u8], cx: &Context<'_>) -> Result<(), &'static str> {
-        let (store, now) = (cx.store(), cx.now_millis());
+    fn publish(&self, interval: Millis, body: &[u8], cx: &Context<'_>) -> Result<(), &'static str> {
+        let (store, now) = (cx.store(), cx.wall());
         // Only the holder of the lease writes this key: no compare-and-swap is needed.
         if !store.write(&self.body_key(), body, 0) {
             return Err("store");
@@ -274,7 +275,7 @@ impl RemoteKeys {
                 header("user-agent", "tollgate"),
             ],
             body: Vec::new(),
-            timeout: std::time::Duration::from_millis(self.timeout),
+            timeout: self.timeout.duration(),
             max_body: MAX_BODY,
             topic,
         }
@@ -371,17 +372,15 @@ impl Caller for RemoteKeys {
     fn is_awaited(&self, cx: &Context<'_>) -> bool {
         let own = cx.local(&self.own);
         let schedule = own.known.borrow().schedule;
-        own.demanded.get()
-            || schedule.lease_until > cx.now_millis()
-            || (schedule.version == 0 && schedule.failures == 0)
+        own.demanded.get() || schedule.lease_until > cx.wall() || (schedule.version == 0 && schedule.failures == 0)
     }
 }
 
-/// How long a lease lasts beyond the timeout of the fetch, in milliseconds.
-const LEASE_SLACK: u64 = 1000;
+/// How long a lease lasts beyond the timeout of the fetch.
+const LEASE_SLACK: Millis = Millis::new(1000);
 
-/// Maximum `Retry-After`, in seconds.
-const MAX_RETRY_AFTER: u64 = 60;
+/// Maximum `Retry-After`.
+const MAX_RETRY_AFTER: Seconds = Seconds::new(60);
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::clock::{Millis, Seconds};
 use crate::schema::schema;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
@@ -13,9 +14,9 @@ use time::format_description::well_known::Rfc3339;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(pub std::time::Duration);
 
-/// A moment, written as RFC 3339 has it: `2027-01-01T00:00:00Z`. Seconds since the epoch.
+/// A moment since the epoch, written as RFC 3339 has it: `2027-01-01T00:00:00Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timestamp(pub u64);
+pub struct Timestamp(pub Seconds);
 
 // === impl Duration ===
 
@@ -30,14 +31,14 @@ impl Duration {
         Self(std::time::Duration::from_secs(seconds))
     }
 
-    /// Whole milliseconds.
-    pub fn as_millis(self) -> u64 {
-        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    /// The span in whole milliseconds, rounded down.
+    pub fn millis(self) -> Millis {
+        Millis::new(u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Whole seconds, rounded down.
-    pub const fn as_secs(self) -> u64 {
-        self.0.as_secs()
+    /// The span in whole seconds, rounded down.
+    pub const fn seconds(self) -> Seconds {
+        Seconds::new(self.0.as_secs())
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -83,14 +84,15 @@ impl Timestamp {
     /// Fractions of a second are cut off. `None` for what is no date, or one before 1970.
     pub fn parse(text: &str) -> Option<Self> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        u64::try_from(moment.unix_timestamp()).ok().map(Self)
+        let seconds = u64::try_from(moment.unix_timestamp()).ok()?;
+        Some(Self(Seconds::new(seconds)))
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Whatever lies beyond the year 9999 is for ever.
-        let seconds = i64::try_from(self.0).unwrap_or(i64::MAX).min(LATEST);
+        let seconds = i64::try_from(self.0.get()).unwrap_or(i64::MAX).min(LATEST);
         let moment = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let text = moment.format(&Rfc3339).unwrap_or_default();
         formatter.write_str(&text)
@@ -156,7 +158,8 @@ mod tests {
             ("2027-01-01T01:00:00+01:00", 1_798_761_600),
             ("2027-01-01T00:00:00.999Z", 1_798_761_600),
         ] {
-            assert_eq!(Timestamp::parse(text), Some(Timestamp(seconds)), "{text}");
+            let moment = Timestamp(Seconds::new(seconds));
+            assert_eq!(Timestamp::parse(text), Some(moment), "{text}");
         }
         for bad in [
             "",
@@ -168,7 +171,8 @@ mod tests {
         ] {
             assert_eq!(Timestamp::parse(bad), None, "{bad}");
         }
-        assert_eq!(Timestamp(1_798_761_600).to_string(), "2027-01-01T00:00:00Z");
-        assert_eq!(Timestamp(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
+        let written = |seconds| Timestamp(Seconds::new(seconds)).to_string();
+        assert_eq!(written(1_798_761_600), "2027-01-01T00:00:00Z");
+        assert_eq!(written(u64::MAX), "9999-12-31T23:59:59Z");
     }
 }

@@ -13,6 +13,7 @@ use crate::auth::api_key::secrets::Digest;
 use crate::auth::api_key::{Format, KeyHash, KeyRecord, Secrets};
 use crate::auth::credential::Source;
 use crate::client_network::ClientNetwork;
+use crate::clock::Millis;
 use crate::config::values::is_realm;
 use crate::config::{Environment, Report};
 use crate::message::identity::Subject;
@@ -62,7 +63,7 @@ impl ApiKeys {
         });
         let inline = report.within("keys", |report| compile_keys(&config.keys, &secrets, report));
         let throttle = config.throttle;
-        if throttle.limit == 0 || throttle.window.as_millis() < 1000 {
+        if throttle.limit == 0 || throttle.window.millis() < Millis::new(1000) {
             report.error_at(
                 "throttle",
                 "needs a `limit` of at least 1 and a `window` of at least 1s",
@@ -81,7 +82,7 @@ impl ApiKeys {
         let trust = config
             .lookup
             .as_ref()
-            .map_or(DEFAULT_TRUST, |lookup| lookup.cache.as_millis());
+            .map_or(DEFAULT_TRUST, |lookup| lookup.cache.millis());
         Self {
             realm: config.realm.clone(),
             sources: config.from.iter().cloned().map(Source::normalized).collect(),
@@ -120,7 +121,7 @@ impl ApiKeys {
     /// Verifies a key: its form, then its source's failed attempts, and only then its record. A wrong secret and an
     /// unknown id are handled alike.
     pub(crate) fn verify(&self, key: &[u8], request: &mut Request, cx: &Context<'_>) -> Result<Verified, Failure> {
-        let (now, store) = (cx.now_millis(), cx.store());
+        let (now, store) = (cx.wall(), cx.store());
         let origin = ClientNetwork::from(request.client_address(cx.host));
         let known = self.identify(key, origin, request, cx);
         match known {
@@ -147,7 +148,7 @@ impl ApiKeys {
         }
     }
 
-    fn give_back(&self, origin: ClientNetwork, request: &mut Request, now: u64, store: &dyn Store) {
+    fn give_back(&self, origin: ClientNetwork, request: &mut Request, now: Millis, store: &dyn Store) {
         if let Some(Charged(Some(charge))) = request.memory.take() {
             self.throttle.give_back(origin, charge, now, store);
         }
@@ -160,7 +161,7 @@ impl ApiKeys {
         request: &mut Request,
         cx: &Context<'_>,
     ) -> Result<(Digest, Arc<Subject>), Failure> {
-        let now = cx.now_millis();
+        let now = cx.wall();
         let read = self
             .format
             .as_ref()
@@ -188,7 +189,7 @@ impl ApiKeys {
                 digest,
             };
             if let Some(inline) = self.inline.get(&digest).filter(|inline| inline.hash == hash) {
-                inline.validity.check(now / 1000)?;
+                inline.validity.check(now.seconds())?;
                 return Ok((digest, Arc::clone(&inline.subject)));
             }
             hashes.push(hash);
@@ -200,13 +201,13 @@ impl ApiKeys {
             Found::Known(record, outcome) => {
                 let count = format!("tollgate_key_cache_total;outcome={outcome};");
                 request.notes.push(Note::Count(count.into()));
-                record.validity().check(now / 1000)?;
+                record.validity().check(now.seconds())?;
                 Ok((digest, Arc::new(record.subject())))
             }
             Found::Unknown => Err("unknown".into()),
             Found::Soon(wait) => Err(Failure::Wait(wait)),
-            Found::Unavailable(seconds) => Err(Failure::KeysUnavailable(seconds)),
-            Found::TooMany(seconds) => Err(Failure::TooManyAttempts(seconds)),
+            Found::Unavailable(pause) => Err(Failure::KeysUnavailable(pause)),
+            Found::TooMany(pause) => Err(Failure::TooManyAttempts(pause)),
         }
     }
 
@@ -247,5 +248,5 @@ fn compile_keys(keys: &[KeyRecord], secrets: &Secrets, report: &mut Report) -> H
     inline
 }
 
-/// How long a key stays trusted from a source without a key service, in milliseconds.
-const DEFAULT_TRUST: u64 = 60_000;
+/// How long a key stays trusted from a source without a key service.
+const DEFAULT_TRUST: Millis = Millis::new(60_000);

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::config::LookupConfig;
 use super::service::{Known, Service, Unsettled};
 use crate::auth::api_key::wire;
+use crate::clock::Millis;
 use crate::seam::store::{self, Store, update};
 use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, document};
 
-/// The caller that asks for changes. Times are milliseconds since the epoch.
+/// The caller that asks for changes. Times are of the wall clock.
 #[derive(Debug)]
 pub(super) struct Changes {
     service: Arc<Service>,
@@ -24,11 +25,11 @@ struct Feed {
     /// The version up to which changes are applied, plus one; 0 before the first answer.
     next_version: u64,
     /// Until when a worker holds the lease to wait for changes.
-    lease_until: u64,
+    lease_until: Millis,
     /// The number of leases so far, by which a worker recognizes its own.
     term: u64,
     /// The earliest time of the next request.
-    paused_until: u64,
+    paused_until: Millis,
     failures: u64,
 }
 
@@ -43,9 +44,9 @@ impl Feed {
             bytes.and_then(store::numbers).unwrap_or_default();
         Self {
             next_version,
-            lease_until,
+            lease_until: Millis::new(lease_until),
             term,
-            paused_until,
+            paused_until: Millis::new(paused_until),
             failures,
         }
     }
@@ -58,7 +59,7 @@ impl Feed {
             paused_until,
             failures,
         } = self;
-        store::encode(&[next_version, lease_until, term, paused_until, failures])
+        store::encode(&[next_version, lease_until.get(), term, paused_until.get(), failures])
     }
 }
 
@@ -86,16 +87,16 @@ impl Changes {
         })
     }
 
-    /// The duration of a lease in milliseconds; no answer takes longer.
-    fn lease(&self) -> u64 {
+    /// The duration of a lease; no answer takes longer.
+    fn lease(&self) -> Millis {
         [self.service.timeout, SLACK, SLACK]
             .into_iter()
-            .fold(WAIT, u64::saturating_add)
+            .fold(WAIT, Millis::saturating_add)
     }
 
     /// Takes the lease if `may` allows it.
     fn begin(&self, cx: &Context<'_>, may: impl Fn(&Feed) -> bool) -> Option<Call> {
-        let now = cx.now_millis();
+        let now = cx.wall();
         let feed = self.update(cx.store(), |feed| {
             may(&feed).then(|| Feed {
                 lease_until: now.saturating_add(self.lease()),
@@ -105,7 +106,7 @@ impl Changes {
         })?;
         cx.local(&self.term).set(feed.term);
         let mark = if self.path.contains('?') { '&' } else { '?' };
-        let mut path = format!("{}{mark}wait={}", self.path, WAIT / 1000);
+        let mut path = format!("{}{mark}wait={}", self.path, WAIT.seconds().get());
         if let Some(version) = feed.next_version.checked_sub(1) {
             path.push_str(&format!("&after={version}"));
         }
@@ -118,12 +119,12 @@ impl Changes {
     /// Drops changed keys for all workers, except those that were read after the change. The version is written first:
     /// see `Lookups::remember`.
     fn apply(&self, changes: &wire::Changes, cx: &Context<'_>) {
-        let (now, store) = (cx.now_millis(), cx.store());
+        let (now, store) = (cx.wall(), cx.store());
         let own = cx.local(&self.term).get();
         self.update(store, |feed| {
             (feed.term == own).then(|| Feed {
                 next_version: changes.version.saturating_add(1),
-                paused_until: 0,
+                paused_until: Millis::ZERO,
                 failures: 0,
                 ..feed
             })
@@ -150,12 +151,12 @@ impl Changes {
     }
 
     fn fail(&self, cx: &Context<'_>) {
-        let now = cx.now_millis();
+        let now = cx.wall();
         let own = cx.local(&self.term).get();
         self.update(cx.store(), |feed| {
             let pause = FIRST_PAUSE.saturating_mul(1 << feed.failures.min(MAX_DOUBLINGS));
             (feed.term == own).then(|| Feed {
-                lease_until: 0,
+                lease_until: Millis::ZERO,
                 paused_until: now.saturating_add(pause),
                 failures: feed.failures.saturating_add(1),
                 ..feed
@@ -170,7 +171,7 @@ impl Caller for Changes {
         let store = cx.store();
         let feed = Feed::read(&self.service, store);
         let feed = Feed {
-            lease_until: 0,
+            lease_until: Millis::ZERO,
             term: feed.term.saturating_add(1),
             ..feed
         };
@@ -178,11 +179,12 @@ impl Caller for Changes {
     }
 
     fn next_call(&self, cx: &Context<'_>) -> Option<Call> {
-        let now = cx.now_millis();
+        let now = cx.wall();
         let is_free = |feed: &Feed| {
             // A time further ahead than possible is ignored: the clock was set back since.
-            let over =
-                |until: u64, longest: u64| until <= now || until.saturating_sub(now) > longest.saturating_add(SLACK);
+            let over = |until: Millis, longest: Millis| {
+                until <= now || until.saturating_sub(now) > longest.saturating_add(SLACK)
+            };
             over(feed.lease_until, self.lease()) && over(feed.paused_until, LONGEST_PAUSE)
         };
         self.begin(cx, is_free)
@@ -223,13 +225,13 @@ impl Caller for Changes {
     }
 }
 
-/// How long the service may hold a request for changes, in milliseconds.
-const WAIT: u64 = 10_000;
+/// How long the service may hold a request for changes.
+const WAIT: Millis = Millis::new(10_000);
 
-/// The time for an answer to arrive, and again to be handled, in milliseconds.
-const SLACK: u64 = 1000;
+/// The time for an answer to arrive, and again to be handled.
+const SLACK: Millis = Millis::new(1000);
 
-/// The pause after the first failure, in milliseconds; it doubles up to four times as long.
-const FIRST_PAUSE: u64 = 250;
+/// The pause after the first failure; it doubles up to four times as long.
+const FIRST_PAUSE: Millis = Millis::new(250);
 const MAX_DOUBLINGS: u64 = 2;
-const LONGEST_PAUSE: u64 = FIRST_PAUSE << MAX_DOUBLINGS;
+const LONGEST_PAUSE: Millis = FIRST_PAUSE.saturating_mul(1 << MAX_DOUBLINGS);

@@ -11,20 +11,21 @@ use super::throttle::Throttle;
 use crate::auth::api_key::secrets::Digest;
 use crate::auth::api_key::wire::{LookupAnswer, LookupRequest};
 use crate::auth::api_key::{KeyHash, KeyRecord, Presented};
+use crate::clock::{Millis, Seconds};
 use crate::message::request::Request;
 use crate::seam::store::Store;
 use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, Ticket, Wait, WaitKind, document};
 use crate::shared::calls::Calls;
 use crate::shared::table::Entry;
 
-/// The caller that looks up keys. Times are milliseconds since the epoch.
+/// The caller that looks up keys. Times are of the wall clock.
 #[derive(Debug)]
 pub(super) struct Lookups {
     service: Arc<Service>,
     path: String,
-    cache: u64,
-    negative_cache: u64,
-    max_stale: u64,
+    cache: Millis,
+    negative_cache: Millis,
+    max_stale: Millis,
     own: Local<Own>,
 }
 
@@ -52,10 +53,10 @@ pub(super) enum Found {
     Unknown,
     /// The key is being looked up.
     Soon(Wait),
-    /// The key service is unavailable; retry after this many seconds.
-    Unavailable(u64),
-    /// Too many different keys with this id were looked up; retry after this many seconds.
-    TooMany(u64),
+    /// The key service is unavailable; retry after this time.
+    Unavailable(Seconds),
+    /// Too many different keys with this id were looked up; retry after this time.
+    TooMany(Seconds),
 }
 
 impl Question {
@@ -73,9 +74,9 @@ impl Lookups {
         Self {
             service: Arc::clone(service),
             path: config.path.clone(),
-            cache: config.cache.as_millis(),
-            negative_cache: config.negative_cache.as_millis(),
-            max_stale: config.max_stale.as_millis(),
+            cache: config.cache.millis(),
+            negative_cache: config.negative_cache.millis(),
+            max_stale: config.max_stale.millis(),
             own: Local::default(),
         }
     }
@@ -89,7 +90,7 @@ impl Lookups {
         request: &Request,
         cx: &Context<'_>,
     ) -> Found {
-        let (now, store) = (cx.now_millis(), cx.store());
+        let (now, store) = (cx.wall(), cx.store());
         let remembered = || hashes.iter().find_map(|hash| self.remembered(hash, now, store));
         let stale = match remembered() {
             Some((record, true)) => return Found::Known(record, "hit"),
@@ -99,31 +100,31 @@ impl Lookups {
         let Some(name) = hashes.first().map(|hash| hash.digest) else {
             return Found::Unknown;
         };
-        let may_be_old = |stale: Option<Box<KeyRecord>>, seconds| match stale {
+        let may_be_old = |stale: Option<Box<KeyRecord>>, pause| match stale {
             Some(record) => Found::Known(record, "stale"),
-            None => Found::Unavailable(seconds),
+            None => Found::Unavailable(pause),
         };
         let unsettled = |hash: &KeyHash| self.unsettled(&hash.digest, now, store);
         match hashes.first().and_then(unsettled) {
             Some(Unsettled::Pending) if request.may_wait => return self.soon(name, cx),
-            Some(Unsettled::Pending) => return may_be_old(stale, 1),
+            Some(Unsettled::Pending) => return may_be_old(stale, SHORT_PAUSE),
             Some(Unsettled::Unknown(_)) if hashes.iter().skip(1).all(|hash| unsettled(hash).is_some()) => {
                 return Found::Unknown;
             }
             _ => {}
         }
-        if let Some(seconds) = self.service.breaker.open_for(now, store) {
-            return may_be_old(stale, seconds);
+        if let Some(pause) = self.service.breaker.open_for(now, store) {
+            return may_be_old(stale, pause);
         }
         if !request.may_wait {
-            return may_be_old(stale, 1);
+            return may_be_old(stale, SHORT_PAUSE);
         }
         // A cached key is looked up in any case, so that an attacker who knows its id cannot lock out its owner.
         if stale.is_none()
             && let Some(id) = presented.id
-            && let Err(seconds) = throttle.lookup(id, now, store)
+            && let Err(pause) = throttle.lookup(id, now, store)
         {
-            return Found::TooMany(seconds);
+            return Found::TooMany(pause);
         }
         if self.take(&name, now, store) {
             let question = Question::new(hashes, request);
@@ -134,14 +135,14 @@ impl Lookups {
             }
             if cx.local(&self.own).calls.ask(question, cx.wakes()).is_none() {
                 self.service.unsettled.remove(&name, now, store);
-                return may_be_old(stale, 1);
+                return may_be_old(stale, SHORT_PAUSE);
             }
         }
         self.soon(name, cx)
     }
 
     /// A cached key, and whether it is still fresh.
-    fn remembered(&self, hash: &KeyHash, now: u64, store: &dyn Store) -> Option<(Box<KeyRecord>, bool)> {
+    fn remembered(&self, hash: &KeyHash, now: Millis, store: &dyn Store) -> Option<(Box<KeyRecord>, bool)> {
         let entry = self.service.known.find(&hash.digest, now, store)?;
         let Known { fetched_at, record, .. } = Known::decode(&entry.value)?;
         let record: Box<KeyRecord> = serde_json::from_slice(record).ok()?;
@@ -150,13 +151,13 @@ impl Lookups {
         trusted.then(|| (record, now < fetched_at.saturating_add(self.cache)))
     }
 
-    fn unsettled(&self, name: &Digest, now: u64, store: &dyn Store) -> Option<Unsettled> {
+    fn unsettled(&self, name: &Digest, now: Millis, store: &dyn Store) -> Option<Unsettled> {
         let entry = self.service.unsettled.find(name, now, store)?;
         Unsettled::decode(&entry.value)
     }
 
     /// Marks a key as being looked up; `false` if it already is.
-    fn take(&self, name: &Digest, now: u64, store: &dyn Store) -> bool {
+    fn take(&self, name: &Digest, now: Millis, store: &dyn Store) -> bool {
         let until = now.saturating_add(self.service.timeout).saturating_add(LEASE_SLACK);
         let taken = self.service.unsettled.change(name, now, store, |found| match found {
             Some(entry) if Unsettled::decode(&entry.value) == Some(Unsettled::Pending) => Err(false),
@@ -189,14 +190,16 @@ impl Lookups {
             hashes: question.hashes.clone(),
         });
         let path = self.path.clone();
-        let call = self.service.call("POST", path, &question.trace, body.ok()?, 0);
+        let call = self
+            .service
+            .call("POST", path, &question.trace, body.ok()?, Millis::ZERO);
         Some(Call { topic, ..call })
     }
 
     /// Caches a successful answer; `false` if a change has overtaken it. Changes are applied by first writing their
     /// version and then removing older entries, so that at least one of the two sees the other.
     fn remember(&self, question: &Question, answer: &LookupAnswer, record: &[u8], cx: &Context<'_>) -> bool {
-        let (now, store) = (cx.now_millis(), cx.store());
+        let (now, store) = (cx.wall(), cx.store());
         let known = &self.service.known;
         match &answer.key {
             Some(key) => {
@@ -222,7 +225,7 @@ impl Lookups {
 
     /// Caches a key as unknown under all hashes but the newest, which [`settle`](Self::settle) stores.
     fn remember_unknown(&self, question: &Question, version: u64, cx: &Context<'_>) {
-        let now = cx.now_millis();
+        let now = cx.wall();
         for hash in question.hashes.iter().skip(1) {
             self.service
                 .unsettled
@@ -230,7 +233,7 @@ impl Lookups {
         }
     }
 
-    fn unknown(&self, version: u64, now: u64) -> Entry {
+    fn unknown(&self, version: u64, now: Millis) -> Entry {
         Entry {
             until: now.saturating_add(self.negative_cache),
             value: Unsettled::Unknown(version).encode(),
@@ -239,7 +242,7 @@ impl Lookups {
 
     /// Ends a lookup: stores the entry, and wakes the waiting requests.
     fn settle(&self, question: &Question, entry: Option<Entry>, cx: &Context<'_>) {
-        let (now, store) = (cx.now_millis(), cx.store());
+        let (now, store) = (cx.wall(), cx.store());
         let Some(name) = question.hashes.first().map(|hash| &hash.digest) else {
             return;
         };
@@ -252,7 +255,7 @@ impl Lookups {
     }
 
     fn is_pending(&self, name: &Digest, cx: &Context<'_>) -> bool {
-        self.unsettled(name, 0, cx.store()) == Some(Unsettled::Pending)
+        self.unsettled(name, Millis::ZERO, cx.store()) == Some(Unsettled::Pending)
     }
 }
 
@@ -309,7 +312,7 @@ impl Caller for Lookups {
         let Some(entry) = own.calls.answered(call.topic) else {
             return Outcome::default();
         };
-        let (question, now, store) = (&entry.about, cx.now_millis(), cx.store());
+        let (question, now, store) = (&entry.about, cx.wall(), cx.store());
         let count = |outcome, reason| {
             Note::Count(format!("tollgate_key_lookups_total;outcome={outcome};reason={reason};").into())
         };
@@ -348,7 +351,7 @@ impl Caller for Lookups {
                 self.settle(question, None, cx);
                 let message = format!(
                     "key service: a lookup failed ({reason}): cached keys are used for up to {} s, other keys are refused (503)",
-                    self.max_stale / 1000
+                    self.max_stale.seconds().get()
                 );
                 outcome.notes = vec![count("failed", reason), Note::Log(log::Level::Warn, message)];
             }
@@ -364,10 +367,13 @@ impl Caller for Lookups {
 /// Reasons that concern one key's record, not the service.
 const OF_ONE_KEY: [&str; 3] = ["bad_record", "other_key", "too_large"];
 
-/// By how many milliseconds one worker's clock may be ahead of another's: each reads it once per callback.
-const SKEW: u64 = 1000;
+/// How far one worker's clock may be ahead of another's: each reads it once per callback.
+const SKEW: Millis = Millis::new(1000);
 
-/// How long a lookup counts as pending beyond its timeout, in milliseconds.
-const LEASE_SLACK: u64 = 500;
+/// How long a lookup counts as pending beyond its timeout.
+const LEASE_SLACK: Millis = Millis::new(500);
+
+/// When to try again what is only busy.
+const SHORT_PAUSE: Seconds = Seconds::new(1);
 
 const MAX_TRIES: u32 = 3;

@@ -1,21 +1,21 @@
 //! The key service: the cache that all workers share, and the circuit breaker.
 
 use std::fmt;
-use std::time::Duration;
 
 use super::config::LookupConfig;
 use crate::auth::api_key::record::MAX_RECORD;
+use crate::clock::Millis;
 use crate::config::{self, Environment, Report};
 use crate::seam::Call;
 use crate::shared::breaker::Breaker;
 use crate::shared::table::Table;
 
-/// One key service. Times are milliseconds, points in time since the epoch.
+/// One key service. Points in time are of the wall clock.
 #[derive(Debug)]
 pub(super) struct Service {
     /// The prefix of its keys in the store, which is unique for each service.
     pub(super) prefix: String,
-    pub(super) timeout: u64,
+    pub(super) timeout: Millis,
     pub(super) breaker: Breaker,
     /// Known keys, by digest.
     pub(super) known: Table,
@@ -29,8 +29,8 @@ pub(super) struct Service {
 
 /// The cache entry of a known key.
 pub(super) struct Known<'a> {
-    /// When it was fetched, in milliseconds since the epoch.
-    pub(super) fetched_at: u64,
+    /// When it was fetched, by the wall clock.
+    pub(super) fetched_at: Millis,
     /// The version of the service's data at the lookup.
     pub(super) version: u64,
     /// The key's record, as JSON.
@@ -64,7 +64,7 @@ impl<'a> Known<'a> {
         let (fetched_at, rest) = bytes.split_first_chunk()?;
         let (version, record) = rest.split_first_chunk()?;
         Some(Self {
-            fetched_at: u64::from_le_bytes(*fetched_at),
+            fetched_at: Millis::from_le_bytes(*fetched_at),
             version: u64::from_le_bytes(*version),
             record,
         })
@@ -96,7 +96,7 @@ impl Service {
         let prefix = format!("tollgate.keys.2.{}{}", config.cluster, config.path);
         let entries = config.entries.min(MOST_ENTRIES);
         Self {
-            timeout: config.timeout.as_millis(),
+            timeout: config.timeout.millis(),
             breaker: Breaker::new(&prefix),
             known: Table::new(format!("{prefix}.known"), entries, WAYS, MAX_KNOWN),
             unsettled: Table::new(
@@ -118,7 +118,7 @@ impl Service {
         path: String,
         more: &[(&'static str, String)],
         body: Vec<u8>,
-        wait: u64,
+        wait: Millis,
     ) -> Call {
         let mut headers = vec![
             (":method", method.to_owned()),
@@ -138,7 +138,7 @@ impl Service {
             cluster: self.cluster.clone(),
             headers: headers.into_iter().map(|(name, value)| (name.into(), value)).collect(),
             body,
-            timeout: Duration::from_millis(self.timeout.saturating_add(wait)),
+            timeout: self.timeout.saturating_add(wait).duration(),
             max_body: MAX_BODY,
             topic: 0,
         }
@@ -158,7 +158,7 @@ fn check(config: &LookupConfig, report: &mut Report) {
         ("cache", config.cache, 1000),
         ("negative_cache", config.negative_cache, 1000),
     ] {
-        if span.as_millis() < least {
+        if span.millis() < Millis::new(least) {
             report.error_at(name, format!("must be at least {least}ms"));
         }
     }

@@ -89,8 +89,8 @@ fn ask(keys: &ApiKeys, key: &str, may_wait: bool, world: &Simulated) -> (String,
         Ok(Verified { subject, .. }) => format!("{} of {}", subject.key_id.as_deref().unwrap(), subject.user_id),
         Err(Failure::Invalid(invalid)) => invalid.reason.to_owned(),
         Err(Failure::Wait(_)) => "wait".into(),
-        Err(Failure::KeysUnavailable(seconds)) => format!("unavailable for {seconds}"),
-        Err(Failure::TooManyAttempts(seconds)) => format!("too many for {seconds}"),
+        Err(Failure::KeysUnavailable(pause)) => format!("unavailable for {}", pause.get()),
+        Err(Failure::TooManyAttempts(pause)) => format!("too many for {}", pause.get()),
     };
     let counters = request.notes.iter().filter_map(|note| match note {
         Note::Count(name) => Some(name.to_string()),

@@ -8,37 +8,38 @@ use super::config::ThrottleConfig;
 use crate::auth::api_key::Secrets;
 use crate::auth::api_key::secrets::Digest;
 use crate::client_network::ClientNetwork;
+use crate::clock::{Millis, Seconds};
 use crate::seam::store::Store;
 use crate::seam::{Context, Local};
 use crate::shared::table::{Entry, Table};
 
-/// Counts bad keys by their source. Times are milliseconds since the epoch.
+/// Counts bad keys by their source. Times are of the wall clock.
 #[derive(Debug)]
 pub(super) struct Throttle {
     limit: u32,
-    window: u64,
+    window: Millis,
     /// How long a key that was good from a source is trusted from there.
-    trust: u64,
+    trust: Millis,
     secrets: Secrets,
     /// Bad keys by source, and lookups by key id, in this window.
     counts: Table,
     /// Pairs of a source and a key that was good from there.
     trusted: Table,
     /// The pairs that this worker need not tell the others about, and until when.
-    told: Local<RefCell<HashMap<Pair, u64>>>,
+    told: Local<RefCell<HashMap<Pair, Millis>>>,
 }
 
 type Pair = (ClientNetwork, Digest);
 
 /// The window in which an attempt was counted, by when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Charge(u64);
+pub(super) struct Charge(Millis);
 
 impl Throttle {
-    pub(super) fn new(config: ThrottleConfig, trust: u64, secrets: &Secrets, prefix: &str) -> Self {
+    pub(super) fn new(config: ThrottleConfig, trust: Millis, secrets: &Secrets, prefix: &str) -> Self {
         Self {
             limit: config.limit,
-            window: config.window.as_millis(),
+            window: config.window.millis(),
             trust,
             secrets: secrets.clone(),
             counts: Table::new(format!("{prefix}.counts"), ENTRIES, WAYS, size_of::<u32>()),
@@ -52,22 +53,22 @@ impl Throttle {
         self.trusted.prepare(store);
     }
 
-    /// Whether a key may be looked at; `Err` holds the seconds until it may.
-    pub(super) fn check(&self, origin: ClientNetwork, key: &Digest, cx: &Context<'_>) -> Result<(), u64> {
-        let (now, store) = (cx.now_millis(), cx.store());
+    /// Whether a key may be looked at; `Err` holds the time until it may.
+    pub(super) fn check(&self, origin: ClientNetwork, key: &Digest, cx: &Context<'_>) -> Result<(), Seconds> {
+        let (now, store) = (cx.wall(), cx.store());
         if self.is_told(origin, key, cx) {
             return Ok(());
         }
         match self.excess(&self.origin(origin), now, store) {
             Some(_) if self.trusted.find(&self.pair(origin, key), now, store).is_some() => Ok(()),
-            Some(seconds) => Err(seconds),
+            Some(pause) => Err(pause),
             None => Ok(()),
         }
     }
 
     /// A key was good: it stays so from there, whoever else tries keys out there.
     pub(super) fn trust(&self, origin: ClientNetwork, key: &Digest, cx: &Context<'_>) {
-        let (now, store) = (cx.now_millis(), cx.store());
+        let (now, store) = (cx.wall(), cx.store());
         if self.is_told(origin, key, cx) {
             return;
         }
@@ -82,16 +83,16 @@ impl Throttle {
             told.clear();
         }
         // Told again before the others forget it.
-        told.insert((origin, *key), now.saturating_add(self.trust / 2));
+        told.insert((origin, *key), now.saturating_add(Millis::new(self.trust.get() / 2)));
     }
 
     /// A key was bad, or may be. `None` where it could not be counted.
-    pub(super) fn count(&self, origin: ClientNetwork, now: u64, store: &dyn Store) -> Option<Charge> {
+    pub(super) fn count(&self, origin: ClientNetwork, now: Millis, store: &dyn Store) -> Option<Charge> {
         self.add(&self.origin(origin), now, store).map(Charge)
     }
 
     /// A key was good that was counted while nobody knew. With its window, the charge is over.
-    pub(super) fn give_back(&self, origin: ClientNetwork, Charge(until): Charge, now: u64, store: &dyn Store) {
+    pub(super) fn give_back(&self, origin: ClientNetwork, Charge(until): Charge, now: Millis, store: &dyn Store) {
         self.counts
             .change(&self.origin(origin), now, store, |found| match found {
                 Some(entry) if entry.until == until => {
@@ -101,23 +102,23 @@ impl Throttle {
             });
     }
 
-    /// Whether the key service may be asked for a key of this id once more; `Err` holds the seconds until it may.
-    pub(super) fn lookup(&self, id: &str, now: u64, store: &dyn Store) -> Result<(), u64> {
+    /// Whether the key service may be asked for a key of this id once more; `Err` holds the time until it may.
+    pub(super) fn lookup(&self, id: &str, now: Millis, store: &dyn Store) -> Result<(), Seconds> {
         let name = self.secrets.digest("id", id.as_bytes());
         self.excess(&name, now, store).map_or(Ok(()), Err)?;
         self.add(&name, now, store);
         Ok(())
     }
 
-    /// The seconds until the window ends, where its limit is reached.
-    fn excess(&self, name: &Digest, now: u64, store: &dyn Store) -> Option<u64> {
+    /// The time until the window ends, at least a second, where its limit is reached.
+    fn excess(&self, name: &Digest, now: Millis, store: &dyn Store) -> Option<Seconds> {
         let entry = self.counts.find(name, now, store)?;
-        let left = entry.until.saturating_sub(now).min(self.window).div_ceil(1000);
-        (count_of(&entry) >= self.limit).then_some(left.max(1))
+        let left = entry.until.saturating_sub(now).min(self.window).seconds_up();
+        (count_of(&entry) >= self.limit).then_some(left.max(Seconds::new(1)))
     }
 
     /// Counts one more, in a new window where there is none; when the window ends.
-    fn add(&self, name: &Digest, now: u64, store: &dyn Store) -> Option<u64> {
+    fn add(&self, name: &Digest, now: Millis, store: &dyn Store) -> Option<Millis> {
         self.counts.change(name, now, store, |found| {
             let count = found.as_ref().map_or(0, count_of).saturating_add(1);
             let until = found.map_or_else(|| now.saturating_add(self.window), |entry| entry.until);
@@ -128,7 +129,7 @@ impl Throttle {
     fn is_told(&self, origin: ClientNetwork, key: &Digest, cx: &Context<'_>) -> bool {
         let told = cx.local(&self.told);
         let until = told.borrow().get(&(origin, *key)).copied();
-        until.is_some_and(|until| cx.now_millis() < until)
+        until.is_some_and(|until| cx.wall() < until)
     }
 
     fn origin(&self, origin: ClientNetwork) -> Digest {
@@ -140,7 +141,7 @@ impl Throttle {
     }
 }
 
-fn counted(count: u32, until: u64) -> Entry {
+fn counted(count: u32, until: Millis) -> Entry {
     Entry {
         until,
         value: count.to_le_bytes().to_vec(),
@@ -177,7 +178,7 @@ mod tests {
             limit: 3,
             window: Duration::from_secs(60),
         };
-        let throttle = Throttle::new(config, 60_000, &secrets, "t");
+        let throttle = Throttle::new(config, Millis::new(60_000), &secrets, "t");
         throttle.prepare(&host.store);
         throttle
     }
@@ -196,10 +197,10 @@ mod tests {
         let (here, there) = (origin("192.0.2.1"), origin("192.0.2.2"));
         for worker in [&first, &second, &first] {
             assert_eq!(worker.check(here, &KEY, &host.at(1000)), Ok(()));
-            worker.count(here, 1000, &host.store);
+            worker.count(here, Millis::new(1000), &host.store);
         }
-        assert_eq!(second.check(here, &KEY, &host.at(1001)), Err(60));
-        assert_eq!(first.check(here, &OTHER, &host.at(60_500)), Err(1));
+        assert_eq!(second.check(here, &KEY, &host.at(1001)), Err(Seconds::new(60)));
+        assert_eq!(first.check(here, &OTHER, &host.at(60_500)), Err(Seconds::new(1)));
         assert_eq!(first.check(there, &KEY, &host.at(1001)), Ok(()));
         assert_eq!(first.check(here, &KEY, &host.at(61_000)), Ok(()));
     }
@@ -211,13 +212,17 @@ mod tests {
         let here = origin("192.0.2.1");
         first.trust(here, &KEY, &host.at(0));
         for _ in 0..3 {
-            first.count(here, 1000, &host.store);
+            first.count(here, Millis::new(1000), &host.store);
         }
         for worker in [&first, &second] {
             assert_eq!(worker.check(here, &KEY, &host.at(2000)), Ok(()));
-            assert_eq!(worker.check(here, &OTHER, &host.at(2000)), Err(59));
+            assert_eq!(worker.check(here, &OTHER, &host.at(2000)), Err(Seconds::new(59)));
         }
-        assert_eq!(second.check(here, &KEY, &host.at(60_000)), Err(1), "not for ever");
+        assert_eq!(
+            second.check(here, &KEY, &host.at(60_000)),
+            Err(Seconds::new(1)),
+            "not for ever"
+        );
     }
 
     #[test]
@@ -226,31 +231,31 @@ mod tests {
         let throttle = throttle(&host);
         let here = origin("192.0.2.1");
         let full = || {
-            let charges = [(); 3].map(|()| throttle.count(here, 1000, &host.store));
+            let charges = [(); 3].map(|()| throttle.count(here, Millis::new(1000), &host.store));
             charges[0].unwrap()
         };
-        throttle.give_back(here, full(), 2000, &host.store);
+        throttle.give_back(here, full(), Millis::new(2000), &host.store);
         assert_eq!(throttle.check(here, &KEY, &host.at(2000)), Ok(()));
-        let charge = throttle.count(here, 3000, &host.store).unwrap();
-        assert_eq!(throttle.check(here, &KEY, &host.at(3000)), Err(58));
+        let charge = throttle.count(here, Millis::new(3000), &host.store).unwrap();
+        assert_eq!(throttle.check(here, &KEY, &host.at(3000)), Err(Seconds::new(58)));
         // Its window is over: none begins with it.
-        throttle.give_back(here, charge, 70_000, &host.store);
+        throttle.give_back(here, charge, Millis::new(70_000), &host.store);
         for _ in 0..3 {
-            throttle.count(here, 80_000, &host.store);
+            throttle.count(here, Millis::new(80_000), &host.store);
         }
-        assert_eq!(throttle.check(here, &KEY, &host.at(80_000)), Err(60));
+        assert_eq!(throttle.check(here, &KEY, &host.at(80_000)), Err(Seconds::new(60)));
         // Nor is it one of the next.
-        throttle.give_back(here, charge, 81_000, &host.store);
-        assert_eq!(throttle.check(here, &KEY, &host.at(81_000)), Err(59));
+        throttle.give_back(here, charge, Millis::new(81_000), &host.store);
+        assert_eq!(throttle.check(here, &KEY, &host.at(81_000)), Err(Seconds::new(59)));
     }
 
     #[test]
     fn lookups_of_one_id_are_bounded() {
-        let (host, now) = (Simulated::default(), 5000);
+        let (host, now) = (Simulated::default(), Millis::new(5000));
         let throttle = throttle(&host);
         assert_eq!(
             [(); 4].map(|()| throttle.lookup("a", now, &host.store)),
-            [Ok(()), Ok(()), Ok(()), Err(60)]
+            [Ok(()), Ok(()), Ok(()), Err(Seconds::new(60))]
         );
         assert_eq!(throttle.lookup("b", now, &host.store), Ok(()));
     }

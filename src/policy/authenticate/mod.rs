@@ -11,6 +11,7 @@ use super::jwt::Issuers;
 use super::verdict::{Failure, Invalid, Verified};
 use super::{Policy, Stop};
 use crate::auth::credential::{self, Found};
+use crate::clock::Seconds;
 use crate::config::Report;
 use crate::denial::{Denial, DenialKind};
 use crate::message::identity::{Authenticated, Identity};
@@ -142,7 +143,7 @@ impl Policy for Authenticate {
 impl Authenticate {
     /// What becomes of a request whose credential has not passed.
     fn stop(&self, request: &mut Request, method: &Method, failure: Failure) -> Stop {
-        let (kind, reason, seconds) = match failure {
+        let (kind, reason, pause) = match failure {
             Failure::Wait(wait) => {
                 request.memory.put(HasWaited);
                 return Stop::Wait(wait);
@@ -153,10 +154,10 @@ impl Authenticate {
                 denial.detail = detail;
                 return self.challenged(denial, Some(method)).into();
             }
-            Failure::KeysUnavailable(seconds) => (DenialKind::KeysUnavailable, "keys_unavailable", seconds),
-            Failure::TooManyAttempts(seconds) => (DenialKind::TooManyAttempts, "too_many_attempts", seconds),
+            Failure::KeysUnavailable(pause) => (DenialKind::KeysUnavailable, "keys_unavailable", pause),
+            Failure::TooManyAttempts(pause) => (DenialKind::TooManyAttempts, "too_many_attempts", pause),
         };
-        later(request, method, kind, reason, seconds).into()
+        later(request, method, kind, reason, pause).into()
     }
 
     /// A challenge for each accepted method (RFC 9110 section 11.6.1).
@@ -169,9 +170,9 @@ impl Authenticate {
 }
 
 /// A refusal that says when to try again.
-fn later(request: &mut Request, method: &Method, kind: DenialKind, reason: &'static str, seconds: u64) -> Denial {
+fn later(request: &mut Request, method: &Method, kind: DenialKind, reason: &'static str, pause: Seconds) -> Denial {
     count_failure(request, method, reason);
-    Denial::new(kind, reason).with_header("retry-after", seconds.to_string())
+    Denial::new(kind, reason).with_header("retry-after", pause.get().to_string())
 }
 
 /// Successes are counted with the request itself: one host call less on the way that most requests take.

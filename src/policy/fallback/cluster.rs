@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::config::ClusterConfig;
 use super::response::{is_of_hop, passed_on};
+use crate::clock::Millis;
 use crate::config::Report;
 use crate::http::headers::Headers;
 use crate::message::body::DEFAULT_MAX_BYTES;
@@ -31,8 +32,8 @@ pub(super) struct Question {
 impl Cluster {
     pub(super) fn compile(config: &ClusterConfig, report: &mut Report) -> Self {
         report.not_empty("name", config.name.is_empty());
-        if !(1..=LONGEST_TIMEOUT).contains(&config.timeout.as_millis()) {
-            report.error_at("timeout", format!("must be from 1ms to {LONGEST_TIMEOUT}ms"));
+        if !(Millis::new(1)..=LONGEST_TIMEOUT).contains(&config.timeout.millis()) {
+            report.error_at("timeout", format!("must be from 1ms to {}ms", LONGEST_TIMEOUT.get()));
         }
         Self {
             name: config.name.clone(),
@@ -100,8 +101,8 @@ fn usable(answer: &Answer) -> Option<Whole> {
     is_usable.then(|| passed_on(&answer.headers, answer.body.clone()))
 }
 
-/// The longest timeout in milliseconds: that of a suspended request.
-const LONGEST_TIMEOUT: u64 = 2000;
+/// The longest timeout: that of a suspended request.
+const LONGEST_TIMEOUT: Millis = Millis::new(2000);
 
 /// In bytes.
 #[allow(clippy::cast_possible_truncation, reason = "a constant of 32 bits")]

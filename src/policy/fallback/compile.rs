@@ -8,6 +8,7 @@ use super::config::{Cause, FallbackConfig};
 use super::last_good::LastGood;
 use super::{Fallback, Rules};
 use crate::auth::credential::Source;
+use crate::clock::Millis;
 use crate::config::Report;
 use crate::policy::{Access, Policy, Rule};
 
@@ -79,7 +80,7 @@ fn check(config: &FallbackConfig, has_any: bool, report: &mut Report) {
     }
     if let Some(kept) = &config.last_good {
         let most = u64::from(kept.entries).saturating_mul(kept.max_bytes.into());
-        if kept.entries == 0 || kept.max_bytes == 0 || kept.max_age.as_millis() == 0 {
+        if kept.entries == 0 || kept.max_bytes == 0 || kept.max_age.millis() == Millis::ZERO {
             report.error_at(
                 "last_good",
                 "keeps nothing: `entries`, `max_bytes` and `max_age` must be more than 0",

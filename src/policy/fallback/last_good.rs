@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::config::{Anonymous, LastGoodConfig};
 use crate::auth::credential::Source;
+use crate::clock::Millis;
 use crate::http::headers::Headers;
 use crate::message::identity::Identity;
 use crate::message::request::Request;
@@ -22,22 +23,22 @@ use crate::seam::{Context, Local};
 pub(super) struct LastGood {
     name: String,
     sets: u32,
-    max_age: u64,
+    max_age: Millis,
     max_bytes: usize,
     takes_anonymous: bool,
     /// When this worker last kept a response, by owner.
-    kept: Local<RefCell<HashMap<Owner, u64>>>,
+    kept: Local<RefCell<HashMap<Owner, Millis>>>,
 }
 
 /// The owner of a response: a hash of host and port, path, query, `Accept`, and everything that the upstream learns of
 /// the caller.
 pub(super) type Owner = [u8; OWNER];
 
-/// A response that was found, and its age in milliseconds.
+/// A response that was found, and its age.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) response: Whole,
-    pub(super) age: u64,
+    pub(super) age: Millis,
 }
 
 /// The owner for a request; `None` if it is unknown, because an anonymous request has a credential, or what may be one.
@@ -96,7 +97,7 @@ impl LastGood {
         Self {
             name: format!("tollgate.last_good.{name}"),
             sets: config.entries.div_ceil(WAYS),
-            max_age: config.max_age.as_millis(),
+            max_age: config.max_age.millis(),
             max_bytes: usize::try_from(config.max_bytes).unwrap_or(usize::MAX),
             takes_anonymous: config.anonymous != Some(Anonymous::None),
             kept: Local::default(),
@@ -114,7 +115,7 @@ impl LastGood {
 
     /// Whether the last one that this worker kept is older than [`RENEWED`].
     pub(super) fn is_due(&self, owner: &Owner, cx: &Context<'_>) -> bool {
-        let now = cx.host.monotonic_millis();
+        let now = cx.monotonic();
         let kept = cx.local(&self.kept);
         let kept = kept.borrow();
         kept.get(owner).is_none_or(|kept| now.saturating_sub(*kept) >= RENEWED)
@@ -123,7 +124,7 @@ impl LastGood {
     /// Keeps a response in place of the owner's previous one, or of the oldest. `varies` has the request's values of
     /// the headers that the response varies by.
     pub(super) fn keep(&self, owner: Owner, varies: &Varies, response: &Whole, cx: &Context<'_>) {
-        let (now, store) = (cx.host.monotonic_millis(), cx.store());
+        let (now, store) = (cx.monotonic(), cx.store());
         let Some(entry) = encode(&owner, now, varies, response).filter(|entry| entry.len() <= self.max_bytes) else {
             return;
         };
@@ -148,7 +149,7 @@ impl LastGood {
 
     /// The kept response, if it is young enough and of the same variant. `request` is what the upstream would get.
     pub(super) fn find(&self, owner: &Owner, request: &Headers, cx: &Context<'_>) -> Option<Found> {
-        let (now, store) = (cx.host.monotonic_millis(), cx.store());
+        let (now, store) = (cx.monotonic(), cx.store());
         let set = self.set(owner);
         let way = self.way(&set, owner, store)?;
         let (entry, _) = store.read(&format!("{set}.{way}"))?;
@@ -221,13 +222,14 @@ fn values_of(headers: &Headers, name: &str) -> Vec<u8> {
 
 // === the format in the store ===
 
-type Index = [(Owner, u64); 4];
+/// The owners of a set's entries, and when each was kept, by the monotonic clock.
+type Index = [(Owner, Millis); 4];
 
 fn decode_index(bytes: &[u8]) -> Index {
     let mut index = [FREE; 4];
     for (place, chunk) in index.iter_mut().zip(bytes.chunks_exact(OWNER.saturating_add(8))) {
         if let (Some(owner), Some(since)) = (chunk.first_chunk(), chunk.last_chunk()) {
-            *place = (*owner, u64::from_le_bytes(*since));
+            *place = (*owner, Millis::from_le_bytes(*since));
         }
     }
     index
@@ -241,7 +243,7 @@ fn encode_index(index: &Index) -> Vec<u8> {
 }
 
 /// Encodes an entry: owner, time, then `varies`, headers and body, each part with its length.
-fn encode(owner: &Owner, now: u64, varies: &Varies, response: &Whole) -> Option<Vec<u8>> {
+fn encode(owner: &Owner, now: Millis, varies: &Varies, response: &Whole) -> Option<Vec<u8>> {
     let mut bytes = owner.to_vec();
     bytes.extend(now.to_le_bytes());
     let mut put = |part: &[u8]| {
@@ -264,7 +266,7 @@ fn encode(owner: &Owner, now: u64, varies: &Varies, response: &Whole) -> Option<
     Some(bytes)
 }
 
-fn decode(bytes: &[u8], owner: &Owner) -> Option<(u64, Varies, Whole)> {
+fn decode(bytes: &[u8], owner: &Owner) -> Option<(Millis, Varies, Whole)> {
     let (theirs, rest) = bytes.split_first_chunk()?;
     let (since, mut rest) = rest.split_first_chunk()?;
     if theirs != owner {
@@ -287,19 +289,19 @@ fn decode(bytes: &[u8], owner: &Owner) -> Option<(u64, Varies, Whole)> {
     }
     let body = take()?.to_vec();
     let headers = headers.into_iter().collect();
-    Some((u64::from_le_bytes(*since), varies, Whole { headers, body }))
+    Some((Millis::from_le_bytes(*since), varies, Whole { headers, body }))
 }
 
 /// Length of an owner's hash in bytes, enough to rule out collisions.
 const OWNER: usize = 16;
 
-const FREE: (Owner, u64) = ([0; OWNER], 0);
+const FREE: (Owner, Millis) = ([0; OWNER], Millis::ZERO);
 
 /// The number of entries in a set.
 const WAYS: u32 = 4;
 
-/// How long a worker keeps no other response of an owner, in milliseconds, as each costs memory and time.
-const RENEWED: u64 = 1000;
+/// How long a worker keeps no other response of an owner, as each costs memory and time.
+const RENEWED: Millis = Millis::new(1000);
 
 /// Maximum number of owners in `kept`.
 const MOST_REMEMBERED: usize = 4096;

@@ -178,7 +178,7 @@ impl StandIn {
         if let (Some(kept), Some(request), Some(owner)) = (&rules.last_good, &self.request, &self.owner)
             && let Some(found) = kept.find(owner, request, cx)
         {
-            serve(response, &found.response, "last_good", Some(found.age / 1000));
+            serve(response, &found.response, "last_good", Some(found.age.seconds()));
             return Ok(());
         }
         match &rules.answer {

@@ -1,5 +1,6 @@
 //! Headers of responses that replace an upstream's.
 
+use crate::clock::Seconds;
 use crate::config::values::HOP_BY_HOP;
 use crate::http::headers::Headers;
 use crate::message::response::Whole;
@@ -16,9 +17,9 @@ pub(super) fn passed_on(headers: &Headers, body: Vec<u8>) -> Whole {
     }
 }
 
-/// The response with a header for its origin, and its age in seconds (RFC 9111 section 5.1).
-pub(super) fn marked(whole: &Whole, origin: &str, age: Option<u64>) -> Whole {
-    let age = age.map(|age| age.to_string());
+/// The response with a header for its origin, and its age (RFC 9111 section 5.1).
+pub(super) fn marked(whole: &Whole, origin: &str, age: Option<Seconds>) -> Whole {
+    let age = age.map(|age| age.get().to_string());
     let added = age.as_ref().map(|age| (&b"age"[..], age.as_bytes()));
     let added = added.into_iter().chain([(MARKER.as_bytes(), origin.as_bytes())]);
     let own = whole.headers.iter();

@@ -56,7 +56,7 @@ impl Accept {
     /// Verifies a token by its issuer, which must be accepted here and use this source. A cached token needs no
     /// signature check; everything that can change is checked every time.
     pub fn verify(&self, token: &[u8], source: &Source, may_wait: bool, cx: &Context<'_>) -> Result<Verified, Failure> {
-        let now = cx.host.now();
+        let now = cx.wall_seconds();
         let cache = cx.local(&self.cache);
         let hashed = cache.hashed(token);
         let known = match cache.find(hashed, now) {
@@ -110,11 +110,11 @@ impl Accept {
         let issuer = self.accepted(|issuer| issuer.issuer == name, source)?;
         let key = issuer.verify_signature(&jws, may_wait, cx)?;
         let Some(key) = key else {
-            cache.refuse(hashed, SIGNATURE_MISMATCH.into(), cx.host.now());
+            cache.refuse(hashed, SIGNATURE_MISMATCH.into(), cx.wall_seconds());
             return Err(SIGNATURE_MISMATCH.into());
         };
         issuer.read(&claims, &jws, key).map_err(|invalid| {
-            cache.refuse(hashed, invalid.clone(), cx.host.now());
+            cache.refuse(hashed, invalid.clone(), cx.wall_seconds());
             invalid.into()
         })
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::issuer::Issuer;
 use crate::auth::jose::claims::Registered;
 use crate::auth::jose::jwk::KeyId;
+use crate::clock::Seconds;
 use crate::message::identity::Subject;
 use crate::policy::verdict::Invalid;
 
@@ -21,7 +22,8 @@ use crate::policy::verdict::Invalid;
 pub(super) struct TokenCache {
     secret: RandomState,
     known: RefCell<Bounded<Rc<Known>>>,
-    refused: RefCell<Bounded<(Invalid, u64)>>,
+    /// Invalid tokens, each until a time of the wall clock.
+    refused: RefCell<Bounded<(Invalid, Seconds)>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +66,7 @@ impl TokenCache {
         }
     }
 
-    pub(super) fn find(&self, token: Hashed<'_>, now: u64) -> Option<Verdict> {
+    pub(super) fn find(&self, token: Hashed<'_>, now: Seconds) -> Option<Verdict> {
         if let Some(known) = self.known.borrow_mut().get(token) {
             return Some(Verdict::Known(Rc::clone(known)));
         }
@@ -78,7 +80,7 @@ impl TokenCache {
     }
 
     /// Caches a token as invalid. Not for reasons that may change soon: an unknown key, the time.
-    pub(super) fn refuse(&self, token: Hashed<'_>, invalid: Invalid, now: u64) {
+    pub(super) fn refuse(&self, token: Hashed<'_>, invalid: Invalid, now: Seconds) {
         let until = now.saturating_add(REFUSED_FOR);
         let size = invalid.detail.as_ref().map_or(0, |detail| detail.len());
         self.refused.borrow_mut().insert(token, (invalid, until), size);
@@ -218,8 +220,8 @@ impl Hasher for Unchanged {
     }
 }
 
-/// In seconds.
-const REFUSED_FOR: u64 = 10;
+/// How long a token is refused without being looked at again.
+const REFUSED_FOR: Seconds = Seconds::new(10);
 
 /// The approximate size of an entry in the map and the queue, in bytes.
 const OVERHEAD: usize = 160;
@@ -286,14 +288,14 @@ mod tests {
     #[test]
     fn a_refusal_is_forgotten_soon() {
         let cache = TokenCache::new(100_000);
-        cache.refuse(key(1), "signature_mismatch".into(), 1000);
+        cache.refuse(key(1), "signature_mismatch".into(), Seconds::new(1000));
         assert!(matches!(
-            cache.find(key(1), 1009),
+            cache.find(key(1), Seconds::new(1009)),
             Some(Verdict::Refused(Invalid {
                 reason: "signature_mismatch",
                 ..
             }))
         ));
-        assert!(cache.find(key(1), 1010).is_none());
+        assert!(cache.find(key(1), Seconds::new(1010)).is_none());
     }
 }

@@ -16,6 +16,7 @@ use crate::auth::jose::jws::is_media_type;
 use crate::auth::jose::verify::verify;
 use crate::auth::jose::{Algorithm, Jws, Key};
 use crate::auth::jwks::RemoteKeys;
+use crate::clock::Seconds;
 use crate::config::values::HeaderName;
 use crate::config::{Environment, Report};
 use crate::policy::verdict::{Failure, Invalid};
@@ -56,9 +57,9 @@ impl Issuer {
             payload_header: config.payload_header.clone(),
             claims: ClaimRules {
                 audiences: config.audiences.clone(),
-                leeway: config.leeway.as_secs(),
+                leeway: config.leeway.seconds(),
                 require: config.require.clone(),
-                max_lifetime: config.max_lifetime.map(|span| span.as_secs()),
+                max_lifetime: config.max_lifetime.map(|span| span.seconds()),
             },
             subject: SubjectRules::new(&config.claims, max_claim, config.tenant.clone(), config.plan.clone()),
         }
@@ -127,10 +128,13 @@ fn check_values(config: &IssuerConfig, report: &mut Report) {
     report.not_empty("algorithms", config.algorithms.is_empty());
     report.not_empty("from", config.from.is_empty());
     report.not_empty("typ", config.typ.is_empty());
-    if config.leeway.as_secs() > MAX_LEEWAY {
+    if config.leeway.seconds() > MAX_LEEWAY {
         report.error_at(
             "leeway",
-            format!("is above {MAX_LEEWAY}s: tokens would live far beyond their expiry"),
+            format!(
+                "is above {}s: tokens would live far beyond their expiry",
+                MAX_LEEWAY.get()
+            ),
         );
     }
     check_exact_names(config, report);
@@ -190,5 +194,4 @@ fn check_algorithms(config: &IssuerConfig, keys: Option<&Keys>, report: &mut Rep
     }
 }
 
-/// Seconds.
-const MAX_LEEWAY: u64 = 900;
+const MAX_LEEWAY: Seconds = Seconds::new(900);

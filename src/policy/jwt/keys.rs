@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::config::{IssuerConfig, JwksConfig};
 use crate::auth::jose::{Key, KeySet};
 use crate::auth::jwks::{Lookup, RemoteKeys};
+use crate::clock::Seconds;
 use crate::config::{self, Environment, Report};
 use crate::policy::verdict::Failure;
 use crate::seam::{Context, Wait};
@@ -52,8 +53,8 @@ impl Keys {
             Self::Remote(remote) => match remote.lookup(cx) {
                 Lookup::Keys(keys) => Ok(keys),
                 Lookup::Soon if may_wait => Err(Failure::Wait(remote.awaited(cx))),
-                Lookup::Soon => Err(Failure::KeysUnavailable(1)),
-                Lookup::Unavailable(seconds) => Err(Failure::KeysUnavailable(seconds)),
+                Lookup::Soon => Err(Failure::KeysUnavailable(Seconds::new(1))),
+                Lookup::Unavailable(pause) => Err(Failure::KeysUnavailable(pause)),
             },
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::config::OnFault;
 use super::protocol::Told;
 use super::service::RateLimitService;
+use crate::clock::Millis;
 use crate::limit::{Rate, Verdict};
 use crate::seam::store::{self, Store};
 use crate::shared::table::{Entry, Name, Table};
@@ -22,15 +23,15 @@ pub(super) struct Global {
 }
 
 impl Global {
-    /// A refusal of a request of this cost that is known without a call. `now` is in milliseconds of the monotonic
-    /// clock.
-    pub(super) fn refusal(&self, name: &Name, cost: u64, now: u64, store: &dyn Store) -> Option<Told> {
+    /// A refusal of a request of this cost that is known without a call. `now` is of the monotonic clock.
+    pub(super) fn refusal(&self, name: &Name, cost: u64, now: Millis, store: &dyn Store) -> Option<Told> {
         let entry = self.exhausted.find(name, now, store)?;
         let [refused, limit, window] = store::numbers(&entry.value)?;
         if cost < refused {
             return None;
         }
         let left = entry.until.saturating_sub(now);
+        let window = Millis::new(window);
         let rate = Rate {
             limit,
             window,
@@ -43,14 +44,14 @@ impl Global {
                 reset: left,
                 retry_after: left,
             },
-            rate: (window > 0).then_some(rate),
+            rate: (window > Millis::ZERO).then_some(rate),
         })
     }
 
     /// Stores that the service has refused a request of this cost.
-    pub(super) fn remember(&self, name: &Name, cost: u64, told: &Told, now: u64, store: &dyn Store) {
+    pub(super) fn remember(&self, name: &Name, cost: u64, told: &Told, now: Millis, store: &dyn Store) {
         let wait = told.verdict.retry_after.min(LONGEST_REFUSAL);
-        let [limit, window] = told.rate.map_or([0, 0], |rate| [rate.limit, rate.window]);
+        let [limit, window] = told.rate.map_or([0, 0], |rate| [rate.limit, rate.window.get()]);
         let entry = Entry {
             until: now.saturating_add(wait),
             value: store::encode(&[cost, limit, window]),
@@ -62,5 +63,5 @@ impl Global {
 /// Size of a stored refusal, in bytes.
 pub(super) const REFUSAL_SIZE: usize = 24;
 
-/// Maximum time for which a refusal is stored, in milliseconds: the server's limits may change.
-const LONGEST_REFUSAL: u64 = 3_600_000;
+/// Maximum time for which a refusal is stored: the server's limits may change.
+const LONGEST_REFUSAL: Millis = Millis::new(3_600_000);

@@ -14,6 +14,7 @@ use super::limits::{Limit, Limits, OTHER_PLAN};
 use super::protocol::Told;
 use super::quota::Quota;
 use super::service::Question;
+use crate::clock::{Millis, Seconds};
 use crate::denial::{Denial, DenialKind};
 use crate::limit::{Algorithm, Rate, Verdict};
 use crate::message::request::Request;
@@ -52,8 +53,8 @@ pub(super) struct Charge {
     name: Name,
     rate: Rate,
     cost: u64,
-    /// When it was charged, in milliseconds of the monotonic clock.
-    at: u64,
+    /// When it was charged, by the monotonic clock.
+    at: Millis,
 }
 
 /// A question to the Rate Limit Service about a request.
@@ -91,7 +92,7 @@ impl Layer {
             name: values.name(&self.limits.secret(cx)),
             rate,
             cost,
-            at: cx.host.monotonic_millis(),
+            at: cx.monotonic(),
         };
         self.count(charge, request, cx)
     }
@@ -119,7 +120,7 @@ impl Layer {
             name: key::name(&descriptor, &self.limits.secret(cx)),
             rate,
             cost,
-            at: cx.host.monotonic_millis(),
+            at: cx.monotonic(),
         };
         // A shadow limit always asks, so that the service counts every request as it would without the limit.
         if !self.limit.is_shadow
@@ -152,7 +153,7 @@ impl Layer {
         cx: &Context<'_>,
     ) -> Result<Option<Charge>, Denial> {
         let Asked { mut charge, question } = asked;
-        charge.at = cx.host.monotonic_millis();
+        charge.at = cx.monotonic();
         if let Ok(Told { verdict, rate }) = question.and_then(|question| question.about.told()) {
             if !verdict.allowed {
                 global.remember(
@@ -170,9 +171,9 @@ impl Layer {
         match global.on_fault {
             OnFault::Local => self.count(charge, request, cx),
             OnFault::Deny if !self.limit.is_shadow => {
-                let seconds = global.service.pause(cx);
+                let pause = global.service.pause(cx);
                 let denial = Denial::new(DenialKind::LimitsUnavailable, "limits_unavailable");
-                Err(denial.with_header("retry-after", seconds.to_string()))
+                Err(denial.with_header("retry-after", pause.get().to_string()))
             }
             OnFault::Deny | OnFault::Allow => Ok(None),
         }
@@ -275,22 +276,21 @@ impl Layer {
             None => drop(request.memory.take::<Quota>()),
         }
         if is_refused {
-            let wait = verdict.map_or(0, |verdict| verdict.retry_after);
-            let seconds = wait.saturating_add(self.jitter(charge, cx)).div_ceil(1000).max(1);
+            let wait = verdict.map_or(Millis::ZERO, |verdict| verdict.retry_after);
+            let pause = wait.saturating_add(self.jitter(charge, cx)).seconds_up();
+            let pause = pause.max(Seconds::new(1));
             let denial = Denial::new(DenialKind::RateLimited, "rate_limited").by(Arc::clone(&limit.name));
-            return Err(denial.with_header("retry-after", seconds.to_string()));
+            return Err(denial.with_header("retry-after", pause.get().to_string()));
         }
         Ok(())
     }
 
-    /// Milliseconds to add to `Retry-After`, different by client and time.
-    fn jitter(&self, charge: &Charge, cx: &Context<'_>) -> u64 {
+    /// The time to add to `Retry-After`, different by client and time.
+    fn jitter(&self, charge: &Charge, cx: &Context<'_>) -> Millis {
         let mut hasher = SipHasher13::new_with_key(&self.limits.secret(cx));
         hasher.write(&charge.name);
-        hasher.write_u64(charge.at);
-        hasher
-            .finish()
-            .checked_rem(self.limit.jitter.saturating_add(1))
-            .unwrap_or_default()
+        hasher.write_u64(charge.at.get());
+        let jitter = self.limit.jitter.get().saturating_add(1);
+        Millis::new(hasher.finish().checked_rem(jitter).unwrap_or_default())
     }
 }

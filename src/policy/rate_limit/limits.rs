@@ -8,6 +8,7 @@ use super::config::{Backend, KeyPart, Mode, OnFault, QuotaHeaders, RateLimitConf
 use super::global::{Global, REFUSAL_SIZE};
 use super::key::Key;
 use super::service::RateLimitService;
+use crate::clock::Millis;
 use crate::config::Report;
 use crate::config::network::Network;
 use crate::limit::{Algorithm, MOST_EXACT, Rate};
@@ -33,8 +34,8 @@ pub(super) struct Limit {
     pub(super) costs: BTreeMap<String, u64>,
     pub(super) exempt: Vec<Network>,
     pub(super) is_shadow: bool,
-    /// In milliseconds.
-    pub(super) jitter: u64,
+    /// Maximum random addition to `Retry-After`.
+    pub(super) jitter: Millis,
     pub(super) table: Table,
     /// The part for `backend: rls`; `None` if this Envoy counts.
     pub(super) global: Option<Global>,
@@ -140,7 +141,7 @@ impl Limit {
             "tollgate.limit.{}.{:?}.{}.{}",
             config.name,
             config.algorithm,
-            config.window.as_millis(),
+            config.window.millis().get(),
             config.entries
         );
         let size = config.algorithm.state_size(highest);
@@ -167,7 +168,7 @@ impl Limit {
                 .collect(),
             exempt: config.exempt.clone(),
             is_shadow: config.mode == Mode::Shadow,
-            jitter: config.retry_after_jitter.as_millis(),
+            jitter: config.retry_after_jitter.millis(),
             table: Table::new(prefix, entries, WAYS, size),
             global,
             counters: Counters::new(&config.name),
@@ -204,7 +205,7 @@ fn check(config: &RateLimitConfig, report: &mut Report) {
     if config.key.is_empty() {
         report.error_at("key", "is empty; name what is counted apart, such as `ip` or `user`");
     }
-    if config.window.as_millis() == 0 {
+    if config.window.millis() == Millis::ZERO {
         report.error_at("window", "must be at least 1ms");
     }
     if config.entries == 0 || config.entries > MOST_ENTRIES {
@@ -229,7 +230,7 @@ fn rate(config: &RateLimitConfig, limit: u64, burst: Option<u64>, report: &mut R
     }
     Rate {
         limit: limit.max(1),
-        window: config.window.as_millis().max(1),
+        window: config.window.millis().max(Millis::new(1)),
         burst: burst.unwrap_or(limit).max(1),
     }
 }

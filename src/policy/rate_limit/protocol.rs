@@ -3,6 +3,7 @@
 use prost::Message;
 
 use super::descriptor::Descriptor;
+use crate::clock::{Millis, Seconds};
 use crate::limit::{Rate, Verdict};
 
 /// The path of the gRPC method.
@@ -53,7 +54,7 @@ pub(super) fn read(answer: &Response, rate: &Rate) -> Result<Told, &'static str>
     let reset = status
         .and_then(|status| status.duration_until_reset.as_ref())
         .and_then(millis)
-        .or_else(|| header("reset").map(|seconds| seconds.saturating_mul(1000)));
+        .or_else(|| header("reset").map(|seconds| Seconds::new(seconds).millis()));
     let theirs = status.and_then(|status| status.current_limit.as_ref());
     // Without `current_limit`, `limit_remaining` is absent, which reads as 0.
     let remaining = match theirs.and(status) {
@@ -75,16 +76,21 @@ pub(super) fn read(answer: &Response, rate: &Rate) -> Result<Told, &'static str>
             allowed,
             remaining: remaining.unwrap_or_default(),
             reset: reset.unwrap_or_default(),
-            retry_after: if allowed { 0 } else { reset.unwrap_or(UNTOLD_RESET) },
+            retry_after: if allowed {
+                Millis::ZERO
+            } else {
+                reset.unwrap_or(UNTOLD_RESET)
+            },
         },
         rate: is_told.then_some(rate),
     })
 }
 
-fn millis(duration: &prost_types::Duration) -> Option<u64> {
-    let seconds = u64::try_from(duration.seconds).ok()?;
-    let millis = u64::try_from(duration.nanos).ok()?.div_ceil(1_000_000);
-    Some(seconds.saturating_mul(1000).saturating_add(millis))
+/// A duration, rounded up; `None` if it is negative.
+fn millis(duration: &prost_types::Duration) -> Option<Millis> {
+    let seconds = Seconds::new(u64::try_from(duration.seconds).ok()?);
+    let rest = u64::try_from(duration.nanos).ok()?.div_ceil(1_000_000);
+    Some(seconds.millis().saturating_add(Millis::new(rest)))
 }
 
 impl Header {
@@ -176,20 +182,20 @@ pub(super) struct Header {
 const OK: i32 = 1;
 const OVER_LIMIT: i32 = 2;
 
-/// The protocol's units, in milliseconds, without months and years, whose lengths vary.
-const UNITS: [(i32, u64); 5] = [
-    (1, 1000),
-    (2, 60_000),
-    (3, 3_600_000),
-    (4, 86_400_000),
-    (WEEK, 604_800_000),
+/// The protocol's units, without months and years, whose lengths vary.
+const UNITS: [(i32, Millis); 5] = [
+    (1, Millis::new(1000)),
+    (2, Millis::new(60_000)),
+    (3, Millis::new(3_600_000)),
+    (4, Millis::new(86_400_000)),
+    (WEEK, Millis::new(604_800_000)),
 ];
 
 /// A unit of answers only.
 const WEEK: i32 = 7;
 
-/// How long a refused key counts as exhausted if the server does not tell, in milliseconds.
-const UNTOLD_RESET: u64 = 1000;
+/// How long a refused key counts as exhausted if the server does not tell.
+const UNTOLD_RESET: Millis = Millis::new(1000);
 
 #[cfg(test)]
 mod tests {
@@ -197,7 +203,7 @@ mod tests {
 
     const RATE: Rate = Rate {
         limit: 100,
-        window: 60_000,
+        window: Millis::new(60_000),
         burst: 100,
     };
 
@@ -214,13 +220,14 @@ mod tests {
         }
     }
 
-    /// Allowed, remaining, reset, retry_after; limit and window.
+    /// Allowed, remaining, reset, retry_after; limit and window. Times are in milliseconds.
     type Short = ((bool, u64, u64, u64), Option<(u64, u64)>);
 
     fn told(response: &Response) -> Short {
         let Told { verdict, rate } = read(response, &RATE).unwrap();
-        let verdict = (verdict.allowed, verdict.remaining, verdict.reset, verdict.retry_after);
-        (verdict, rate.map(|rate| (rate.limit, rate.window)))
+        let (reset, retry_after) = (verdict.reset.get(), verdict.retry_after.get());
+        let verdict = (verdict.allowed, verdict.remaining, reset, retry_after);
+        (verdict, rate.map(|rate| (rate.limit, rate.window.get())))
     }
 
     #[test]
@@ -295,7 +302,7 @@ mod tests {
         let asked = |limit, window, cost| {
             let rate = Rate {
                 limit,
-                window,
+                window: Millis::new(window),
                 burst: limit,
             };
             let bytes = question("d", &descriptor, &rate, cost).encode_to_vec();

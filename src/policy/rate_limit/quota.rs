@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::config::QuotaHeaders;
+use crate::clock::Seconds;
 use crate::limit::{Rate, Verdict};
 
 /// The remaining quota of one limit.
@@ -10,11 +11,11 @@ use crate::limit::{Rate, Verdict};
 pub struct Quota {
     name: Arc<str>,
     limit: u64,
-    /// The window in seconds.
-    window: u64,
+    /// The window, rounded up.
+    window: Seconds,
     remaining: u64,
-    /// Seconds until the whole limit is available again.
-    reset: u64,
+    /// The time until the whole limit is available again, rounded up.
+    reset: Seconds,
 }
 
 impl Quota {
@@ -22,9 +23,9 @@ impl Quota {
         Self {
             name: Arc::clone(name),
             limit: rate.limit,
-            window: rate.window.div_ceil(1000),
+            window: rate.window.seconds_up(),
             remaining: verdict.remaining,
-            reset: verdict.reset.div_ceil(1000),
+            reset: verdict.reset.seconds_up(),
         }
     }
 
@@ -45,6 +46,7 @@ impl Quota {
             remaining,
             reset,
         } = self;
+        let (window, reset) = (window.get(), reset.get());
         match kind {
             QuotaHeaders::Ratelimit => vec![
                 ("ratelimit-policy", format!("\"{name}\";q={limit};w={window}")),

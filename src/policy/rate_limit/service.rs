@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::config::RateLimitServiceConfig;
 use super::descriptor::Descriptor;
 use super::protocol::{PATH, Told, question, read};
+use crate::clock::{Millis, Seconds};
 use crate::config::Report;
 use crate::limit::Rate;
 use crate::message::grpc;
@@ -39,8 +40,8 @@ impl RateLimitService {
     pub fn compile(config: &RateLimitServiceConfig, report: &mut Report) -> Self {
         report.not_empty("cluster", config.cluster.is_empty());
         report.not_empty("domain", config.domain.is_empty());
-        if !(1..=LONGEST_TIMEOUT).contains(&config.timeout.as_millis()) {
-            report.error_at("timeout", format!("must be from 1ms to {LONGEST_TIMEOUT}ms"));
+        if !(Millis::new(1)..=LONGEST_TIMEOUT).contains(&config.timeout.millis()) {
+            report.error_at("timeout", format!("must be from 1ms to {}ms", LONGEST_TIMEOUT.get()));
         }
         Self {
             cluster: config.cluster.clone(),
@@ -61,7 +62,7 @@ impl RateLimitService {
         request: &Request,
         cx: &Context<'_>,
     ) -> Result<Rc<InFlight<Question>>, &'static str> {
-        if self.breaker.open_for(cx.now_millis(), cx.store()).is_some() {
+        if self.breaker.open_for(cx.wall(), cx.store()).is_some() {
             return Err("breaker_open");
         }
         if !request.may_wait {
@@ -76,9 +77,10 @@ impl RateLimitService {
         cx.local(&self.calls).ask(question, cx.wakes()).ok_or("busy")
     }
 
-    /// Seconds until the service may be called again.
-    pub(super) fn pause(&self, cx: &Context<'_>) -> u64 {
-        self.breaker.open_for(cx.now_millis(), cx.store()).unwrap_or(1)
+    /// The time until the service may be called again.
+    pub(super) fn pause(&self, cx: &Context<'_>) -> Seconds {
+        let pause = self.breaker.open_for(cx.wall(), cx.store());
+        pause.unwrap_or(Seconds::new(1))
     }
 }
 
@@ -113,7 +115,7 @@ impl Caller for RateLimitService {
         let Some(entry) = cx.local(&self.calls).answered(call.topic) else {
             return Outcome::default();
         };
-        let (question, now, store) = (&entry.about, cx.now_millis(), cx.store());
+        let (question, now, store) = (&entry.about, cx.wall(), cx.store());
         let told = answer
             .ok_or("cluster")
             .and_then(|answer| grpc::message(answer, call.max_body))
@@ -146,8 +148,8 @@ impl Caller for RateLimitService {
     }
 }
 
-/// The longest timeout, in milliseconds.
-const LONGEST_TIMEOUT: u64 = 1000;
+/// The longest timeout.
+const LONGEST_TIMEOUT: Millis = Millis::new(1000);
 
 /// Maximum size of an answer, in bytes.
 const MAX_BODY: usize = 16 * 1024;

@@ -8,7 +8,7 @@ fn name(number: u8) -> Name {
 
 fn entry(until: u64, value: &str) -> Entry {
     Entry {
-        until,
+        until: Millis::new(until),
         value: value.into(),
     }
 }
@@ -22,34 +22,39 @@ fn table(entries: u32) -> (Table, Memory) {
 #[test]
 fn an_entry_is_found_until_its_time_is_over() {
     let (slots, store) = table(8);
-    slots.put(&name(1), &entry(100, "a"), 0, &store);
-    slots.put(&name(2), &entry(200, ""), 0, &store);
-    assert_eq!(slots.find(&name(1), 99, &store), Some(entry(100, "a")));
-    assert_eq!(slots.find(&name(1), 100, &store), None);
-    assert_eq!(slots.find(&name(2), 199, &store), Some(entry(200, "")));
-    slots.put(&name(1), &entry(300, "b"), 0, &store);
-    assert_eq!(slots.find(&name(1), 0, &store), Some(entry(300, "b")));
-    slots.remove(&name(1), 0, &store);
-    assert_eq!(slots.find(&name(1), 0, &store), None);
-    assert!(slots.find(&name(2), 0, &store).is_some());
+    slots.put(&name(1), &entry(100, "a"), Millis::ZERO, &store);
+    slots.put(&name(2), &entry(200, ""), Millis::ZERO, &store);
+    assert_eq!(slots.find(&name(1), Millis::new(99), &store), Some(entry(100, "a")));
+    assert_eq!(slots.find(&name(1), Millis::new(100), &store), None);
+    assert_eq!(slots.find(&name(2), Millis::new(199), &store), Some(entry(200, "")));
+    slots.put(&name(1), &entry(300, "b"), Millis::ZERO, &store);
+    assert_eq!(slots.find(&name(1), Millis::ZERO, &store), Some(entry(300, "b")));
+    slots.remove(&name(1), Millis::ZERO, &store);
+    assert_eq!(slots.find(&name(1), Millis::ZERO, &store), None);
+    assert!(slots.find(&name(2), Millis::ZERO, &store).is_some());
 }
 
 #[test]
 fn a_full_slot_loses_what_ends_first() {
     let (slots, store) = table(1);
     for number in 1..=4 {
-        slots.put(&name(number), &entry(1000 - u64::from(number), "x"), 0, &store);
+        slots.put(
+            &name(number),
+            &entry(1000 - u64::from(number), "x"),
+            Millis::ZERO,
+            &store,
+        );
     }
-    slots.put(&name(5), &entry(10, "x"), 0, &store);
+    slots.put(&name(5), &entry(10, "x"), Millis::ZERO, &store);
     let found = |now| {
         (1..=5)
-            .filter(|&number| slots.find(&name(number), now, &store).is_some())
+            .filter(|&number| slots.find(&name(number), Millis::new(now), &store).is_some())
             .collect::<Vec<_>>()
     };
     assert_eq!(found(0), [1, 2, 3, 5]);
-    slots.put(&name(6), &entry(2000, "x"), 500, &store);
+    slots.put(&name(6), &entry(2000, "x"), Millis::new(500), &store);
     assert_eq!(found(500), [1, 2, 3], "what is over went first");
-    assert!(slots.find(&name(6), 500, &store).is_some());
+    assert!(slots.find(&name(6), Millis::new(500), &store).is_some());
 }
 
 #[test]
@@ -59,29 +64,34 @@ fn it_never_grows() {
         let mut name = [0; 32];
         name[..4].copy_from_slice(&number.to_le_bytes());
         name[16..20].copy_from_slice(&number.wrapping_mul(2_654_435_761).to_le_bytes());
-        slots.put(&name, &entry(u64::from(number) + 1, &"v".repeat(100)), 0, &store);
+        slots.put(
+            &name,
+            &entry(u64::from(number) + 1, &"v".repeat(100)),
+            Millis::ZERO,
+            &store,
+        );
     }
     let sizes: Vec<_> = (0..16)
         .map(|slot| store.read(&format!("t.{slot}")).unwrap().0.len())
         .collect();
     assert!(sizes.iter().all(|&size| size == 4 * (16 + 8 + 2 + 100)), "{sizes:?}");
     assert!(store.read("t.16").is_none());
-    slots.put(&name(1), &entry(u64::MAX, &"v".repeat(101)), 0, &store);
-    assert_eq!(slots.find(&name(1), 0, &store), None, "too large");
+    slots.put(&name(1), &entry(u64::MAX, &"v".repeat(101)), Millis::ZERO, &store);
+    assert_eq!(slots.find(&name(1), Millis::ZERO, &store), None, "too large");
 }
 
 #[test]
 fn a_change_sees_what_is_there_and_may_leave_it() {
     let (slots, store) = table(4);
     let count = |limit: u8| {
-        slots.change(&name(1), 0, &store, |found| {
+        slots.change(&name(1), Millis::ZERO, &store, |found| {
             let count = found.map_or(0, |entry| entry.value[0]);
             if count >= limit {
                 return Err(count);
             }
             Ok((
                 Some(Entry {
-                    until: 100,
+                    until: Millis::new(100),
                     value: vec![count + 1],
                 }),
                 count + 1,
@@ -106,10 +116,10 @@ impl Uses for Little {
 
 /// Counts a use of a name; returns the count.
 fn used(slots: &Table, store: &Memory, name: Name, now: u64) -> u8 {
-    let count = slots.share(&name, now, store, &Little(0), |found, _| {
+    let count = slots.share(&name, Millis::new(now), store, &Little(0), |found, _| {
         let count = found.map_or(0, |entry| entry.value[0]) + 1;
         let entry = Entry {
-            until: 100,
+            until: Millis::new(100),
             value: vec![count],
         };
         (Some(entry), count)
@@ -139,9 +149,17 @@ fn what_is_little_used_is_forgotten_before_anything_is_shared() {
         let change = |found: Option<&Entry>, is_shared: bool| {
             let count = found.map_or(0, |entry| entry.value[0]) + 1;
             let value = vec![count];
-            (Some(Entry { until: 100, value }), (count, is_shared))
+            (
+                Some(Entry {
+                    until: Millis::new(100),
+                    value,
+                }),
+                (count, is_shared),
+            )
         };
-        slots.share(&name(number), 0, &store, &Little(3), change).unwrap()
+        slots
+            .share(&name(number), Millis::ZERO, &store, &Little(3), change)
+            .unwrap()
     };
     for number in 1..=4 {
         let _: Vec<_> = (0..number).map(|_| used(number)).collect();
@@ -193,13 +211,13 @@ fn clearing_takes_what_it_is_told_to() {
         slots.put(
             &name(number),
             &entry(1000, if number % 2 == 0 { "even" } else { "odd" }),
-            0,
+            Millis::ZERO,
             &store,
         );
     }
     slots.clear(|entry| entry.value == b"odd", &store);
     let left: Vec<_> = (0..20)
-        .filter(|&number| slots.find(&name(number), 0, &store).is_some())
+        .filter(|&number| slots.find(&name(number), Millis::ZERO, &store).is_some())
         .collect();
     assert!(
         !left.is_empty() && left.iter().all(|number| number % 2 == 0),
@@ -212,7 +230,7 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let (slots, store) = table(1);
         store.write("t.0", &bytes, 0);
-        slots.put(&name(1), &entry(u64::MAX, "x"), 0, &store);
-        prop_assert!(slots.find(&name(1), 0, &store).is_some());
+        slots.put(&name(1), &entry(u64::MAX, "x"), Millis::ZERO, &store);
+        prop_assert!(slots.find(&name(1), Millis::ZERO, &store).is_some());
     }
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tollgate::auth::api_key::wire::MAX_WAIT;
+use tollgate::clock::Seconds;
 
 use super::Service;
 use super::router::{self, Answer, bad_query, json};
@@ -20,6 +21,7 @@ use crate::store::Store;
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     after: Option<u64>,
+    /// In seconds.
     #[serde(default)]
     wait: u64,
 }
@@ -30,12 +32,11 @@ pub(super) async fn changes(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Answer {
     let Asked { after, wait } = router::asked(asked)?;
+    let wait = Seconds::new(wait);
     if wait > MAX_WAIT {
-        return Err(bad_query(format!("wait is at most {MAX_WAIT} seconds")));
+        return Err(bad_query(format!("wait is at most {} seconds", MAX_WAIT.get())));
     }
-    let deadline = Instant::now()
-        .checked_add(Duration::from_secs(wait))
-        .unwrap_or_else(Instant::now);
+    let deadline = Instant::now().checked_add(wait.duration()).unwrap_or_else(Instant::now);
     let mut version = service.version.subscribe();
     let mut stopping = service.stopping.clone();
     loop {

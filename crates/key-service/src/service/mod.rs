@@ -14,10 +14,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tollgate::clock::Millis;
 
 use crate::error::{Error, Result};
 use crate::log;
-use crate::model::now_millis;
+use crate::model::wall;
 use crate::outbox::{self, Webhook};
 use crate::registry::{Registry, announce_expired};
 use crate::store::Store;
@@ -111,7 +112,7 @@ async fn expire(store: Store) {
 /// Deletes old events, every [`PRUNE_EVERY`].
 async fn prune(store: Store) {
     loop {
-        if let Err(error) = store.prune(now_millis().saturating_sub(KEEP)).await {
+        if let Err(error) = store.prune(wall().saturating_sub(KEEP)).await {
             log::line(&format!("old events are not deleted: {error}; next attempt in 10m"));
         }
         tokio::time::sleep(PRUNE_EVERY).await;
@@ -120,7 +121,7 @@ async fn prune(store: Store) {
 
 const END_WITHIN: Duration = Duration::from_secs(7);
 
-/// How long a delivered event is kept, in milliseconds: seven days.
-const KEEP: u64 = 7 * 86_400_000;
+/// How long a delivered event is kept: seven days.
+const KEEP: Millis = Millis::new(7 * 86_400_000);
 
 const PRUNE_EVERY: Duration = Duration::from_secs(600);

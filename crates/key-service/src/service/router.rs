@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tollgate::auth::api_key::wire::{LookupAnswer, LookupRequest, MAX_HASHES, MAX_WAIT};
+use tollgate::clock::Seconds;
 
 use super::problem::Problem;
 use super::tokens::Role;
@@ -155,7 +156,7 @@ pub(super) fn unprocessable(detail: impl Into<String>) -> Problem {
 const MAX_BODY: usize = 65_536;
 
 /// How long a request may take; one for changes is held for `MAX_WAIT`.
-const REQUEST_WITHIN: Duration = Duration::from_secs(MAX_WAIT + 30);
+const REQUEST_WITHIN: Duration = MAX_WAIT.saturating_add(Seconds::new(30)).duration();
 
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
 

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use tollgate::auth::api_key::wire::Changes;
+use tollgate::clock::{Millis, Seconds};
 use tollgate::config::values::Timestamp;
 
-use super::{Change, Store, signed, unsigned};
+use super::{Change, Store, column, signed, unsigned};
 use crate::error::{Error, Result};
 use crate::model::StoredKey;
 
@@ -92,23 +93,24 @@ impl Store {
         rows.iter().map(event).collect()
     }
 
-    /// When the oldest undelivered event is due, in milliseconds since the epoch.
-    pub(crate) async fn next_delivery(&self) -> Result<Option<u64>> {
+    /// When the oldest undelivered event is due, since the epoch.
+    pub(crate) async fn next_delivery(&self) -> Result<Option<Millis>> {
         let row = sqlx::query("SELECT next_attempt_at FROM events WHERE delivered_at IS NULL ORDER BY version LIMIT 1")
             .fetch_optional(&self.pool)
             .await?;
-        row.map(|row| unsigned(row.try_get("next_attempt_at")?)).transpose()
+        let due = row.map(|row| unsigned(row.try_get("next_attempt_at")?)).transpose()?;
+        Ok(due.map(Millis::new))
     }
 
     /// Claims the oldest undelivered event if it is due, which means that no other instance has claimed it.
-    pub(crate) async fn claim(&self, now: u64, until: u64) -> Result<Option<Claim>> {
+    pub(crate) async fn claim(&self, now: Millis, until: Millis) -> Result<Option<Claim>> {
         let row = sqlx::query(
             "UPDATE events SET attempts = attempts + 1, next_attempt_at = $1 \
              WHERE version = (SELECT MIN(version) FROM events WHERE delivered_at IS NULL) \
              AND delivered_at IS NULL AND next_attempt_at <= $2 RETURNING *",
         )
-        .bind(signed(until))
-        .bind(signed(now))
+        .bind(signed(until.get()))
+        .bind(signed(now.get()))
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
@@ -118,9 +120,9 @@ impl Store {
         }))
     }
 
-    pub(crate) async fn delivered(&self, version: u64, now: u64) -> Result<()> {
+    pub(crate) async fn delivered(&self, version: u64, now: Millis) -> Result<()> {
         sqlx::query("UPDATE events SET delivered_at = $1 WHERE version = $2 AND delivered_at IS NULL")
-            .bind(signed(now))
+            .bind(signed(now.get()))
             .bind(signed(version))
             .execute(&self.pool)
             .await?;
@@ -128,19 +130,19 @@ impl Store {
     }
 
     /// Makes an event that could not be delivered due again at `until`.
-    pub(crate) async fn postpone(&self, version: u64, until: u64) -> Result<()> {
+    pub(crate) async fn postpone(&self, version: u64, until: Millis) -> Result<()> {
         sqlx::query("UPDATE events SET next_attempt_at = $1 WHERE version = $2 AND delivered_at IS NULL")
-            .bind(signed(until))
+            .bind(signed(until.get()))
             .bind(signed(version))
             .execute(&self.pool)
             .await?;
         Ok(())
     }
 
-    /// Deletes the events delivered before a time in milliseconds.
-    pub(crate) async fn prune(&self, before: u64) -> Result<u64> {
+    /// Deletes the events delivered before a time.
+    pub(crate) async fn prune(&self, before: Millis) -> Result<u64> {
         let done = sqlx::query("DELETE FROM events WHERE delivered_at < $1")
-            .bind(signed(before))
+            .bind(signed(before.get()))
             .execute(&self.pool)
             .await?;
         Ok(done.rows_affected())
@@ -165,7 +167,7 @@ impl Change {
             .bind(kind.name())
             .bind(key.record.id.clone())
             .bind(key.record.hash.to_string())
-            .bind(signed(at.0))
+            .bind(column(at))
             .bind(data(key, imported).to_string())
             .execute(&mut *self.transaction)
             .await?;
@@ -217,7 +219,7 @@ fn event(row: &AnyRow) -> Result<Event> {
         version: unsigned(row.try_get("version")?)?,
         kind: row.try_get("type")?,
         key_id: row.try_get("key_id")?,
-        at: Timestamp(unsigned(row.try_get("at")?)?),
+        at: Timestamp(Seconds::new(unsigned(row.try_get("at")?)?)),
         data: serde_json::from_str(&data).map_err(|error| Error::failed("data", error))?,
     })
 }
@@ -240,13 +242,11 @@ mod tests {
         for number in 1..=count {
             let new: NewKey = serde_json::from_value(json!({"user_id": "u"})).unwrap();
             let hash = format!("v1:{number:064x}").parse().unwrap();
-            let key = new.store(format!("k{number}"), hash, Timestamp(number)).unwrap();
+            let now = Timestamp(Seconds::new(number));
+            let key = new.store(format!("k{number}"), hash, now).unwrap();
             let mut change = store.change().await.unwrap();
             change.insert(&key).await.unwrap();
-            change
-                .event(EventKind::Created, &key, false, Timestamp(number))
-                .await
-                .unwrap();
+            change.event(EventKind::Created, &key, false, now).await.unwrap();
             assert_eq!(change.commit().await.unwrap(), number);
         }
         (store, folder)
@@ -256,9 +256,9 @@ mod tests {
     async fn who_asks_after_less_than_is_kept_is_told_to_forget_everything() {
         let (store, folder) = store("pruned", 4).await;
         for (version, now) in [(1, 1_000), (2, 2_000), (3, 9_000)] {
-            store.delivered(version, now).await.unwrap();
+            store.delivered(version, Millis::new(now)).await.unwrap();
         }
-        assert_eq!(store.prune(5_000).await.unwrap(), 2);
+        assert_eq!(store.prune(Millis::new(5_000)).await.unwrap(), 2);
         for after in [0, 1] {
             assert!(store.changes(Some(after)).await.unwrap().all, "{after}");
         }
@@ -272,22 +272,23 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_has_one_owner_until_the_claim_runs_out() {
+        let at = Millis::new;
         let (store, folder) = store("claims", 2).await;
-        let first = store.claim(1_000, 2_000).await.unwrap().unwrap();
+        let first = store.claim(at(1_000), at(2_000)).await.unwrap().unwrap();
         assert_eq!((first.event.version, first.attempts), (1, 1));
         assert!(
-            store.claim(1_999, 3_000).await.unwrap().is_none(),
+            store.claim(at(1_999), at(3_000)).await.unwrap().is_none(),
             "taken, and the second waits for the first"
         );
-        let again = store.claim(2_000, 3_000).await.unwrap().unwrap();
+        let again = store.claim(at(2_000), at(3_000)).await.unwrap().unwrap();
         assert_eq!((again.event.version, again.attempts), (1, 2));
-        store.postpone(1, 8_000).await.unwrap();
-        assert_eq!(store.next_delivery().await.unwrap(), Some(8_000));
-        assert!(store.claim(7_999, 9_000).await.unwrap().is_none());
-        store.delivered(1, 8_500).await.unwrap();
-        let second = store.claim(8_600, 9_000).await.unwrap().unwrap();
+        store.postpone(1, at(8_000)).await.unwrap();
+        assert_eq!(store.next_delivery().await.unwrap(), Some(at(8_000)));
+        assert!(store.claim(at(7_999), at(9_000)).await.unwrap().is_none());
+        store.delivered(1, at(8_500)).await.unwrap();
+        let second = store.claim(at(8_600), at(9_000)).await.unwrap().unwrap();
         assert_eq!(second.event.version, 2);
-        store.delivered(2, 8_700).await.unwrap();
+        store.delivered(2, at(8_700)).await.unwrap();
         assert_eq!(store.next_delivery().await.unwrap(), None);
         store.close().await;
         std::fs::remove_dir_all(folder).unwrap();

@@ -5,9 +5,10 @@ use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use tollgate::auth::api_key::{KeyHash, KeyRecord};
+use tollgate::clock::Seconds;
 use tollgate::config::values::Timestamp;
 
-use super::{Change, Store, signed, unsigned};
+use super::{Change, Store, column, unsigned};
 use crate::error::{Error, Result};
 use crate::model::StoredKey;
 
@@ -53,7 +54,7 @@ impl Store {
         .bind(filter.user_id.clone().unwrap_or_default())
         .bind(filter.tenant_id.clone().unwrap_or_default())
         .bind(i64::from(filter.all))
-        .bind(signed(now.0))
+        .bind(column(now))
         .bind(i64::from(filter.limit))
         .fetch_all(&self.pool)
         .await?;
@@ -63,7 +64,7 @@ impl Store {
     /// Whether there is an expired key without an `expired` event.
     pub(crate) async fn some_expired(&self, now: Timestamp) -> Result<bool> {
         let row = sqlx::query(&format!("SELECT id FROM keys WHERE {EXPIRED} LIMIT 1"))
-            .bind(signed(now.0))
+            .bind(column(now))
             .fetch_optional(&self.pool)
             .await?;
         Ok(row.is_some())
@@ -103,9 +104,9 @@ impl Change {
         .bind(to_json(&record.scopes)?)
         .bind(record.plan.clone())
         .bind(to_json(&record.attributes)?)
-        .bind(signed(key.created_at.0))
-        .bind(record.not_before.map(|moment| signed(moment.0)))
-        .bind(record.expires_at.map(|moment| signed(moment.0)))
+        .bind(column(key.created_at))
+        .bind(record.not_before.map(column))
+        .bind(record.expires_at.map(column))
         .execute(&mut *self.transaction)
         .await?;
         Ok(())
@@ -114,8 +115,8 @@ impl Change {
     /// Updates when a key expires, when it was revoked and what replaced it.
     pub(crate) async fn update(&mut self, key: &StoredKey) -> Result<()> {
         sqlx::query("UPDATE keys SET expires_at = $1, revoked_at = $2, replaced_by = $3 WHERE id = $4")
-            .bind(key.record.expires_at.map(|moment| signed(moment.0)))
-            .bind(key.revoked_at.map(|moment| signed(moment.0)))
+            .bind(key.record.expires_at.map(column))
+            .bind(key.revoked_at.map(column))
             .bind(key.replaced_by.clone())
             .bind(key.record.id.clone())
             .execute(&mut *self.transaction)
@@ -128,7 +129,7 @@ impl Change {
         let rows = sqlx::query(&format!(
             "SELECT * FROM keys WHERE {EXPIRED} ORDER BY expires_at, id LIMIT 100"
         ))
-        .bind(signed(now.0))
+        .bind(column(now))
         .fetch_all(&mut *self.transaction)
         .await?;
         let keys = rows.iter().map(key).collect::<Result<Vec<_>>>()?;
@@ -158,7 +159,7 @@ fn key(row: &AnyRow) -> Result<StoredKey> {
             expires_at: moment(row, "expires_at")?,
         },
         name: row.try_get("name")?,
-        created_at: Timestamp(unsigned(row.try_get("created_at")?)?),
+        created_at: Timestamp(Seconds::new(unsigned(row.try_get("created_at")?)?)),
         revoked_at: moment(row, "revoked_at")?,
         replaced_by: row.try_get("replaced_by")?,
     })
@@ -166,7 +167,8 @@ fn key(row: &AnyRow) -> Result<StoredKey> {
 
 fn moment(row: &AnyRow, column: &str) -> Result<Option<Timestamp>> {
     let seconds: Option<i64> = row.try_get(column)?;
-    seconds.map(|seconds| unsigned(seconds).map(Timestamp)).transpose()
+    let seconds = seconds.map(unsigned).transpose()?;
+    Ok(seconds.map(|seconds| Timestamp(Seconds::new(seconds))))
 }
 
 fn from_json<T: DeserializeOwned>(row: &AnyRow, column: &str) -> Result<T> {

@@ -15,6 +15,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Any, AnyPool, ConnectOptions as _, Row as _, Transaction};
+use tollgate::config::values::Timestamp;
 
 use crate::error::{Error, Result};
 
@@ -192,6 +193,11 @@ fn unsigned(number: i64) -> Result<u64> {
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A moment as the tables have it: seconds since the epoch.
+fn column(Timestamp(seconds): Timestamp) -> i64 {
+    signed(seconds.get())
 }
 
 /// Takes the write lock at once: a transaction that reads before it writes would fail instead of waiting.

@@ -31,7 +31,7 @@ fn what_is_kept_is_found_by_its_owner_until_it_is_too_old() {
     let (own, other) = (owner_number(1), owner_number(2));
     assert_eq!(table.find(&own, &request, &host.at(0)), None);
     table.keep(own, &Varies::new(), &response("one"), &host.at(1000));
-    let found = |now| table.find(&own, &request, &host.at(now)).map(|found| found.age);
+    let found = |now| table.find(&own, &request, &host.at(now)).map(|found| found.age.get());
     assert_eq!(
         (found(1000), found(601_000), found(601_001)),
         (Some(0), Some(600_000), None)
@@ -74,7 +74,7 @@ fn who_finds_anothers_finds_nothing() {
     table.keep(own, &Varies::new(), &response("x"), &host.at(1));
     // Another worker has replaced the entry after the index was read.
     let set = table.set(&own);
-    let theirs = encode(&owner_number(2), 1, &Varies::new(), &response("theirs")).unwrap();
+    let theirs = encode(&owner_number(2), Millis::new(1), &Varies::new(), &response("theirs")).unwrap();
     host.store.write(&format!("{set}.0"), &theirs, 0);
     assert_eq!(table.find(&own, &Headers::default(), &host.at(1)), None);
 }
@@ -135,8 +135,8 @@ proptest! {
     ) {
         let own = owner_number(1);
         let response = Whole { headers: names.iter().map(|(name, value)| (name, value)).collect(), body };
-        let bytes = encode(&own, 9, &names, &response).unwrap();
-        prop_assert_eq!(decode(&bytes, &own), Some((9, names, response)));
+        let bytes = encode(&own, Millis::new(9), &names, &response).unwrap();
+        prop_assert_eq!(decode(&bytes, &own), Some((Millis::new(9), names, response)));
         let cut = cut.min(bytes.len().saturating_sub(1));
         prop_assert_eq!(decode(&bytes[..cut], &own), None);
         let _ = decode(&[&own[..], &noise[..]].concat(), &own);

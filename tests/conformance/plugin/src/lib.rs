@@ -11,6 +11,7 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 use tollgate::auth::jose::verify::verify;
 use tollgate::auth::jose::{Algorithm, Key};
+use tollgate::clock::Millis;
 use tollgate::host::Envoy;
 use tollgate::seam::store::Store;
 use tollgate::seam::{Host, SignatureCheck};
@@ -28,12 +29,12 @@ struct Watched {
 }
 
 impl Host for Watched {
-    fn now_millis(&self) -> u64 {
-        Envoy.now_millis()
+    fn wall(&self) -> Millis {
+        Envoy.wall()
     }
 
-    fn monotonic_millis(&self) -> u64 {
-        Envoy.monotonic_millis()
+    fn monotonic(&self) -> Millis {
+        Envoy.monotonic()
     }
 
     fn client_address(&self) -> Option<IpAddr> {

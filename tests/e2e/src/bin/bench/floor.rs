@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use serde_json::Value;
+use tollgate::clock::Millis;
 use tollgate::config::Environment;
 use tollgate::exchange::Exchange;
 use tollgate::gateway::decode;
@@ -52,12 +53,12 @@ struct Recorder {
 }
 
 impl Host for Recorder {
-    fn now_millis(&self) -> u64 {
-        self.world.now_millis()
+    fn wall(&self) -> Millis {
+        self.world.wall()
     }
 
-    fn monotonic_millis(&self) -> u64 {
-        self.world.monotonic_millis()
+    fn monotonic(&self) -> Millis {
+        self.world.monotonic()
     }
 
     fn client_address(&self) -> Option<IpAddr> {

@@ -88,7 +88,8 @@ fn a_key_ends_by_the_second() {
         .nth(1)
         .and_then(|rest| rest.split('"').next())
         .expect("an end");
-    let end = Duration::from_secs(tollgate::config::values::Timestamp::parse(end).expect("a moment").0);
+    let end = tollgate::config::values::Timestamp::parse(end).expect("a moment");
+    let end = end.0.duration();
     let (mut good, mut ended) = (0, 0);
     while ended < 20 {
         let before = now();
