@@ -254,8 +254,9 @@ impl Lookups {
         awaited.into_iter().for_each(|ticket| cx.wakes().wake(ticket));
     }
 
+    /// Whether a key is being looked up. Not for ever: the worker that does it may have died.
     fn is_pending(&self, name: &Digest, cx: &Context<'_>) -> bool {
-        self.unsettled(name, Millis::ZERO, cx.store()) == Some(Unsettled::Pending)
+        self.unsettled(name, cx.wall(), cx.store()) == Some(Unsettled::Pending)
     }
 }
 

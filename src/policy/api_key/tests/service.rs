@@ -41,6 +41,19 @@ impl Worker {
         ask(&self.keys, key, false, world).0
     }
 
+    /// What a request with this key waits for.
+    fn waiting(&self, key: &str, world: &Simulated) -> Vec<Ticket> {
+        let headers: Headers = [(":method", "GET"), (":authority", "h"), (":path", "/")]
+            .into_iter()
+            .collect();
+        let mut request = Request::simulated(headers, ManagedNames::default());
+        request.may_wait = true;
+        match self.keys.verify(key.as_bytes(), &mut request, &world.cx()) {
+            Err(Failure::Wait(wait)) => wait.tickets,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn lookup(&self, world: &Simulated) -> Option<Call> {
         self.lookups.next_call(&world.cx())
     }
@@ -111,17 +124,7 @@ fn who_waits_is_woken_up_when_the_answer_is_there() {
     let world = world();
     let (first, second) = (worker(&world), worker(&world));
     let key = mint(1).key;
-    let waiting = |worker: &Worker| -> Vec<Ticket> {
-        let headers: Headers = [(":method", "GET"), (":authority", "h"), (":path", "/")]
-            .into_iter()
-            .collect();
-        let mut request = Request::simulated(headers, ManagedNames::default());
-        request.may_wait = true;
-        match worker.keys.verify(key.as_bytes(), &mut request, &world.cx()) {
-            Err(Failure::Wait(wait)) => wait.tickets,
-            other => panic!("{other:?}"),
-        }
-    };
+    let waiting = |worker: &Worker| worker.waiting(&key, &world);
     let woken = || world.locals.wakes().take();
     let (own, others) = (waiting(&first), waiting(&second));
     assert_eq!(waiting(&first), own, "all wait for the same");
@@ -132,6 +135,26 @@ fn who_waits_is_woken_up_when_the_answer_is_there() {
     assert_eq!(woken(), own);
     second.lookups.synchronize(&world.cx());
     assert_eq!(woken(), others, "another worker sees it with its next tick");
+}
+
+#[test]
+fn who_waits_for_a_worker_that_died_asks_itself() {
+    let world = world();
+    let (dead, worker) = (worker(&world), worker(&world));
+    let key = mint(1).key;
+    dead.ask(&key, &world);
+    assert!(dead.lookup(&world).is_some(), "which it does not live to hear answered");
+    let tickets = worker.waiting(&key, &world);
+    let woken = || {
+        worker.lookups.synchronize(&world.cx());
+        world.locals.wakes().take()
+    };
+    pass(&world, 749);
+    assert_eq!(woken(), [], "the call's timeout, and half a second");
+    pass(&world, 1);
+    assert_eq!(woken(), tickets);
+    assert_eq!(worker.ask(&key, &world), "wait");
+    assert!(worker.lookup(&world).is_some());
 }
 
 #[test]
