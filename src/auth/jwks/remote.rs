@@ -135,7 +135,7 @@ impl RemoteKeys {
 
     /// The keys that this worker has.
     pub fn lookup(&self, cx: &Context<'_>) -> Lookup {
-        let now = cx.wall_seconds().millis();
+        let now = cx.wall();
         let own = cx.local(&self.own);
         let known = own.known.borrow();
         let schedule = known.schedule;
@@ -151,7 +151,7 @@ impl RemoteKeys {
 
     /// Asks for a fetch, because a token's key is not in the set. `true` if the request should wait for it.
     pub fn demand(&self, cx: &Context<'_>) -> bool {
-        let now = cx.wall_seconds().millis();
+        let now = cx.wall();
         let own = cx.local(&self.own);
         let schedule = own.known.borrow().schedule;
         let worthwhile = schedule.lease_until > now || schedule.may_demand(now, self.cooldown);
