@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::process::{Command, Stdio, id};
+use std::process::{Child, Command, Stdio, id};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::case::repository;
@@ -14,6 +15,8 @@ impl Container {
     /// A name. Nothing runs yet.
     pub(crate) fn named() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        static UNDERTAKER: OnceLock<Child> = OnceLock::new();
+        UNDERTAKER.get_or_init(undertaker);
         Self(format!("tollgate-{}-{}", id(), NEXT.fetch_add(1, Ordering::Relaxed)))
     }
 
@@ -56,6 +59,22 @@ impl Container {
             .stderr(Stdio::null())
             .status();
     }
+}
+
+/// A process that removes this one's containers when this one ends, however it ends: an engine's containers do not end with who started them,
+/// and nobody removes those that tests share. The end of its input tells it.
+fn undertaker() -> Child {
+    let script = format!(
+        "trap '' INT TERM; cat; docker ps --quiet --all --filter 'name=^tollgate-{}-' | xargs --no-run-if-empty docker rm --force",
+        id()
+    );
+    Command::new("sh")
+        .args(["-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sh runs")
 }
 
 /// Whose process this is, as Docker wants it.
