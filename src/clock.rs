@@ -66,6 +66,13 @@ impl Millis {
     }
 }
 
+impl From<Duration> for Millis {
+    /// Rounded down; the longest span if it is longer.
+    fn from(span: Duration) -> Self {
+        Self(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 impl Seconds {
     /// This many seconds.
     pub const fn new(seconds: u64) -> Self {
@@ -118,6 +125,7 @@ mod tests {
         assert_eq!(last.saturating_add(one), last);
         assert_eq!(last.saturating_mul(2), last);
         assert_eq!(one.saturating_sub(last), Millis::ZERO);
+        assert_eq!(Millis::from(Duration::MAX), last);
         let last_second = Seconds::new(u64::MAX);
         assert_eq!(last_second.saturating_add(Seconds::new(1)), last_second);
         assert_eq!(last_second.millis(), last);

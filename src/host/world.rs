@@ -24,8 +24,7 @@ pub(super) fn begin_callback() {
 /// Compares the clocks. Between two ticks, the wall clock is the monotonic one plus the difference.
 pub(super) fn set_clock() {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let wall = Millis::new(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
-    AHEAD.set(wall.get().wrapping_sub(monotonic().get()));
+    AHEAD.set(Millis::from(elapsed).get().wrapping_sub(monotonic().get()));
 }
 
 /// The wall clock, since the epoch.

@@ -131,7 +131,7 @@ pub fn now() -> Timestamp {
 /// The wall clock, since the epoch.
 pub(crate) fn wall() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis::new(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    Millis::from(since)
 }
 
 impl NewKey {

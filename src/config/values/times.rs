@@ -33,7 +33,7 @@ impl Duration {
 
     /// The span in whole milliseconds, rounded down.
     pub fn millis(self) -> Millis {
-        Millis::new(u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX))
+        Millis::from(self.0)
     }
 
     /// The span in whole seconds, rounded down.

@@ -171,7 +171,7 @@ impl<'a> Methods<'a> {
         };
         for plugin in &kong.plugins {
             let known = CARRIED.contains(&plugin.name) || HARMLESS.contains(&plugin.name);
-            if !known && (plugin.scope.consumer.is_some() || plugin.scope.group.is_some()) {
+            if !known && !plugin.scope.is_everybodys() {
                 methods.restriction.get_or_insert(plugin);
             }
             match (plugin.name, &plugin.scope.consumer, &plugin.scope.group) {
@@ -320,12 +320,11 @@ impl<'a> Methods<'a> {
 
 /// How long tokens may still live, in seconds: an issuer has one bound for all routes, and it is the smallest of the file.
 fn longest(kong: &Kong<'_>, findings: &mut Findings) -> Option<u64> {
-    let is_everybodys = |plugin: &&Plugin<'_>| plugin.scope.consumer.is_none() && plugin.scope.group.is_none();
     let bounds = kong
         .plugins
         .iter()
         .filter(|plugin| plugin.name == "jwt")
-        .filter(is_everybodys);
+        .filter(|plugin| plugin.scope.is_everybodys());
     let bounds = bounds.map(|plugin| {
         // A fraction of a second is cut off.
         let whole = || {

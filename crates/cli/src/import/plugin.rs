@@ -86,6 +86,11 @@ impl<'a> Plugin<'a> {
 }
 
 impl Scope {
+    /// Whether it is about everybody: neither one consumer nor one consumer group.
+    pub(super) fn is_everybodys(&self) -> bool {
+        self.consumer.is_none() && self.group.is_none()
+    }
+
     /// Of several plugins of one name, Kong runs the one that weighs most.
     pub(super) fn weight(&self) -> usize {
         match (&self.route, &self.service) {

@@ -99,8 +99,7 @@ impl<'a> Kong<'a> {
             let Scope {
                 service: wanted,
                 route: wanted_route,
-                consumer,
-                group,
+                ..
             } = &plugin.scope;
             let is_about = |wanted: &Option<String>, node: &Node, name: &str| {
                 wanted
@@ -109,7 +108,7 @@ impl<'a> Kong<'a> {
             };
             let applies =
                 is_about(wanted, service.node, &service.name) && is_about(wanted_route, route.node, &route.name);
-            if consumer.is_some() || group.is_some() || !applies {
+            if !plugin.scope.is_everybodys() || !applies {
                 continue;
             }
             match found.get(plugin.name) {
