@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::http::headers::Headers;
 use crate::seam::Reply;
 
@@ -20,6 +22,17 @@ pub struct Denial {
     pub headers: Vec<(&'static str, String)>,
     /// The single failures, for the client.
     pub failures: Vec<Failure>,
+    /// What only few refusals have.
+    pub more: Option<Box<More>>,
+}
+
+/// What only few refusals have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct More {
+    /// The status in place of the kind's own, if a service's status is passed on.
+    pub status: Option<u16>,
+    /// Further members of the problem document.
+    pub members: Vec<(&'static str, Value)>,
 }
 
 /// One validation failure.
@@ -170,6 +183,7 @@ impl Denial {
             by: None,
             headers: Vec::new(),
             failures: Vec::new(),
+            more: None,
         }
     }
 
@@ -189,14 +203,20 @@ impl Denial {
 
     /// The answer: problem details (RFC 9457), or a short text that Envoy turns into `grpc-message`.
     pub fn reply(self, request_id: Option<&str>, grpc: bool) -> Reply {
+        let More { status, members } = self.more.map(|more| *more).unwrap_or_default();
         let refusal = self.kind.refusal();
+        let refusal = status.map_or(refusal, |status| Refusal {
+            status,
+            title: title(status),
+            ..refusal
+        });
         let own = self.headers.iter().map(|(name, value)| (*name, value.as_str()));
         let mut headers: Vec<_> = own.chain([("cache-control", "no-store")]).collect();
         let body = if grpc {
             refusal.code.to_owned()
         } else {
             headers.push(("content-type", "application/problem+json"));
-            problem(refusal, request_id, &self.failures)
+            problem(refusal, request_id, &self.failures, members)
         };
         Reply {
             status: refusal.status,
@@ -228,7 +248,12 @@ fn details(code: &str, why: &str, detail: Option<&str>) -> String {
 
 /// The problem document. `type` is `about:blank`, as the status and `code` identify the problem; `errors` follows the
 /// example in RFC 9457 section 3.
-fn problem(refusal: Refusal, request_id: Option<&str>, failures: &[Failure]) -> String {
+fn problem(
+    refusal: Refusal,
+    request_id: Option<&str>,
+    failures: &[Failure],
+    members: Vec<(&'static str, Value)>,
+) -> String {
     #[derive(serde::Serialize)]
     struct Error<'a> {
         detail: &'a str,
@@ -249,6 +274,8 @@ fn problem(refusal: Refusal, request_id: Option<&str>, failures: &[Failure]) -> 
         request_id: Option<&'a str>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         errors: Vec<Error<'a>>,
+        #[serde(flatten)]
+        members: Map<String, Value>,
     }
     let errors = failures.iter().map(|Failure { location, detail }| {
         let mut error = Error {
@@ -273,9 +300,50 @@ fn problem(refusal: Refusal, request_id: Option<&str>, failures: &[Failure]) -> 
         code: refusal.code,
         request_id,
         errors,
+        members: members
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
     })
     .unwrap_or_default()
 }
+
+/// The reason phrase of a status of a service's answer (RFC 9110 section 15).
+fn title(status: u16) -> &'static str {
+    let phrases = PHRASES.iter();
+    let phrase = phrases
+        .filter(|(own, _)| *own == status)
+        .map(|(_, phrase)| *phrase)
+        .next();
+    phrase.unwrap_or(match status {
+        400..=499 => "Client Error",
+        500..=599 => "Server Error",
+        _ => "Unexpected Status",
+    })
+}
+
+const PHRASES: [(u16, &str); 20] = [
+    (400, "Bad Request"),
+    (401, "Unauthorized"),
+    (402, "Payment Required"),
+    (403, "Forbidden"),
+    (404, "Not Found"),
+    (405, "Method Not Allowed"),
+    (406, "Not Acceptable"),
+    (409, "Conflict"),
+    (410, "Gone"),
+    (412, "Precondition Failed"),
+    (413, "Content Too Large"),
+    (415, "Unsupported Media Type"),
+    (422, "Unprocessable Content"),
+    (423, "Locked"),
+    (428, "Precondition Required"),
+    (429, "Too Many Requests"),
+    (451, "Unavailable For Legal Reasons"),
+    (502, "Bad Gateway"),
+    (503, "Service Unavailable"),
+    (504, "Gateway Timeout"),
+];
 
 /// Maximum length of a request id, in bytes; Envoy's own have 36.
 const MAX_REQUEST_ID: usize = 128;

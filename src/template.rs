@@ -1,15 +1,20 @@
 //! Templates, which make values from a request: `{identity.user_id}`, `{headers.x-country|none}`.
 
+mod content;
+mod source;
+
 use std::borrow::Cow;
+use std::fmt;
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode, percent_encode, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-use crate::config::values::FieldName;
-use crate::http::list::encode;
 use crate::message::request::Request;
 use crate::schema::schema;
+
+pub use content::{Content, Missing};
+pub use source::{Data, Field, Source, Vocabulary};
 
 /// A template: text with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,50 +24,6 @@ pub struct Template(Vec<Piece>);
 enum Piece {
     Text(String),
     Value { source: Source, default: Option<String> },
-}
-
-/// The source of a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// The first value of a request header as sent; identity headers appear absent.
-    Header(FieldName),
-    /// The first value of a query parameter as sent.
-    Query(String),
-    /// A part of the path, named by `request.path.match`.
-    Path(String),
-    /// A field of the caller's identity.
-    Identity(Field),
-    /// A claim, by its attribute name.
-    Claim(String),
-    /// The name of the rule.
-    Route,
-    /// `x-request-id`.
-    RequestId,
-    /// The request's method.
-    Method,
-    /// The request's host.
-    Host,
-}
-
-/// A field of an identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field {
-    /// The user.
-    UserId,
-    /// The tenant.
-    TenantId,
-    /// The plan.
-    Plan,
-    /// The token's issuer.
-    Issuer,
-    /// The API key's id.
-    KeyId,
-    /// `jwt` or `api_key`.
-    Auth,
-    /// The roles.
-    Roles,
-    /// The scopes.
-    Scopes,
 }
 
 /// The place for which a template is rendered.
@@ -87,18 +48,21 @@ pub struct Scope<'a> {
     pub route: &'a str,
     /// Parts of the path, by name.
     pub captures: &'a [(&'a str, &'a str)],
+    /// The values of parts and aggregates.
+    pub data: Option<&'a dyn Lookup>,
 }
 
-/// A value, by its encoding.
-enum Value<'a> {
-    /// Raw bytes of a header.
-    Bytes(&'a [u8]),
-    /// Percent-encoded text from this place of the request target.
-    Target(Place, &'a str),
-    /// Plain text of the request or the caller.
-    Text(&'a str),
-    /// A list of the caller's.
-    Texts(Vec<&'a str>),
+/// The values of parts and aggregates, while one request is answered.
+pub trait Lookup {
+    /// A value as JSON; `None` if it is absent or `null`.
+    fn json(&self, data: &Data) -> Option<String>;
+}
+
+// Not a supertrait: what only `Debug` reaches would be in the plugin.
+impl fmt::Debug for dyn Lookup + '_ {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Lookup")
+    }
 }
 
 impl Template {
@@ -114,6 +78,11 @@ impl Template {
 
     /// Parses a template with any characters.
     pub fn parse_text(text: &str) -> Result<Self, String> {
+        Self::parse_with(text, Vocabulary::Request)
+    }
+
+    /// Parses a template with any characters and with these values.
+    pub fn parse_with(text: &str, vocabulary: Vocabulary) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -135,7 +104,8 @@ impl Template {
                 Some((name, default)) => (name, Some(default.to_owned())),
                 None => (inside, None),
             };
-            let source = Source::parse(name).ok_or_else(|| format!("\"{name}\" is not a value; there is {NAMES}"))?;
+            let source = Source::parse(name, vocabulary)
+                .ok_or_else(|| format!("\"{name}\" is not a value; there is {}", vocabulary.names()))?;
             pieces.push(Piece::Value { source, default });
             rest = after;
         }
@@ -154,6 +124,23 @@ impl Template {
         })
     }
 
+    /// The sources of values that have no default.
+    pub fn needed(&self) -> impl Iterator<Item = &Source> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Value { source, default: None } => Some(source),
+            _ => None,
+        })
+    }
+
+    /// The template's text with the same text in place of each value.
+    pub fn with_values(&self, value: &str) -> String {
+        let pieces = self.0.iter().map(|piece| match piece {
+            Piece::Text(text) => text.as_str(),
+            Piece::Value { .. } => value,
+        });
+        pieces.collect()
+    }
+
     /// The template's own text, including defaults.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|piece| match piece {
@@ -162,35 +149,31 @@ impl Template {
         })
     }
 
-    /// Renders JSON: a string, or an array of strings if the template is just `{identity.roles}` or
-    /// `{identity.scopes}`.
-    pub fn json(&self, scope: Scope<'_>) -> Option<String> {
-        let list = match self.0.as_slice() {
-            [
-                Piece::Value {
-                    source: Source::Identity(field @ (Field::Roles | Field::Scopes)),
-                    ..
-                },
-            ] => {
-                let identity = scope.request.identity.as_ref();
-                identity.map(|identity| match field {
-                    Field::Roles => &identity.roles,
-                    _ => &identity.scopes,
-                })
-            }
+    /// The only value, if the template is nothing else, and its default.
+    pub fn only(&self) -> Option<(&Source, Option<&str>)> {
+        match self.0.as_slice() {
+            [Piece::Value { source, default }] => Some((source, default.as_deref())),
             _ => None,
-        };
-        let json = match list.filter(|list| !list.is_empty()) {
-            Some(list) => serde_json::Value::from(list.as_slice()),
-            None => serde_json::Value::from(self.text(scope)?),
-        };
-        Some(json.to_string())
+        }
+    }
+
+    /// Renders JSON: a string, or the JSON value itself if the template is nothing but one value of a part or a list
+    /// (`{identity.roles}`, `{identity.scopes}`).
+    pub fn json(&self, scope: Scope<'_>) -> Option<String> {
+        let value = self.only().and_then(|(source, _)| source.json(scope));
+        value.or_else(|| Some(serde_json::Value::from(self.text(scope)?).to_string()))
     }
 
     /// Renders plain text.
     pub fn text(&self, scope: Scope<'_>) -> Option<String> {
         let bytes = self.render(Place::Text, scope)?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Whether a value is empty, so that a path would lose a segment.
+    pub fn has_empty_value(&self, place: Place, scope: Scope<'_>) -> bool {
+        let mut values = self.sources().filter_map(|source| source.value(scope));
+        values.any(|value| value.written(place).is_empty())
     }
 
     /// Renders for a place; `None` if a value is missing and has no default.
@@ -207,111 +190,6 @@ impl Template {
             }
         }
         Some(rendered)
-    }
-}
-
-impl Source {
-    fn parse(name: &str) -> Option<Self> {
-        Some(match name.split_once('.') {
-            None => match name {
-                "route" => Self::Route,
-                "request_id" => Self::RequestId,
-                "method" => Self::Method,
-                "host" => Self::Host,
-                _ => return None,
-            },
-            Some(("headers", name)) => Self::Header(FieldName::parse(name)?),
-            Some((_, "")) => return None,
-            Some(("query", name)) => Self::Query(name.to_owned()),
-            Some(("path", name)) => Self::Path(name.to_owned()),
-            Some(("claims", name)) => Self::Claim(name.to_owned()),
-            Some(("identity", name)) => Self::Identity(match name {
-                "user_id" => Field::UserId,
-                "tenant_id" => Field::TenantId,
-                "plan" => Field::Plan,
-                "issuer" => Field::Issuer,
-                "key_id" => Field::KeyId,
-                "auth" => Field::Auth,
-                "roles" => Field::Roles,
-                "scopes" => Field::Scopes,
-                _ => return None,
-            }),
-            Some(_) => return None,
-        })
-    }
-
-    /// The value, which may be empty; an empty list counts as absent.
-    fn value<'a>(&'a self, scope: Scope<'a>) -> Option<Value<'a>> {
-        let Scope {
-            request,
-            route,
-            captures,
-        } = scope;
-        let identity = request.identity.as_ref();
-        Some(match self {
-            Self::Header(name) => Value::Bytes(request.header(name.as_str()).next()?),
-            Self::RequestId => Value::Bytes(request.header("x-request-id").next()?),
-            Self::Method => Value::Text(request.method()),
-            Self::Host => Value::Text(&request.host),
-            Self::Route => Value::Text(route),
-            Self::Query(name) => {
-                let mut pairs = request.query()?.split('&');
-                let pair = pairs.find(|pair| parameter(pair) == *name)?;
-                Value::Target(Place::Query, pair.split_once('=').map_or("", |(_, value)| value))
-            }
-            Self::Path(name) => {
-                let capture = captures.iter().find(|(own, _)| own == name)?;
-                Value::Target(Place::Path, capture.1)
-            }
-            Self::Claim(name) => {
-                let mut attributes = identity?.attributes.iter();
-                let (_, values) = attributes.find(|(own, values)| own == name && !values.is_empty())?;
-                Value::Texts(values.iter().map(String::as_str).collect())
-            }
-            Self::Identity(field) => {
-                let identity = identity?;
-                let all = |values: &'a [String]| values.iter().map(String::as_str).collect::<Vec<_>>();
-                let texts = match field {
-                    Field::UserId => return Some(Value::Text(&identity.user_id)),
-                    Field::Auth => return Some(Value::Text(identity.method)),
-                    Field::TenantId => all(identity.tenant_id.as_slice()),
-                    Field::Plan => all(identity.plan.as_slice()),
-                    Field::Issuer => all(identity.issuer.as_slice()),
-                    Field::KeyId => all(identity.key_id.as_slice()),
-                    Field::Roles => all(&identity.roles),
-                    Field::Scopes => all(&identity.scopes),
-                };
-                Value::Texts(Some(texts).filter(|texts| !texts.is_empty())?)
-            }
-        })
-    }
-}
-
-impl Value<'_> {
-    /// Encodes the value so that it stays a single value in its place.
-    fn written(&self, place: Place) -> Cow<'_, [u8]> {
-        let owned = match (self, place) {
-            (Self::Bytes(bytes), Place::Header | Place::Text) => return Cow::Borrowed(bytes),
-            (Self::Text(text), Place::Text) => return Cow::Borrowed(text.as_bytes()),
-            (Self::Target(own, text), _) if *own == place || place == Place::Header => {
-                return Cow::Borrowed(text.as_bytes());
-            }
-            (Self::Target(own, text), Place::Text) => meant(*own, text),
-            (Self::Target(own, text), _) => plain(&meant(*own, text)).into_bytes(),
-            (Self::Text(text), Place::Header) => encode(&[text]).into_bytes(),
-            (Self::Texts(texts), Place::Text) => match texts.as_slice() {
-                [text] => return Cow::Borrowed(text.as_bytes()),
-                texts => encode(texts).into_bytes(),
-            },
-            (Self::Texts(texts), Place::Header) => encode(texts).into_bytes(),
-            (Self::Bytes(bytes), _) => plain(bytes).into_bytes(),
-            (Self::Text(text), _) => plain(text.as_bytes()).into_bytes(),
-            (Self::Texts(texts), _) => {
-                let texts: Vec<_> = texts.iter().map(|text| plain(text.as_bytes())).collect();
-                texts.join(",").into_bytes()
-            }
-        };
-        Cow::Owned(owned)
     }
 }
 
@@ -357,9 +235,6 @@ const QUERY_TEXT: &AsciiSet = &CONTROLS
     .add(b'+')
     .add(b'<')
     .add(b'>');
-
-const NAMES: &str = "`headers.NAME`, `query.NAME`, `path.NAME`, `claims.ATTRIBUTE`, `identity.user_id` (`tenant_id`, `plan`, \
-                     `issuer`, `key_id`, `auth`, `roles`, `scopes`), `route`, `request_id`, `method`, `host`";
 
 impl<'de> Deserialize<'de> for Template {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

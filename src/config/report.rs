@@ -30,7 +30,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Runs `read` one level deeper: `segment` is a key, or an index as `[0]`.
+    /// Runs `read` one level deeper: `segment` is a key, or an index as `[0]`; an empty one is no level.
     pub fn within<T>(&mut self, segment: impl fmt::Display, read: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
         self.path.push_str(&self.join(&segment.to_string()));
@@ -79,7 +79,7 @@ impl Report {
     }
 
     fn join(&self, segment: &str) -> String {
-        if self.path.is_empty() || segment.starts_with('[') {
+        if self.path.is_empty() || segment.is_empty() || segment.starts_with('[') {
             segment.to_owned()
         } else {
             format!(".{segment}")

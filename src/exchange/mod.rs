@@ -1,5 +1,6 @@
 //! The exchange of one request: an event in, a step out.
 
+mod answer;
 mod refusal;
 mod request;
 mod response;
@@ -36,6 +37,8 @@ enum State {
     Begun,
     /// The request is suspended until its policies can decide.
     Suspended(Box<Suspended>),
+    /// A policy reads the request's body, which is held until it is complete. Its headers have gone on.
+    Reading(Box<Deciding>),
     /// The request was allowed.
     Passed(Box<Passed>),
     /// The gateway has answered it.
@@ -45,10 +48,8 @@ enum State {
 #[derive(Debug)]
 struct Suspended {
     deciding: Deciding,
-    /// The deadline, of the monotonic clock.
-    until: Millis,
-    /// Whether a body has come meanwhile, as with Envoy's `allow_on_headers_stop_iteration`.
-    has_early_body: bool,
+    /// The deadline of all waits together, of the monotonic clock; `None` if this wait has a time of its own.
+    until: Option<Millis>,
 }
 
 /// A request that policies are deciding about.
@@ -58,6 +59,11 @@ struct Deciding {
     route: Arc<Route>,
     /// The index of the next policy.
     place: usize,
+    /// Whether a body has come before the decision, as with Envoy's `allow_on_headers_stop_iteration`. Envoy does not
+    /// repeat the event.
+    has_early_body: bool,
+    /// Whether the request's headers have gone on, so that they cannot change any more.
+    has_gone_on: bool,
 }
 
 /// The state of an allowed request.
@@ -148,7 +154,7 @@ impl Exchange {
     /// Whether events for a message's body are needed.
     pub fn watches(&self, direction: Direction) -> bool {
         match (&self.state, direction) {
-            (State::Suspended(_), Direction::Request) => true,
+            (State::Suspended(_) | State::Reading(_), Direction::Request) => true,
             (State::Passed(passed), Direction::Request) => passed.request_body.is_watched(),
             (State::Passed(passed), Direction::Response) => {
                 passed.responding.is_some() || passed.tap.is_some() || passed.response_body.is_watched()
@@ -159,10 +165,12 @@ impl Exchange {
 
     /// Whether a message's body is held until it is complete.
     pub fn holds(&self, direction: Direction) -> bool {
-        self.passed().is_some_and(|passed| match direction {
-            Direction::Request => passed.request_body.is_held(),
-            Direction::Response => passed.response_body.is_held(),
-        })
+        match (&self.state, direction) {
+            (State::Reading(_), Direction::Request) => true,
+            (State::Passed(passed), Direction::Request) => passed.request_body.is_held(),
+            (State::Passed(passed), Direction::Response) => passed.response_body.is_held(),
+            _ => false,
+        }
     }
 
     /// Handles one event. The step applies to the message of the event.
@@ -187,8 +195,10 @@ impl Exchange {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Suspended(suspended) => {
                 let headers = Rc::clone(suspended.deciding.request.headers());
-                self.patience = left(suspended.until, wakeup, host);
-                let step = self.decide(suspended.deciding, suspended.has_early_body, host);
+                if let Some(until) = suspended.until {
+                    self.patience = left(until, wakeup, host);
+                }
+                let step = self.decide(suspended.deciding, host);
                 Some(Woken {
                     direction: Direction::Request,
                     headers,
@@ -239,18 +249,18 @@ impl Exchange {
     }
 
     fn on_body(&mut self, direction: Direction, chunk: &Chunk<'_>, host: &dyn Host) -> Step {
-        let held = Step {
-            then: Then::Hold,
-            ..Step::default()
-        };
-        let passed = match &mut self.state {
+        let held = Step::hold();
+        match &mut self.state {
             // To continue the body would also continue the headers, before the decision.
             State::Suspended(suspended) if direction == Direction::Request => {
-                suspended.has_early_body = true;
+                suspended.deciding.has_early_body = true;
                 return held;
             }
-            State::Passed(passed) => passed,
-            _ => return Step::default(),
+            State::Reading(_) if direction == Direction::Request => return self.read(chunk, host),
+            _ => {}
+        }
+        let State::Passed(passed) = &mut self.state else {
+            return Step::default();
         };
         if direction == Direction::Response {
             if let Some(responding) = &mut passed.responding {
@@ -279,6 +289,8 @@ impl Exchange {
             Fate::Passes => (None, Then::Continue),
             Fate::Held => (None, Then::Hold),
             Fate::Becomes(bytes) => (Some(bytes), Then::Continue),
+            // Only a policy that has not decided yet reads a body.
+            Fate::Whole(_) => (None, Then::Continue),
         };
         Step {
             body,
@@ -327,11 +339,8 @@ impl Exchange {
                 self.state = State::Passed(passed);
                 self.refuse_late(direction, denial, notes)
             }
-            State::Suspended(suspended) => {
-                let mut deciding = suspended.deciding;
-                deciding.request.notes.extend(notes);
-                self.refuse(deciding, denial, host)
-            }
+            State::Suspended(suspended) => self.fail(suspended.deciding, denial, notes, host),
+            State::Reading(deciding) => self.fail(*deciding, denial, notes, host),
             State::Begun | State::Over => {
                 let unknown = Headers::default();
                 refusal::refuse(
@@ -344,6 +353,11 @@ impl Exchange {
                 )
             }
         }
+    }
+
+    fn fail(&mut self, mut deciding: Deciding, denial: Denial, notes: Vec<Note>, host: &dyn Host) -> Step {
+        deciding.request.notes.extend(notes);
+        self.refuse(deciding, denial, host)
     }
 }
 
@@ -367,7 +381,7 @@ fn left(until: Millis, wakeup: Wakeup, host: &dyn Host) -> Millis {
     }
 }
 
-/// How long one request with its response may be suspended.
+/// How long one request with its response may be suspended, except for waits with a time of their own.
 const PATIENCE: Millis = Millis::new(2000);
 
 #[cfg(test)]

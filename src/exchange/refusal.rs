@@ -71,17 +71,23 @@ impl Exchange {
         };
         denial.headers.extend(passed.told);
         let (route, reason) = (&passed.route.name, denial.reason);
-        let counted = match direction {
+        match direction {
             Direction::Request => {
                 let why = format!("tollgate_bodies_refused_total;route={route};reason={reason};");
                 notes.push(Note::Count(why.into()));
-                counter(route, "denied", denial.kind.refusal().code)
+                let counted = counter(route, "denied", denial.kind.refusal().code);
+                reply(denial, route, counted, notes, passed.caller)
             }
-            // The request itself has been counted.
-            Direction::Response => format!("tollgate_responses_refused_total;route={route};reason={reason};").into(),
-        };
-        reply(denial, route, counted, notes, passed.caller)
+            Direction::Response => refuse_response(denial, route, notes, passed.caller),
+        }
     }
+}
+
+/// Refuses the response to a request that has been counted as allowed.
+pub(super) fn refuse_response(denial: Denial, route: &str, notes: Vec<Note>, caller: Caller) -> Step {
+    let reason = denial.reason;
+    let counted = format!("tollgate_responses_refused_total;route={route};reason={reason};");
+    reply(denial, route, counted.into(), notes, caller)
 }
 
 /// The route label of a request that no rule names.

@@ -11,8 +11,8 @@ use crate::gateway::plan::{Plan, Route, Selection};
 use crate::gateway::route::MethodOverride;
 use crate::http::changes::HeaderChanges;
 use crate::http::headers::Headers;
-use crate::http::piece::Direction;
-use crate::message::body::Body;
+use crate::http::piece::{Chunk, Direction};
+use crate::message::body::{Body, Fate};
 use crate::message::managed_names::cut_connection;
 use crate::message::request::{Received, Request, Stop};
 use crate::message::target::{PathParameters, has_parameters, invalid};
@@ -55,61 +55,105 @@ impl Exchange {
             request,
             route,
             place: 0,
+            has_early_body: false,
+            has_gone_on: false,
         };
-        self.decide(deciding, false, host)
+        self.decide(deciding, host)
     }
 
     /// Runs the route's policies, beginning with the one that waited.
-    pub(super) fn decide(&mut self, mut deciding: Deciding, has_early_body: bool, host: &dyn Host) -> Step {
+    pub(super) fn decide(&mut self, mut deciding: Deciding, host: &dyn Host) -> Step {
         let worker = Rc::clone(&self.worker);
         let cx = worker.context(host);
         let route = Arc::clone(&deciding.route);
-        let mut may_wait = self.patience > Millis::ZERO && worker.has_room();
+        let mut has_time = self.patience > Millis::ZERO;
         while let Some(policy) = route.policies.get(deciding.place) {
-            deciding.request.may_wait = may_wait;
-            match policy.on_request(&mut deciding.request, &cx) {
-                Ok(()) => deciding.place = deciding.place.saturating_add(1),
-                Err(Stop::Deny(denial)) => return self.refuse(deciding, denial, host),
-                Err(Stop::Wait(wait)) if may_wait => match self.hold(wait, host) {
-                    Some(until) => {
-                        self.state = State::Suspended(Box::new(Suspended {
-                            deciding,
-                            until,
-                            has_early_body,
-                        }));
+            let place = policy.needs_place();
+            deciding.request.may_wait = place.map_or(has_time, |kind| worker.has_place(kind, host));
+            let stop = match policy.on_request(&mut deciding.request, &cx) {
+                Ok(()) => {
+                    deciding.place = deciding.place.saturating_add(1);
+                    continue;
+                }
+                Err(stop) => stop,
+            };
+            match stop {
+                Stop::Deny(denial) => return self.refuse(deciding, denial, host),
+                Stop::Answer(answered) => return self.answer(deciding, *answered, host),
+                Stop::Read => return self.begin_reading(deciding, host),
+                Stop::Wait(wait) if deciding.request.may_wait => {
+                    let until = wait.until.is_none().then(|| self.until(host));
+                    if self.hold(wait, host) {
+                        self.state = State::Suspended(Box::new(Suspended { deciding, until }));
                         return Step::wait();
                     }
                     // There is no place: the policy must decide now.
-                    None => may_wait = false,
-                },
-                Err(Stop::Wait(_)) => {
+                    has_time = false;
+                }
+                Stop::Wait(_) => {
                     return self.refuse(deciding, Denial::new(DenialKind::Unavailable, "undecided"), host);
                 }
             }
         }
-        let Deciding { request, .. } = &mut deciding;
-        let begun = match request.body.is_watched() {
-            // Envoy does not repeat the event for the held body.
-            true if has_early_body => Err(Denial::new(DenialKind::Unavailable, "body_came_early")),
-            true => {
-                let headers = Rc::clone(request.headers());
-                let Request {
-                    body, changes, notes, ..
-                } = request;
-                body.begin(&route.name, &headers, changes, notes)
-            }
-            false => Ok(()),
-        };
-        match begun {
+        match begin_body(&mut deciding) {
             Ok(()) => self.pass(deciding),
             Err(denial) => self.refuse(deciding, denial, host),
         }
     }
 
-    /// Suspends the message for the rest of its time; returns the deadline.
-    pub(super) fn hold(&self, wait: Wait, host: &dyn Host) -> Option<Millis> {
-        let until = host.monotonic().saturating_add(self.patience);
-        self.worker.hold(self.stream, wait, until, host).then_some(until)
+    /// Lets the headers go on, and holds the body.
+    fn begin_reading(&mut self, mut deciding: Deciding, host: &dyn Host) -> Step {
+        deciding.request.body.read();
+        let begun = match deciding.has_gone_on || !deciding.request.has_body {
+            true => Err(Denial::new(DenialKind::Unavailable, "undecided")),
+            false => begin_body(&mut deciding),
+        };
+        if let Err(denial) = begun {
+            return self.refuse(deciding, denial, host);
+        }
+        let step = Step {
+            headers: std::mem::take(&mut deciding.request.changes),
+            notes: std::mem::take(&mut deciding.request.notes),
+            ..Step::default()
+        };
+        deciding.has_gone_on = true;
+        self.state = State::Reading(Box::new(deciding));
+        step
+    }
+
+    /// Handles a piece of a body that a policy reads.
+    pub(super) fn read(&mut self, chunk: &Chunk<'_>, host: &dyn Host) -> Step {
+        let mut deciding = match std::mem::replace(&mut self.state, State::Over) {
+            State::Reading(deciding) => deciding,
+            other => {
+                self.state = other;
+                return Step::default();
+            }
+        };
+        let Request { body, notes, .. } = &mut deciding.request;
+        match body.on_chunk(&deciding.route.name, chunk, notes) {
+            Err(denial) => self.refuse(*deciding, denial, host),
+            Ok(Fate::Whole(bytes)) => {
+                deciding.request.whole_body = Some(bytes);
+                deciding.request.body = Body::new(Direction::Request);
+                self.decide(*deciding, host)
+            }
+            Ok(_) => {
+                self.state = State::Reading(deciding);
+                Step::hold()
+            }
+        }
+    }
+
+    /// The deadline of all waits together.
+    pub(super) fn until(&self, host: &dyn Host) -> Millis {
+        host.monotonic().saturating_add(self.patience)
+    }
+
+    /// Suspends the message; `false` if there is no place.
+    pub(super) fn hold(&self, wait: Wait, host: &dyn Host) -> bool {
+        let until = wait.until.unwrap_or_else(|| self.until(host));
+        self.worker.hold(self.stream, wait, until, host)
     }
 
     pub(super) fn refuse(&mut self, deciding: Deciding, mut denial: Denial, host: &dyn Host) -> Step {
@@ -120,14 +164,22 @@ impl Exchange {
         }
         denial.headers.append(&mut request.told);
         let headers = Rc::clone(request.headers());
-        refuse(
+        let step = refuse(
             self.plan(),
             &headers,
             denial,
             &route.name,
             request.changes,
             request.notes,
-        )
+        );
+        match deciding.has_gone_on {
+            // Its headers have gone on as they are to be seen.
+            true => Step {
+                headers: HeaderChanges::default(),
+                ..step
+            },
+            false => step,
+        }
     }
 
     fn pass(&mut self, deciding: Deciding) -> Step {
@@ -159,6 +211,19 @@ impl Exchange {
             notes: request.notes,
             ..Step::default()
         }
+    }
+}
+
+/// Begins what policies do with the body, if anything.
+fn begin_body(deciding: &mut Deciding) -> Result<(), Denial> {
+    let headers = Rc::clone(deciding.request.headers());
+    let Request {
+        body, changes, notes, ..
+    } = &mut deciding.request;
+    match body.is_watched() {
+        true if deciding.has_early_body => Err(Denial::new(DenialKind::Unavailable, "body_came_early")),
+        true => body.begin(&deciding.route.name, &headers, changes, notes),
+        false => Ok(()),
     }
 }
 

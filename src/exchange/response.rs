@@ -40,21 +40,23 @@ impl Exchange {
             match hook.on_response(&mut response, &cx) {
                 Ok(()) => place = place.saturating_add(1),
                 Err(Stop::Deny(denial)) => return self.refuse_late(Direction::Response, denial, response.notes),
-                Err(Stop::Wait(wait)) if may_wait => match self.hold(wait, host) {
-                    Some(until) => {
-                        if let State::Passed(passed) = &mut self.state {
-                            passed.responding = Some(Responding {
-                                response,
-                                place,
-                                until,
-                                early,
-                            });
-                        }
-                        return Step::wait();
+                Err(Stop::Wait(wait)) if may_wait => {
+                    let until = self.until(host);
+                    if !self.hold(wait, host) {
+                        may_wait = false;
+                        continue;
                     }
-                    None => may_wait = false,
-                },
-                Err(Stop::Wait(_)) => {
+                    if let State::Passed(passed) = &mut self.state {
+                        passed.responding = Some(Responding {
+                            response,
+                            place,
+                            until,
+                            early,
+                        });
+                    }
+                    return Step::wait();
+                }
+                Err(Stop::Wait(_) | Stop::Read | Stop::Answer(_)) => {
                     let denial = Denial::new(DenialKind::Unavailable, "undecided");
                     return self.refuse_late(Direction::Response, denial, response.notes);
                 }

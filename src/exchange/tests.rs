@@ -286,7 +286,7 @@ fn a_request_waits_for_keys_once_and_is_counted_once() {
         "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
     }]});
     let answer = Answer::new("200", body.to_string());
-    let agenda = worker.answered(*call, Some(&answer), &host);
+    let agenda = worker.answered(*call, Some(answer), &host);
     assert_eq!(agenda.wakeups, [(StreamId(0), Wakeup::Due)]);
     let woken = exchange.wake(Wakeup::Due, &host).unwrap();
     assert_eq!(woken.direction, Direction::Request);

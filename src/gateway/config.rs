@@ -4,9 +4,10 @@
 
 use serde::Deserialize;
 
-use crate::config::values;
+use crate::config::values::{self, Named};
 use crate::gateway::route::{MatchConfig, MethodOverride};
 use crate::message::target::PathParameters;
+use crate::policy::aggregate::AggregateConfig;
 use crate::policy::api_key::ApiKeysConfig;
 use crate::policy::authenticate::AuthConfig;
 use crate::policy::authorize::RequireConfig;
@@ -14,6 +15,7 @@ use crate::policy::fallback::FallbackConfig;
 use crate::policy::identity_headers::IdentityConfig;
 use crate::policy::jwt::JwtConfig;
 use crate::policy::network::NetworkConfig;
+use crate::policy::parts::{PartConfig, PartLimitsConfig};
 use crate::policy::rate_limit::{LimitRef, QuotaHeaders, RateLimitConfig, RateLimitServiceConfig};
 use crate::policy::transform::{RequestConfig, ResponseConfig};
 use crate::policy::validate::ValidateConfig;
@@ -44,6 +46,12 @@ pub struct Config {
     /// The response headers with the remaining quota: `ratelimit` (default), `x_ratelimit` or `none`.
     #[serde(default)]
     pub quota_headers: QuotaHeaders,
+    /// Calls to services whose answers aggregates use, by name.
+    #[serde(default)]
+    pub parts: Named<PartConfig>,
+    /// Bounds for all aggregates of one worker together.
+    #[serde(default)]
+    pub part_limits: PartLimitsConfig,
     /// Settings that rules inherit, and that apply to requests that no rule matches.
     #[serde(default)]
     pub defaults: DefaultsConfig,
@@ -130,4 +138,6 @@ settings! {
     response: ResponseConfig,
     /// What replaces the response of a failed upstream; `{}` for nothing.
     fallback: FallbackConfig,
+    /// An answer made of parts, in place of an upstream's.
+    aggregate: AggregateConfig,
 }

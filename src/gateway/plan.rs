@@ -12,7 +12,7 @@ use crate::message::target::PathParameters;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::jwt::Issuers;
 use crate::policy::rate_limit::{KeyPart, Limits};
-use crate::policy::{Access, Policy, Rule as RuleContext};
+use crate::policy::{Access, Answers, Policy, Rule as RuleContext, aggregate};
 use crate::seam::{Caller, Context};
 
 /// A compiled configuration. It never changes, and all workers of a process may share it.
@@ -85,6 +85,7 @@ impl Plan {
         check_names(config, &definitions, &mut report);
         let (rules, index) = compile_rules(config, &definitions, &mut report);
         let default = report.within("defaults", |report| compile_default(config, &definitions, report));
+        check_parts(config, &definitions, &mut report);
         if rules.is_empty() && default.is_none() {
             report.error("refuses every request: it has neither `routes` nor `defaults.auth`");
         }
@@ -92,6 +93,7 @@ impl Plan {
         let warnings = report.finish()?;
         let published = definitions.jwt.iter().flat_map(Issuers::remote_keys);
         let published = published.map(|keys| Arc::clone(keys) as Arc<dyn Caller>);
+        let called = !definitions.parts.is_empty();
         let services = definitions.api_keys.iter().flat_map(|keys| keys.callers());
         let routes = rules.iter().map(|rule| &rule.route).chain(&default);
         let policies = routes.flat_map(|route| &route.policies);
@@ -100,6 +102,7 @@ impl Plan {
             callers: published
                 .chain(services)
                 .chain(definitions.counting.map(|service| service as Arc<dyn Caller>))
+                .chain(called.then(|| Arc::clone(&definitions.parts.services) as Arc<dyn Caller>))
                 .chain(policies.flat_map(|policy| policy.callers()))
                 .collect(),
             api_keys: definitions.api_keys,
@@ -135,6 +138,14 @@ impl Plan {
         if let Some(keys) = &self.api_keys {
             keys.prepare(cx.store());
         }
+    }
+
+    /// What each rule answers from in place of an upstream, in the order of the configuration.
+    pub fn answers(&self) -> impl Iterator<Item = Answers> {
+        self.rules.iter().map(|rule| {
+            let mut answers = rule.route.policies.iter().map(|policy| policy.answers());
+            answers.find(|answers| *answers != Answers::No).unwrap_or(Answers::No)
+        })
     }
 
     /// Finds the first rule that matches a request.
@@ -213,11 +224,26 @@ fn check_names(config: &Config, definitions: &Definitions, report: &mut Report) 
     }
 }
 
+/// Checks that every part is used.
+fn check_parts(config: &Config, definitions: &Definitions, report: &mut Report) {
+    let parts = &definitions.parts;
+    let routes = config.routes.iter().map(|route| route.aggregate.as_ref());
+    let aggregates = routes.chain([config.defaults.aggregate.as_ref()]).flatten();
+    let used: Vec<_> = aggregates
+        .flat_map(|aggregate| aggregate::parts_of(aggregate, parts))
+        .collect();
+    for (place, part) in parts.iter().enumerate() {
+        if !used.contains(&place) {
+            report.error_at(format!("parts.{}", part.name), "is used by no `aggregate`");
+        }
+    }
+}
+
 /// The route of requests that no rule matches, if `defaults` has `auth`.
 fn compile_default(config: &Config, definitions: &Definitions, report: &mut Report) -> Option<Arc<Route>> {
     let settings = Settings::new(None, &config.defaults);
     settings.auth?;
-    let policies = compile_policies("default", &settings, false, definitions, report);
+    let policies = compile_policies("default", &settings, &[], false, definitions, report);
     Some(Arc::new(Route {
         path_parameters: config.defaults.path_parameters,
         method_override: config.defaults.method_override,
@@ -266,7 +292,15 @@ fn compile_rule(
     } else if settings.auth.is_none() {
         report.error("says neither `auth` nor `public: true`, and `defaults` has no `auth`");
     }
-    let policies = compile_policies(&name, &settings, matcher.needs_route_name(), definitions, report);
+    let methods = route.r#match.methods.as_deref().unwrap_or_default();
+    let policies = compile_policies(
+        &name,
+        &settings,
+        methods,
+        matcher.needs_route_name(),
+        definitions,
+        report,
+    );
     Rule {
         matcher,
         route: Arc::new(Route {
@@ -281,6 +315,7 @@ fn compile_rule(
 fn compile_policies(
     name: &str,
     settings: &Settings<'_>,
+    methods: &[String],
     matches_route_name: bool,
     definitions: &Definitions,
     report: &mut Report,
@@ -296,6 +331,7 @@ fn compile_policies(
         credentials: &definitions.sources_of(settings.auth),
         managed: &definitions.identity.managed,
         attributes: definitions.identity.attributes(),
+        methods,
     };
     let mut staged: Vec<(Stage, Box<dyn Policy>)> = REGISTRY
         .iter()

@@ -10,10 +10,12 @@ use crate::policy::api_key::ApiKeys;
 use crate::policy::authenticate::{AuthConfig, MethodConfig};
 use crate::policy::identity_headers::IdentityHeaders;
 use crate::policy::jwt::Issuers;
+use crate::policy::parts::{CallerHeaders, Parts, Sending};
 use crate::policy::proof::Proof;
 use crate::policy::rate_limit::{Limits, RateLimitService};
 use crate::policy::{
-    Policy, Rule, authenticate, authorize, fallback, identity_headers, network, proof, rate_limit, transform, validate,
+    Policy, Rule, aggregate, authenticate, authorize, fallback, identity_headers, network, parts, proof, rate_limit,
+    transform, validate,
 };
 
 /// When a policy runs. The plan sorts by stage, so no configuration can authorize before it authenticates.
@@ -39,6 +41,8 @@ pub enum Stage {
     Prove,
     /// Replaces the response of a failed upstream.
     Fallback,
+    /// Answers in place of an upstream.
+    Answer,
 }
 
 /// The registration of a policy.
@@ -71,6 +75,8 @@ pub struct Definitions {
     pub counting: Option<Arc<RateLimitService>>,
     /// The credential sources of all rules.
     pub sources: Arc<[Source]>,
+    /// The parts of aggregates.
+    pub parts: Parts,
 }
 
 impl Definitions {
@@ -99,6 +105,16 @@ impl Definitions {
         let limits = report.within("rate_limits", |report| {
             Limits::compile(&config.rate_limits, counting.as_ref(), config.quota_headers, report)
         });
+        let payload_names: Vec<_> = payloads().map(|(_, name)| name.as_str()).collect();
+        let sending = Sending {
+            caller: Arc::new(CallerHeaders(
+                identity.names().chain(payload_names).map(str::to_owned).collect(),
+            )),
+            proof: proof.as_ref(),
+            managed: &identity.managed,
+            forwards_tokens: jwt.as_ref().is_some_and(Issuers::forward_tokens),
+        };
+        let parts = Parts::compile(&config.parts.0, config.part_limits, &sending, environment, report);
         let tokens = jwt.iter().flat_map(Issuers::sources).map(|(_, source)| source);
         let keys = api_keys.iter().flat_map(|keys| keys.sources());
         Self {
@@ -109,6 +125,7 @@ impl Definitions {
             api_keys,
             limits: Arc::new(limits),
             counting,
+            parts,
         }
     }
 
@@ -125,6 +142,26 @@ impl Definitions {
             }
         });
         sources.collect()
+    }
+}
+
+/// Checks that a rule with an answer of its own says nothing about an upstream.
+fn check_answer(settings: &Settings<'_>, report: &mut Report) {
+    let has_body = settings.response.is_some_and(|response| !response.body.is_empty());
+    for (name, is_there) in [
+        (
+            "fallback",
+            settings.fallback.is_some_and(|fallback| !fallback.is_empty()),
+        ),
+        ("request", settings.request.is_some_and(|request| !request.is_empty())),
+        ("response.body", has_body),
+    ] {
+        if is_there {
+            report.error_at(
+                name,
+                "is about an upstream, but the rule has an `aggregate`, which takes the place of one",
+            );
+        }
     }
 }
 
@@ -185,5 +222,14 @@ pub const REGISTRY: &[Registration] = &[
         stage: Stage::Fallback,
         refusals: &[],
         compile: |settings, given, rule, report| fallback::compile(settings.fallback?, &given.sources, rule, report),
+    },
+    Registration {
+        stage: Stage::Answer,
+        refusals: parts::REFUSALS,
+        compile: |settings, given, rule, report| {
+            let aggregate = settings.aggregate?;
+            check_answer(settings, report);
+            aggregate::compile(aggregate, &given.parts, rule, report)
+        },
     },
 ];

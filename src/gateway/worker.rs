@@ -88,7 +88,7 @@ impl Worker {
     }
 
     /// Handles the answer to a call; `None` if it could not be sent.
-    pub fn answered(&self, call: CallId, answer: Option<&Answer>, host: &dyn Host) -> Agenda {
+    pub fn answered(&self, call: CallId, answer: Option<Answer>, host: &dyn Host) -> Agenda {
         let Some((caller, call)) = self.calls.borrow_mut().remove(&call) else {
             return Agenda::default();
         };
@@ -105,10 +105,6 @@ impl Worker {
     /// Forgets a stream that has ended.
     pub fn leave(&self, stream: StreamId) {
         self.suspended.borrow_mut().leave(stream);
-    }
-
-    pub(crate) fn has_room(&self) -> bool {
-        self.suspended.borrow().has_room()
     }
 
     /// Whether there is a place to suspend a message of this client.

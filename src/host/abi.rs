@@ -89,6 +89,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
     fn proxy_log(level: u32, message: *const u8, message_size: usize) -> u32;
 }
 
@@ -282,10 +283,25 @@ pub(super) fn call(name: &str, arguments: &[u8]) -> Result<Vec<u8>, HostError> {
 
 /// Creates a counter, or finds the one of this name; returns its id.
 pub(super) fn counter(name: &str) -> Result<u32, HostError> {
+    metric(COUNTER, name)
+}
+
+/// Creates a histogram, or finds the one of this name; returns its id.
+pub(super) fn histogram(name: &str) -> Result<u32, HostError> {
+    metric(HISTOGRAM, name)
+}
+
+fn metric(kind: u32, name: &str) -> Result<u32, HostError> {
     let mut id = 0;
     // SAFETY: pointer and size are those of a live string; the last pointer is to a live local.
-    checked(unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) })?;
+    checked(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &raw mut id) })?;
     Ok(id)
+}
+
+/// Adds a value to a histogram.
+pub(super) fn record(id: u32, value: u64) -> Result<(), HostError> {
+    // SAFETY: plain numbers.
+    checked(unsafe { proxy_record_metric(id, value) })
 }
 
 pub(super) fn increment(id: u32, amount: i64) -> Result<(), HostError> {
@@ -345,3 +361,4 @@ fn serialize(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
 const OK: u32 = 0;
 const MONOTONIC: u32 = 1;
 const COUNTER: u32 = 0;
+const HISTOGRAM: u32 = 2;

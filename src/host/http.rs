@@ -291,6 +291,7 @@ pub(super) fn note(notes: Vec<Note>) {
     for note in notes {
         match note {
             Note::Count(name) => metrics::count(name),
+            Note::Observe(name, value) => metrics::observe(name, value),
             Note::Log(level, message) if level <= log::max_level() => abi::log(level, &message),
             Note::Log(..) => {}
             Note::State(name, value) => {

@@ -1,4 +1,4 @@
-//! Counters by name. They are summed up here and passed to the host at every tick: one host call per second instead of
+//! Counters and histograms by name. Counters are summed up here and passed to the host at every tick: one host call per second instead of
 //! one per request.
 
 use std::cell::RefCell;
@@ -10,6 +10,9 @@ use super::abi;
 thread_local! {
     /// The VM has one thread. The names come from the configuration and closed sets of reasons, so they are few.
     static COUNTERS: RefCell<HashMap<Arc<str>, Counter>> = RefCell::default();
+
+    /// The host's ids of histograms.
+    static HISTOGRAMS: RefCell<HashMap<Arc<str>, u32>> = RefCell::default();
 }
 
 #[derive(Default)]
@@ -23,6 +26,17 @@ pub(super) fn count(name: Arc<str>) {
     COUNTERS.with_borrow_mut(|counters| {
         let counter = counters.entry(name).or_default();
         counter.pending = counter.pending.saturating_add(1);
+    });
+}
+
+/// Adds a value to a histogram. A failure loses the value.
+pub(super) fn observe(name: Arc<str>, value: u64) {
+    HISTOGRAMS.with_borrow_mut(|histograms| {
+        let id = histograms.get(&name).copied().or_else(|| abi::histogram(&name).ok());
+        if let Some(id) = id {
+            let _ = abi::record(id, value);
+            histograms.insert(name, id);
+        }
     });
 }
 

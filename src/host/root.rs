@@ -79,7 +79,7 @@ impl Context for Root {
                 .unwrap_or_default(),
             body,
         };
-        let agenda = worker.answered(id, Some(&answer), &Envoy);
+        let agenda = worker.answered(id, Some(answer), &Envoy);
         self.carry_out(&worker, agenda);
     }
 }

@@ -88,6 +88,19 @@ impl Path {
         &self.segments
     }
 
+    /// The name at its beginning, and the rest; `None` if it begins with `[*]`.
+    pub fn split_first(&self) -> Option<(&str, Option<Self>)> {
+        let (Segment::Member(first), rest) = self.segments.split_first()? else {
+            return None;
+        };
+        let text = rest.iter().map(Segment::to_string).collect::<String>();
+        let rest = (!rest.is_empty()).then(|| Self {
+            segments: rest.to_vec(),
+            text: text.trim_start_matches('.').to_owned(),
+        });
+        Some((&first.plain, rest))
+    }
+
     /// The steps except the last, and the last.
     pub fn split_last(&self) -> Option<(&[Segment], &Segment)> {
         let (last, parent) = self.segments.split_last()?;
@@ -104,6 +117,19 @@ impl Path {
     /// Whether it refers to the same values as `other`, or to values within those.
     pub fn is_within(&self, other: &Self) -> bool {
         self.segments.starts_with(&other.segments)
+    }
+}
+
+impl fmt::Display for Segment {
+    /// As it is written after another segment.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Items => formatter.write_str("[*]"),
+            Self::Member(name) if name.plain.is_empty() || name.plain.contains(['.', '[', ']', '"', '*', '$']) => {
+                write!(formatter, "[{}]", name.quoted)
+            }
+            Self::Member(name) => write!(formatter, ".{}", name.plain),
+        }
     }
 }
 

@@ -41,11 +41,16 @@ impl<'a> Member<'a> {
 
     /// Whether this is its name, with or without escapes.
     pub fn is_named(&self, name: &str) -> bool {
-        if !self.name.contains('\\') {
-            let plain = self.name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
-            return plain == Some(name);
+        self.plain_name() == name
+    }
+
+    /// The name without quotes and escapes.
+    fn plain_name(&self) -> Cow<'a, str> {
+        let plain = self.name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
+        match plain {
+            Some(plain) if !plain.contains('\\') => plain.into(),
+            _ => serde_json::from_str::<String>(self.name).unwrap_or_default().into(),
         }
-        serde_json::from_str::<Cow<'_, str>>(self.name).is_ok_and(|own| own == name)
     }
 
     /// Changes the name.
@@ -156,6 +161,28 @@ impl<'a> Node<'a> {
     /// Whether an object has this name.
     pub fn has(&mut self, name: &str) -> bool {
         self.member(name).is_some()
+    }
+
+    /// Adds the members of another object. One of a name that is there already takes that one's place.
+    pub fn merge(&mut self, other: &mut Self) {
+        let (Some(own), Some(others)) = (self.members(), other.members()) else {
+            return;
+        };
+        for member in others.iter() {
+            let name = member.plain_name();
+            match own.iter_mut().find(|own| own.is_named(&name)) {
+                Some(own) => own.value = member.value.clone(),
+                None => own.push(member.clone()),
+            }
+        }
+    }
+
+    /// The text, if it has not been taken apart.
+    pub fn text(&self) -> Option<&'a str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
     }
 
     /// An object of one member.

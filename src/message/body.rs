@@ -26,13 +26,20 @@ pub enum OnFault {
 }
 
 /// A check of a complete body.
-pub trait Check: fmt::Debug + Send + Sync {
+pub trait Check: Send + Sync {
     /// Refuses an invalid body.
     fn check(&self, text: &[u8]) -> Result<(), Denial>;
 }
 
+// Not a supertrait: what only `Debug` reaches would be in the plugin.
+impl fmt::Debug for dyn Check + '_ {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Check")
+    }
+}
+
 /// A change of a complete body, for one message.
-pub trait Change: fmt::Debug {
+pub trait Change {
     /// Maximum size of a body, in bytes.
     fn max_bytes(&self) -> usize;
 
@@ -56,6 +63,13 @@ pub trait Change: fmt::Debug {
     fn apply(&self, text: &[u8]) -> Option<String>;
 }
 
+// Not a supertrait: what only `Debug` reaches would be in the plugin.
+impl fmt::Debug for dyn Change + '_ {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Change")
+    }
+}
+
 /// What to do with one message's body.
 #[derive(Debug)]
 pub struct Body {
@@ -65,6 +79,8 @@ pub struct Body {
     check: Option<Arc<dyn Check>>,
     change: Option<Box<dyn Change>>,
     replacement: Option<Vec<u8>>,
+    /// Whether a policy reads the complete body.
+    is_read: bool,
     /// Bytes so far.
     seen: usize,
 }
@@ -78,6 +94,8 @@ pub enum Fate {
     Held,
     /// Pass on these bytes in place of the complete body.
     Becomes(Vec<u8>),
+    /// The complete body, for the policy that reads it.
+    Whole(Vec<u8>),
 }
 
 /// Why rules cannot be applied to a body.
@@ -99,13 +117,14 @@ impl Body {
             check: None,
             change: None,
             replacement: None,
+            is_read: false,
             seen: 0,
         }
     }
 
-    /// Sets the maximum size.
+    /// Sets the maximum size; the smallest counts.
     pub fn limit(&mut self, bytes: usize) {
-        self.limit = Some(bytes);
+        self.limit = Some(self.limit.map_or(bytes, |own| own.min(bytes)));
     }
 
     /// Sets the check.
@@ -118,6 +137,11 @@ impl Body {
         self.change = Some(change);
     }
 
+    /// Holds the body for a policy that reads it when it is complete.
+    pub fn read(&mut self) {
+        self.is_read = true;
+    }
+
     /// Replaces the body, without limit, check or change.
     pub fn replace(&mut self, bytes: Vec<u8>) {
         *self = Self::new(self.direction);
@@ -126,7 +150,7 @@ impl Body {
 
     /// Whether the body must be held until it is complete.
     pub fn is_held(&self) -> bool {
-        self.check.is_some() || self.change.is_some() || self.replacement.is_some()
+        self.is_read || self.check.is_some() || self.change.is_some() || self.replacement.is_some()
     }
 
     /// Whether every piece must go to [`on_chunk`](Self::on_chunk).
@@ -184,6 +208,9 @@ impl Body {
         let text = (chunk.read)().ok_or(Denial::new(DenialKind::Unavailable, "body_unreadable"))?;
         if let Some(check) = self.check.take() {
             check.check(&text)?;
+        }
+        if self.is_read {
+            return Ok(Fate::Whole(text));
         }
         // Only in responses: an upstream might not ignore a byte order mark.
         let text = match self.direction {

@@ -1,6 +1,7 @@
 //! A request as policies see it: parsed once, without the headers that only the gateway may set.
 
 use std::cell::OnceCell;
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use crate::message::grpc;
 use crate::message::identity::Identity;
 use crate::message::managed_names::ManagedNames;
 use crate::message::memory::Memory;
-use crate::message::response::Response;
+use crate::message::response::{Response, Whole};
 use crate::message::target::{check_path, host_of, invalid, matched_path};
 use crate::seam::{Context, Host, Note, Wait};
 
@@ -52,6 +53,8 @@ pub struct Request {
     pub notes: Vec<Note>,
     /// What to do with its body.
     pub body: Body,
+    /// The whole body, for a policy that has asked for it by [`Stop::Read`].
+    pub whole_body: Option<Vec<u8>>,
     /// Hooks for its response, in the order of the policies.
     pub hooks: Vec<Box<dyn OnResponse>>,
     /// Headers for the client, set in every response and refusal.
@@ -62,9 +65,16 @@ pub struct Request {
 }
 
 /// A policy's hook for the response to an allowed request.
-pub trait OnResponse: std::fmt::Debug {
+pub trait OnResponse {
     /// Handles the response. Called again after a wait.
     fn on_response(&mut self, response: &mut Response, cx: &Context<'_>) -> Result<(), Stop>;
+}
+
+// Not a supertrait: what only `Debug` reaches would be in the plugin.
+impl fmt::Debug for dyn OnResponse + '_ {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("OnResponse")
+    }
 }
 
 /// Why a message does not continue.
@@ -74,6 +84,22 @@ pub enum Stop {
     Deny(Denial),
     /// The decision needs an awaited result: the message is suspended, and the policy runs again after the wake-up.
     Wait(Wait),
+    /// The decision needs the whole body: the headers go on, the body is held, and the policy runs again when
+    /// [`Request::whole_body`] is there. For a request with a body.
+    Read,
+    /// The gateway answers in place of an upstream.
+    Answer(Box<Answered>),
+}
+
+/// The gateway's answer in place of an upstream's. The rule's changes of responses apply to it.
+#[derive(Debug)]
+pub struct Answered {
+    /// The response, or why there is none.
+    pub response: Result<Whole, Denial>,
+    /// Headers to set after all changes.
+    pub told: Vec<(&'static str, String)>,
+    /// What access logs say of it, after its code: names of parts that failed.
+    pub about: String,
 }
 
 impl From<Denial> for Stop {
@@ -196,6 +222,7 @@ impl Request {
             changes: HeaderChanges::with_capacity(USUAL_CHANGES),
             notes: Vec::new(),
             body: Body::new(Direction::Request),
+            whole_body: None,
             hooks: Vec::new(),
             told: Vec::new(),
             memory: Memory::default(),

@@ -77,17 +77,23 @@ impl Proof {
         }
     }
 
-    /// The value of the header at `now`, by the wall clock. `None` only if the configuration was refused.
-    fn of(&self, request: &Request, now: Seconds) -> Option<String> {
+    /// The header's name.
+    pub fn header(&self) -> &str {
+        &self.header
+    }
+
+    /// The value of the header at `now`, by the wall clock, for a request with these headers. `None` only if the
+    /// configuration was refused.
+    pub fn of<'a>(&self, now: Seconds, values: impl Fn(&str) -> Vec<&'a [u8]>) -> Option<String> {
         let mut mac = self.mac.clone()?;
         let now = now.get();
         mac.update(format!("v2\n{now}").as_bytes());
         for name in [":method", ":authority", ":path"] {
             mac.update(b"\n");
-            request.current(name).iter().for_each(|value| mac.update(value));
+            values(name).iter().for_each(|value| mac.update(value));
         }
         for name in &self.names {
-            for value in request.current(name) {
+            for value in values(name) {
                 mac.update(format!("\n{name}:").as_bytes());
                 mac.update(value);
             }
@@ -100,7 +106,7 @@ impl Proof {
 
 impl Policy for Prove {
     fn on_request(&self, request: &mut Request, cx: &Context<'_>) -> Result<(), Stop> {
-        if let Some(proof) = self.0.of(request, cx.wall_seconds()) {
+        if let Some(proof) = self.0.of(cx.wall_seconds(), |name| request.current(name)) {
             request.changes.set_one(Arc::clone(&self.0.header), proof);
         }
         Ok(())

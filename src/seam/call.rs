@@ -28,7 +28,7 @@ pub struct Call {
 }
 
 /// The answer to a call. Without headers, the connection was reset, or the answer exceeded Envoy's buffer.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Answer {
     /// The headers with `:status`: 504 is Envoy's timeout, 503 an unreachable upstream.
     pub headers: Headers,
@@ -60,7 +60,7 @@ pub struct Outcome {
 }
 
 /// A part of a plan that calls other services, for waiting requests or in the background.
-pub trait Caller: fmt::Debug + Send + Sync {
+pub trait Caller: Send + Sync {
     /// Creates the data that it shares with other workers before they compete for it, as two first writers of a key may
     /// both succeed. Existing data is kept.
     fn prepare(&self, _: &Context<'_>) {}
@@ -72,10 +72,17 @@ pub trait Caller: fmt::Debug + Send + Sync {
     fn next_call(&self, cx: &Context<'_>) -> Option<Call>;
 
     /// Handles the answer to a call; `None` if it could not be sent.
-    fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome;
+    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> Outcome;
 
     /// Whether something is awaited, so that the timer should run fast.
     fn is_awaited(&self, cx: &Context<'_>) -> bool;
+}
+
+// Not a supertrait: what only `Debug` reaches would be in the plugin.
+impl fmt::Debug for dyn Caller + '_ {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Caller")
+    }
 }
 
 /// The JSON of a successful answer: status 200, not encoded, not too large. `Err` is the reason, for the log and a

@@ -37,6 +37,8 @@ pub enum Then {
 pub enum Note {
     /// Add one to the counter of this name, which includes the labels: `name;label=value;`.
     Count(Arc<str>),
+    /// Add a value to the histogram of this name, which includes the labels.
+    Observe(Arc<str>, u64),
     /// Write a line to the log.
     Log(log::Level, String),
     /// Set Envoy's filter state of this name, under `wasm.`, for access logs.
@@ -63,6 +65,14 @@ impl Step {
     pub fn wait() -> Self {
         Self {
             then: Then::Wait,
+            ..Self::default()
+        }
+    }
+
+    /// A step that holds the message until more of its body comes.
+    pub fn hold() -> Self {
+        Self {
+            then: Then::Hold,
             ..Self::default()
         }
     }

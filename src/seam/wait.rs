@@ -2,6 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use crate::clock::Millis;
+
 /// The shell's id of a request with its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamId(pub u64);
@@ -24,10 +26,13 @@ pub struct Wait {
     pub kind: WaitKind,
     /// Tickets; any of them wakes the message.
     pub tickets: Vec<Ticket>,
+    /// When the message is woken up at the latest, by the monotonic clock; `None` for the time that the exchange gives to
+    /// all waits of a message together.
+    pub until: Option<Millis>,
 }
 
 /// The kind of a wait. Each kind has its own places, so that it cannot take those of others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WaitKind {
     /// For keys or records of credentials.
     Authentication,
@@ -35,6 +40,8 @@ pub enum WaitKind {
     Limit,
     /// For a replacement of the response.
     Response,
+    /// For the parts of an aggregate.
+    Parts,
 }
 
 /// Why a suspended message is woken up.
@@ -66,16 +73,19 @@ impl Wakes {
 }
 
 impl WaitKind {
-    /// The number of places of one worker, for all kinds together.
-    pub const MOST: usize = 512;
+    /// The number of places of one worker for this kind.
+    pub const fn places(self) -> usize {
+        match self {
+            Self::Authentication => 256,
+            Self::Limit | Self::Response => 128,
+            Self::Parts => 1024,
+        }
+    }
 
     /// Whether one more message may wait if `taken` places of this kind are taken, `own` of them by the same source:
     /// the second half of the places is shared out among sources.
     pub fn has_place(self, taken: usize, own: impl FnOnce() -> usize) -> bool {
-        let most = match self {
-            Self::Authentication => Self::MOST / 2,
-            Self::Limit | Self::Response => Self::MOST / 4,
-        };
+        let most = self.places();
         taken < most / 2 || taken < most && own() < most / 8
     }
 }
@@ -85,20 +95,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_kind_and_no_source_takes_the_places_of_others() {
-        let most = |kind: WaitKind| {
-            (0..WaitKind::MOST)
-                .take_while(|&taken| kind.has_place(taken, || 0))
-                .count()
-        };
-        let all = [WaitKind::Authentication, WaitKind::Limit, WaitKind::Response];
-        assert_eq!(all.map(most), [256, 128, 128]);
-        assert_eq!(all.map(most).iter().sum::<usize>(), WaitKind::MOST);
-        for kind in all {
-            let alone = (0..WaitKind::MOST)
-                .take_while(|&taken| kind.has_place(taken, || taken))
-                .count();
-            assert_eq!(alone, most(kind) / 2, "one source");
+    fn a_source_alone_takes_half_of_the_places() {
+        for kind in [
+            WaitKind::Authentication,
+            WaitKind::Limit,
+            WaitKind::Response,
+            WaitKind::Parts,
+        ] {
+            let most = (0..).take_while(|&taken| kind.has_place(taken, || 0)).count();
+            assert_eq!(most, kind.places(), "many sources");
+            let alone = (0..).take_while(|&taken| kind.has_place(taken, || taken)).count();
+            assert_eq!(alone, most / 2, "one source");
             assert!(kind.has_place(alone, || 0), "another one");
         }
     }

@@ -12,6 +12,7 @@ pub struct Calls<T> {
     queue: RefCell<VecDeque<Rc<InFlight<T>>>>,
     sent: RefCell<BTreeMap<u64, Rc<InFlight<T>>>>,
     topics: Cell<u64>,
+    most: usize,
 }
 
 /// A call in flight, with the ticket of the requests that wait for it.
@@ -24,10 +25,25 @@ pub struct InFlight<T> {
 }
 
 impl<T> Calls<T> {
+    /// No calls, and at most so many later.
+    pub fn with_most(most: usize) -> Self {
+        Self {
+            queue: RefCell::default(),
+            sent: RefCell::default(),
+            topics: Cell::default(),
+            most,
+        }
+    }
+
+    /// How many further calls there may be.
+    pub fn room(&self) -> usize {
+        let under_way = self.queue.borrow().len().saturating_add(self.sent.borrow().len());
+        self.most.saturating_sub(under_way)
+    }
+
     /// Queues a call; `None` if there are too many already.
     pub fn ask(&self, about: T, wakes: &Wakes) -> Option<Rc<InFlight<T>>> {
-        let under_way = self.queue.borrow().len().saturating_add(self.sent.borrow().len());
-        if under_way >= MOST {
+        if self.room() == 0 {
             return None;
         }
         let ticket = wakes.ticket();
@@ -63,11 +79,7 @@ impl<T> Calls<T> {
 
 impl<T> Default for Calls<T> {
     fn default() -> Self {
-        Self {
-            queue: RefCell::default(),
-            sent: RefCell::default(),
-            topics: Cell::default(),
-        }
+        Self::with_most(MOST)
     }
 }
 

@@ -2,5 +2,6 @@
 
 pub mod breaker;
 pub mod calls;
+pub mod kept;
 pub mod suspended;
 pub mod table;

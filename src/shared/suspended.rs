@@ -12,6 +12,8 @@ pub struct Suspended {
     places: BTreeMap<StreamId, Place>,
     by_ticket: BTreeMap<Ticket, Vec<StreamId>>,
     by_deadline: BTreeSet<(Millis, StreamId)>,
+    /// How many messages of a kind and source there are; none is absent.
+    by_source: BTreeMap<(WaitKind, ClientNetwork), usize>,
 }
 
 #[derive(Debug)]
@@ -23,17 +25,12 @@ struct Place {
 }
 
 impl Suspended {
-    /// Whether any further message may be suspended.
-    pub fn has_room(&self) -> bool {
-        self.places.len() < WaitKind::MOST
-    }
-
     /// Whether a message of this kind and source may be suspended.
     pub fn has_place(&self, kind: WaitKind, origin: impl FnOnce() -> ClientNetwork) -> bool {
-        let of_kind = || self.places.values().filter(|place| place.wait.kind == kind);
-        kind.has_place(of_kind().count(), || {
-            let origin = origin();
-            of_kind().filter(|place| place.origin == origin).count()
+        let of_kind = self.by_source.iter().filter(|((own, _), _)| *own == kind);
+        let taken = of_kind.fold(0_usize, |taken, (_, count)| taken.saturating_add(*count));
+        kind.has_place(taken, || {
+            self.by_source.get(&(kind, origin())).copied().unwrap_or_default()
         })
     }
 
@@ -52,6 +49,8 @@ impl Suspended {
             self.by_ticket.entry(*ticket).or_default().push(stream);
         }
         self.by_deadline.insert((until, stream));
+        let count = self.by_source.entry((wait.kind, origin)).or_default();
+        *count = count.saturating_add(1);
         self.places.insert(stream, Place { wait, origin, until });
         true
     }
@@ -62,6 +61,13 @@ impl Suspended {
             return;
         };
         self.by_deadline.remove(&(place.until, stream));
+        let source = (place.wait.kind, place.origin);
+        if let Some(count) = self.by_source.get_mut(&source) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_source.remove(&source);
+            }
+        }
         for ticket in &place.wait.tickets {
             if let Some(holders) = self.by_ticket.get_mut(ticket) {
                 holders.retain(|holder| *holder != stream);
@@ -100,6 +106,7 @@ mod tests {
         Wait {
             kind: WaitKind::Limit,
             tickets: tickets.into(),
+            until: None,
         }
     }
 
@@ -125,6 +132,7 @@ mod tests {
         assert_eq!(due(&[], 10), [(a, Wakeup::TimeOver)]);
         assert_eq!(due(&[one], 30), [(d, Wakeup::TimeOver)]);
         assert!(suspended.is_empty() && suspended.by_ticket.is_empty() && suspended.by_deadline.is_empty());
+        assert!(suspended.by_source.is_empty());
     }
 
     #[test]

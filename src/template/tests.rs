@@ -23,6 +23,7 @@ fn render(template: &str, place: Place) -> Option<String> {
         request: &request,
         route: "orders",
         captures: &CAPTURES,
+        data: None,
     };
     let rendered = Template::parse(template).unwrap().render(place, scope)?;
     Some(String::from_utf8(rendered).unwrap())

@@ -84,7 +84,8 @@ fn discovery(policies: &Policies, output: &Path) -> String {
     // `filter` is an object: the check has refused everything else.
     if let Some(members) = plugin.as_object_mut() {
         let value = configuration.document.to_json(configuration.reader);
-        let packed = json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": value});
+        // As text: a `Struct` would lose the order of members.
+        let packed = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": value.to_string()});
         members.insert("configuration".into(), packed);
     }
     let resource = json!({

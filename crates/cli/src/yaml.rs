@@ -128,6 +128,10 @@ impl Node {
     pub(crate) fn select(&self, pattern: &str) -> Vec<&Self> {
         pattern.split('.').fold(vec![self], |nodes, segment| {
             let (key, is_list) = segment.strip_suffix("[]").map_or((segment, false), |key| (key, true));
+            if segment == "*" {
+                let members = nodes.into_iter().flat_map(Self::members);
+                return members.map(|member| &member.value).collect();
+            }
             let nodes = nodes.into_iter().filter_map(|node| node.get(key));
             if is_list {
                 nodes.flat_map(Self::items).collect()

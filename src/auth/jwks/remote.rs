@@ -172,6 +172,7 @@ impl RemoteKeys {
         Wait {
             kind: WaitKind::Authentication,
             tickets: vec![ticket],
+            until: None,
         }
     }
 
@@ -332,9 +333,9 @@ impl Caller for RemoteKeys {
         self.begin(cx)
     }
 
-    fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome {
+    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> Outcome {
         let fetched = match answer {
-            Some(answer) => self.end(call.topic, answer, cx),
+            Some(answer) => self.end(call.topic, &answer, cx),
             None => {
                 self.fail(cx);
                 Fetched::Failed("cluster", Vec::new())

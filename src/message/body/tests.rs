@@ -50,7 +50,7 @@ fn run(mut body: Body, headers: &[(&str, &str)], pieces: &[&str]) -> Result<Stri
         };
         match body.on_chunk("r", &chunk, &mut notes).map_err(code)? {
             Fate::Held => continue,
-            Fate::Becomes(bytes) => held = String::from_utf8(bytes).unwrap(),
+            Fate::Becomes(bytes) | Fate::Whole(bytes) => held = String::from_utf8(bytes).unwrap(),
             Fate::Passes => {}
         }
         passed.push_str(&std::mem::take(&mut held));

@@ -190,10 +190,10 @@ impl Caller for Changes {
         self.begin(cx, is_free)
     }
 
-    fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome {
+    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> Outcome {
         let read = answer
             .ok_or("cluster")
-            .and_then(|answer| document(answer, call.max_body))
+            .and_then(|answer| document(&answer, call.max_body))
             .and_then(|document| serde_json::from_value::<wire::Changes>(document).map_err(|_| "not_an_answer"));
         let own = cx.local(&self.term).get();
         let count = |outcome, reason| {

@@ -182,6 +182,7 @@ impl Lookups {
         Found::Soon(Wait {
             kind: WaitKind::Authentication,
             tickets: vec![ticket],
+            until: None,
         })
     }
 
@@ -308,7 +309,7 @@ impl Caller for Lookups {
         self.call(topic, &entry.about)
     }
 
-    fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome {
+    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> Outcome {
         let own = cx.local(&self.own);
         let Some(entry) = own.calls.answered(call.topic) else {
             return Outcome::default();
@@ -318,7 +319,7 @@ impl Caller for Lookups {
             Note::Count(format!("tollgate_key_lookups_total;outcome={outcome};reason={reason};").into())
         };
         let mut outcome = Outcome::default();
-        match read(question, answer, call.max_body) {
+        match read(question, answer.as_ref(), call.max_body) {
             Ok((answer, record)) => {
                 self.service.breaker.succeeded(store);
                 if !self.remember(question, &answer, &record, cx) {

@@ -80,10 +80,10 @@ impl Caller for Cluster {
         })
     }
 
-    fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome {
+    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> Outcome {
         if let Some(entry) = cx.local(&self.calls).answered(call.topic) {
             // This cannot fail: a question has one call, and a call one answer.
-            let _ = entry.about.answer.set(answer.and_then(usable));
+            let _ = entry.about.answer.set(answer.as_ref().and_then(usable));
             cx.wakes().wake(entry.ticket);
         }
         Outcome::default()

@@ -19,7 +19,7 @@ pub fn compile(
     route: &Rule<'_>,
     report: &mut Report,
 ) -> Option<Box<dyn Policy>> {
-    let has_any = config.cluster.is_some() || config.last_good.is_some() || config.answer.is_some();
+    let has_any = !config.is_empty();
     report.within("fallback", |report| {
         check(config, has_any, report);
         let is_unsaid = config.last_good.as_ref().is_some_and(|kept| kept.anonymous.is_none());

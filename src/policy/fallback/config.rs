@@ -32,6 +32,13 @@ pub struct FallbackConfig {
     pub answer: Option<AnswerConfig>,
 }
 
+impl FallbackConfig {
+    /// Whether nothing replaces a response.
+    pub fn is_empty(&self) -> bool {
+        self.cluster.is_none() && self.last_good.is_none() && self.answer.is_none()
+    }
+}
+
 /// A failure of an upstream. In brackets, Envoy's response flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,7 +1,4 @@
-//! `last_good`: the last good response to each caller's request, in a table of fixed size that all workers share.
-//!
-//! A set of four entries has an index of their owners and times, changed by compare-and-swap. Each entry has its own
-//! key in the store, and contains its owner again, so that an entry of another owner is detected.
+//! `last_good`: the last good response to each caller's request.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,24 +12,19 @@ use crate::http::headers::Headers;
 use crate::message::identity::Identity;
 use crate::message::request::Request;
 use crate::message::response::Whole;
-use crate::seam::store::{self, Store};
 use crate::seam::{Context, Local};
+use crate::shared::kept::{Kept, Owner};
 
 /// The kept responses of one rule.
 #[derive(Debug)]
 pub(super) struct LastGood {
-    name: String,
-    sets: u32,
+    table: Kept,
     max_age: Millis,
     max_bytes: usize,
     takes_anonymous: bool,
     /// When this worker last kept a response, by owner.
     kept: Local<RefCell<HashMap<Owner, Millis>>>,
 }
-
-/// The owner of a response: a hash of host and port, path, query, `Accept`, and everything that the upstream learns of
-/// the caller.
-pub(super) type Owner = [u8; OWNER];
 
 /// A response that was found, and its age.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,7 +33,8 @@ pub(super) struct Found {
     pub(super) age: Millis,
 }
 
-/// The owner for a request; `None` if it is unknown, because an anonymous request has a credential, or what may be one.
+/// The owner of the response to a request: a hash of host and port, path, query, `Accept`, and everything that the
+/// upstream learns of the caller; `None` if it is unknown, because an anonymous request has a credential, or what may be one.
 /// `sources` are the credential sources of the whole configuration.
 pub(super) fn owner(request: &Request, sources: &[Source]) -> Option<Owner> {
     let identity = request.identity.as_ref();
@@ -95,8 +88,7 @@ impl LastGood {
     /// An empty table for the rule `name`.
     pub(super) fn new(name: &str, config: &LastGoodConfig) -> Self {
         Self {
-            name: format!("tollgate.last_good.{name}"),
-            sets: config.entries.div_ceil(WAYS),
+            table: Kept::new(format!("tollgate.last_good.{name}"), config.entries),
             max_age: config.max_age.millis(),
             max_bytes: usize::try_from(config.max_bytes).unwrap_or(usize::MAX),
             takes_anonymous: config.anonymous != Some(Anonymous::None),
@@ -124,21 +116,15 @@ impl LastGood {
     /// Keeps a response in place of the owner's previous one, or of the oldest. `varies` has the request's values of
     /// the headers that the response varies by.
     pub(super) fn keep(&self, owner: Owner, varies: &Varies, response: &Whole, cx: &Context<'_>) {
-        let (now, store) = (cx.monotonic(), cx.store());
-        let Some(entry) = encode(&owner, now, varies, response).filter(|entry| entry.len() <= self.max_bytes) else {
+        let now = cx.monotonic();
+        // The limit is for the whole entry.
+        let most = self.max_bytes.saturating_sub(ENTRY_HEADER);
+        let Some(entry) = encode(varies, response).filter(|entry| entry.len() <= most) else {
             return;
         };
-        let set = self.set(&owner);
-        let way = store::update(store, &set, |index| {
-            let mut index = decode_index(index.unwrap_or_default());
-            let places = || index.iter().enumerate();
-            let own = places().find(|(_, (theirs, _))| *theirs == owner);
-            let (way, _) = own.or_else(|| places().min_by_key(|(_, (_, since))| *since))?;
-            *index.get_mut(way)? = (owner, now);
-            Some((encode_index(&index), way))
-        });
-        let Some(way) = way else { return };
-        store.write(&format!("{set}.{way}"), &entry, 0);
+        if !self.table.keep(&owner, now, &entry, cx.store()) {
+            return;
+        }
         let kept = cx.local(&self.kept);
         let mut kept = kept.borrow_mut();
         if kept.len() >= MOST_REMEMBERED {
@@ -149,40 +135,18 @@ impl LastGood {
 
     /// The kept response, if it is young enough and of the same variant. `request` is what the upstream would get.
     pub(super) fn find(&self, owner: &Owner, request: &Headers, cx: &Context<'_>) -> Option<Found> {
-        let (now, store) = (cx.monotonic(), cx.store());
-        let set = self.set(owner);
-        let way = self.way(&set, owner, store)?;
-        let (entry, _) = store.read(&format!("{set}.{way}"))?;
-        let (since, varies, response) = decode(&entry, owner)?;
-        let age = now.saturating_sub(since);
+        let (since, entry) = self.table.find(owner, cx.store())?;
+        let (varies, response) = decode(&entry)?;
+        let age = cx.monotonic().saturating_sub(since);
         let is_same = varies.iter().all(|(name, values)| *values == values_of(request, name));
         (age <= self.max_age && is_same).then_some(Found { response, age })
     }
 
     /// Drops a response that is outdated.
     pub(super) fn forget(&self, owner: &Owner, cx: &Context<'_>) {
-        let store = cx.store();
-        let set = self.set(owner);
-        if self.way(&set, owner, store).is_none() {
-            return;
+        if self.table.forget(owner, cx.store()) {
+            cx.local(&self.kept).borrow_mut().remove(owner);
         }
-        cx.local(&self.kept).borrow_mut().remove(owner);
-        store::update(store, &set, |index| {
-            let mut index = decode_index(index?);
-            let place = index.iter_mut().find(|(theirs, _)| theirs == owner)?;
-            *place = FREE;
-            Some((encode_index(&index), ()))
-        });
-    }
-
-    fn way(&self, set: &str, owner: &Owner, store: &dyn Store) -> Option<usize> {
-        let (index, _) = store.read(set)?;
-        decode_index(&index).iter().position(|(theirs, _)| theirs == owner)
-    }
-
-    fn set(&self, owner: &Owner) -> String {
-        let number = owner.last_chunk().copied().map(u32::from_le_bytes).unwrap_or_default();
-        format!("{}.{}", self.name, number.checked_rem(self.sets).unwrap_or_default())
     }
 }
 
@@ -222,30 +186,9 @@ fn values_of(headers: &Headers, name: &str) -> Vec<u8> {
 
 // === the format in the store ===
 
-/// The owners of a set's entries, and when each was kept, by the monotonic clock.
-type Index = [(Owner, Millis); 4];
-
-fn decode_index(bytes: &[u8]) -> Index {
-    let mut index = [FREE; 4];
-    for (place, chunk) in index.iter_mut().zip(bytes.chunks_exact(OWNER.saturating_add(8))) {
-        if let (Some(owner), Some(since)) = (chunk.first_chunk(), chunk.last_chunk()) {
-            *place = (*owner, Millis::from_le_bytes(*since));
-        }
-    }
-    index
-}
-
-fn encode_index(index: &Index) -> Vec<u8> {
-    let entries = index.iter();
-    entries
-        .flat_map(|(owner, since)| owner.iter().copied().chain(since.to_le_bytes()))
-        .collect()
-}
-
-/// Encodes an entry: owner, time, then `varies`, headers and body, each part with its length.
-fn encode(owner: &Owner, now: Millis, varies: &Varies, response: &Whole) -> Option<Vec<u8>> {
-    let mut bytes = owner.to_vec();
-    bytes.extend(now.to_le_bytes());
+/// Encodes an entry: `varies`, headers and body, each part with its length.
+fn encode(varies: &Varies, response: &Whole) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
     let mut put = |part: &[u8]| {
         bytes.extend(u32::try_from(part.len()).ok()?.to_le_bytes());
         bytes.extend_from_slice(part);
@@ -266,12 +209,8 @@ fn encode(owner: &Owner, now: Millis, varies: &Varies, response: &Whole) -> Opti
     Some(bytes)
 }
 
-fn decode(bytes: &[u8], owner: &Owner) -> Option<(Millis, Varies, Whole)> {
-    let (theirs, rest) = bytes.split_first_chunk()?;
-    let (since, mut rest) = rest.split_first_chunk()?;
-    if theirs != owner {
-        return None;
-    }
+fn decode(bytes: &[u8]) -> Option<(Varies, Whole)> {
+    let mut rest = bytes;
     let mut take = || {
         let (length, after) = rest.split_first_chunk()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
@@ -289,16 +228,11 @@ fn decode(bytes: &[u8], owner: &Owner) -> Option<(Millis, Varies, Whole)> {
     }
     let body = take()?.to_vec();
     let headers = headers.into_iter().collect();
-    Some((Millis::from_le_bytes(*since), varies, Whole { headers, body }))
+    Some((varies, Whole { headers, body }))
 }
 
-/// Length of an owner's hash in bytes, enough to rule out collisions.
-const OWNER: usize = 16;
-
-const FREE: (Owner, Millis) = ([0; OWNER], Millis::ZERO);
-
-/// The number of entries in a set.
-const WAYS: u32 = 4;
+/// What the table adds to an entry, in bytes: the owner and the time.
+const ENTRY_HEADER: usize = 24;
 
 /// How long a worker keeps no other response of an owner, as each costs memory and time.
 const RENEWED: Millis = Millis::new(1000);

@@ -22,12 +22,13 @@ use crate::policy::transform::StatusPattern;
 use crate::seam::{Caller, Context, Note, Wait, WaitKind};
 use crate::shared::calls::InFlight;
 
+use crate::shared::kept::Owner;
 use answer::Answer;
 use cluster::{Cluster, Question};
 pub use compile::compile;
 use config::Cause;
 pub use config::FallbackConfig;
-use last_good::{LastGood, Owner};
+use last_good::LastGood;
 use recording::Recording;
 use response::{marked, of_head};
 
@@ -172,6 +173,7 @@ impl StandIn {
                 return Err(Stop::Wait(Wait {
                     kind: WaitKind::Response,
                     tickets: vec![entry.ticket],
+                    until: None,
                 }));
             }
         }

@@ -1,11 +1,13 @@
 //! The recording of a good response while it passes, to keep it when it is complete.
 
-use super::last_good::{LastGood, Owner, Varies, varies};
+use super::last_good::{LastGood, Varies, varies};
 use super::response::passed_on;
+use crate::http::cache_control;
 use crate::http::headers::Headers;
 use crate::http::piece::Chunk;
 use crate::message::response::Whole;
 use crate::seam::Context;
+use crate::shared::kept::Owner;
 
 #[derive(Debug)]
 pub(super) struct Recording {
@@ -57,15 +59,7 @@ impl Recording {
 
 /// Whether a response may be stored (RFC 9111 section 5.2.2): without cookies, and if anonymous, `public`.
 fn may_be_kept(response: &Headers, is_anonymous: bool) -> bool {
-    let says = |word: &str| {
-        response.all("cache-control").any(|line| {
-            let line = String::from_utf8_lossy(line);
-            let mut names = line
-                .split(',')
-                .map(|directive| directive.split('=').next().unwrap_or_default());
-            names.any(|name| name.trim().eq_ignore_ascii_case(word))
-        })
-    };
+    let says = |directive| cache_control::has(response, directive);
     let is_forbidden = says("no-store") || says("private") || response.all("set-cookie").next().is_some();
     !is_forbidden && (!is_anonymous || says("public"))
 }

@@ -159,7 +159,7 @@ fn another_cluster_is_asked_once_then_the_answer_is_given() {
             .map(|(name, value)| format!("{name}: {value}"))
             .collect();
         assert_eq!(headers, [":method: GET", ":authority: h", ":path: /a?b", "x-a: 1"]);
-        let agenda = worker.answered(*id, answer.as_ref(), &world);
+        let agenda = worker.answered(*id, answer.clone(), &world);
         assert_eq!(agenda.wakeups, [(StreamId(0), Wakeup::Due)]);
         assert!(!worker.attend(&world).is_awaited);
         stands_in(&exchange.wake(Wakeup::Due, &world).unwrap().step)

@@ -104,6 +104,11 @@ impl Issuers {
         ))
     }
 
+    /// Whether an issuer's tokens are forwarded to upstreams.
+    pub fn forward_tokens(&self) -> bool {
+        self.all.iter().any(|issuer| issuer.forward_token)
+    }
+
     /// The keys of all issuers that publish them.
     pub fn remote_keys(&self) -> impl Iterator<Item = &Arc<RemoteKeys>> {
         self.all.iter().filter_map(|issuer| issuer.remote_keys())

@@ -91,6 +91,7 @@ impl Pending {
         (!tickets.is_empty()).then_some(Wait {
             kind: WaitKind::Limit,
             tickets,
+            until: None,
         })
     }
 }

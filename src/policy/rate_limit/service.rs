@@ -111,14 +111,14 @@ impl Caller for RateLimitService {
         })
     }
 
-    fn answer(&self, call: &Call, answer: Option<&Answer>, cx: &Context<'_>) -> Outcome {
+    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> Outcome {
         let Some(entry) = cx.local(&self.calls).answered(call.topic) else {
             return Outcome::default();
         };
         let (question, now, store) = (&entry.about, cx.wall(), cx.store());
         let told = answer
             .ok_or("cluster")
-            .and_then(|answer| grpc::message(answer, call.max_body))
+            .and_then(|answer| grpc::message(&answer, call.max_body))
             .and_then(|response| read(&response, &question.rate));
         let (outcome, reason) = match told {
             Ok(told) => (if told.verdict.allowed { "ok" } else { "over_limit" }, "ok"),

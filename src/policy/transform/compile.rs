@@ -64,13 +64,7 @@ fn check(
 }
 
 fn changes_nothing(request: &RequestConfig, response: &ResponseConfig) -> bool {
-    let path = &request.path;
-    request.headers.is_empty()
-        && request.query.is_empty()
-        && request.method.is_none()
-        && path.rewrite.is_none()
-        && path.strip_prefix.is_none()
-        && request.body.is_empty()
+    request.is_empty()
         && response.body.is_empty()
         && response.presets.is_empty()
         && response.headers.is_empty()

@@ -161,6 +161,18 @@ impl fmt::Display for Kind {
     }
 }
 
+impl RequestConfig {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.headers.is_empty()
+            && self.query.is_empty()
+            && self.method.is_none()
+            && self.path.rewrite.is_none()
+            && self.path.strip_prefix.is_none()
+            && self.body.is_empty()
+    }
+}
+
 impl<Name: Ord + AsRef<str>> Rules<Name> {
     pub(super) fn is_empty(&self) -> bool {
         let Self { remove, rename, .. } = self;

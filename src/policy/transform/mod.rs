@@ -19,8 +19,8 @@ use crate::message::target::check_path;
 use crate::seam::Context;
 use crate::template::{Place, Scope};
 
-pub use body::BodyChange;
 use body::BodyRules;
+pub use body::{BodyChange, BodyConfig};
 pub use compile::compile;
 use config::PathConfig;
 pub use config::{RequestConfig, ResponseConfig, Rules, StatusPattern};
@@ -54,6 +54,7 @@ impl Policy for Transform {
             request,
             route: &self.route,
             captures: captures.as_deref().unwrap_or_default(),
+            data: None,
         };
         let query: Vec<_> = self.query.edits(Place::Query, scope).collect();
         let path = self.path(captures.is_some(), scope)?;

@@ -96,6 +96,12 @@ pub struct Expect {
     /// What a refusal says is wrong, as its `errors` have it.
     #[serde(default)]
     pub errors: Option<Value>,
+    /// Members of a refusal besides those that every refusal has.
+    #[serde(default)]
+    pub problem: BTreeMap<String, Value>,
+    /// Whether the gateway answers in place of the upstream.
+    #[serde(default)]
+    pub answered: bool,
     /// Why Envoy itself answers before the plugin is asked; the status then holds through Envoy only.
     #[serde(default)]
     pub by_envoy: Option<String>,

@@ -80,9 +80,13 @@ impl Policies {
         serde_saphyr::from_str(&text).expect("YAML")
     }
 
-    /// The plugin's configuration in it.
-    pub fn configuration(built: &mut Value) -> &mut Value {
-        &mut built["resources"][0]["typed_config"]["config"]["configuration"]["value"]
+    /// Changes the plugin's configuration in it.
+    pub fn configure(built: &mut Value, change: impl FnOnce(&mut Value)) {
+        let value = &mut built["resources"][0]["typed_config"]["config"]["configuration"]["value"];
+        let text = value.as_str().expect("a text");
+        let mut configuration = serde_json::from_str(text).expect("JSON");
+        change(&mut configuration);
+        *value = configuration.to_string().into();
     }
 
     /// Replaces what Envoy watches, past `tollgate build`.

@@ -31,6 +31,16 @@ pub enum Happening {
     Pass(u64),
 }
 
+impl Happening {
+    /// The request that it sends.
+    pub fn case(&self) -> Option<&Case> {
+        match self {
+            Self::Send(case) | Self::Ask(case) => Some(case),
+            _ => None,
+        }
+    }
+}
+
 /// Calls of a service.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,6 +90,9 @@ pub struct Answered {
     /// A text as it is, anything else as JSON; `$keys` is the issuer's published key set.
     #[serde(default)]
     pub body: Value,
+    /// In place of an answer: the connection breaks in the middle of it.
+    #[serde(default)]
+    pub reset: bool,
     /// In place of a body: what a Rate Limit Service says.
     #[serde(default)]
     pub rate_limit: Option<Decision>,

@@ -42,10 +42,9 @@ fn the_schema_takes_what_the_plugin_takes() {
     let policies = Policies::bundled();
     policies.build().expect("the bundled policies are good");
     let mut built = policies.built();
-    let mut configurations = vec![(
-        "the bundled gateway".to_owned(),
-        Policies::configuration(&mut built).clone(),
-    )];
+    let mut bundled = Value::Null;
+    Policies::configure(&mut built, |configuration| bundled = configuration.clone());
+    let mut configurations = vec![("the bundled gateway".to_owned(), bundled)];
     let files = CaseFile::all().into_iter();
     configurations.extend(files.map(|(path, file)| (path.display().to_string(), file.config)));
     for (name, configuration) in configurations {

@@ -186,18 +186,20 @@ fn is_evaded(config: &Config, limit: &LimitRef) -> bool {
 }
 
 /// Where a configuration names variables.
-const ENVIRONMENT: [&str; 4] = [
+const ENVIRONMENT: [&str; 5] = [
     "api_keys.lookup.token.env",
     "api_keys.secrets[].env",
     "identity.proof.secret.env",
     "jwt.issuers[].jwks.secrets[].env",
+    "parts.*.token.env",
 ];
 
 /// Where it names clusters.
-const CLUSTERS: [&str; 5] = [
+const CLUSTERS: [&str; 6] = [
     "api_keys.lookup.cluster",
     "defaults.fallback.cluster.name",
     "jwt.issuers[].jwks.remote.cluster",
+    "parts.*.cluster",
     "rate_limit_service.cluster",
     "routes[].fallback.cluster.name",
 ];
@@ -240,7 +242,10 @@ mod tests {
                 collect(variant, root, path, found);
             }
         }
-        // `allOf` and maps of any name hold neither today.
+        // `allOf` holds neither today.
+        if schema["additionalProperties"].is_object() {
+            collect(&schema["additionalProperties"], root, &format!("{path}.*"), found);
+        }
         if schema["items"].is_object() {
             collect(&schema["items"], root, &format!("{path}[]"), found);
         }

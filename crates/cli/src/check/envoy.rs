@@ -3,6 +3,7 @@
 use tollgate::gateway::Config;
 use tollgate::gateway::route::MatchConfig;
 
+use super::answers;
 use super::changes::Changes;
 use super::configuration::{Configuration, Sound};
 use super::listener;
@@ -36,8 +37,8 @@ impl<'a> Surroundings<'a> {
         with_filters.collect()
     }
 
-    /// Says what does not fit together.
-    pub(crate) fn check(&self, configuration: &Configuration, sound: &Sound, findings: &mut Findings) {
+    /// Says what does not fit together. `behind` are the filters behind the plugin.
+    pub(crate) fn check(&self, configuration: &Configuration, sound: &Sound, behind: &[Node], findings: &mut Findings) {
         self.check_clusters(configuration, findings);
         listener::check(self.connection_manager, findings);
         let Some(routes) = routes_of(self.connection_manager) else {
@@ -50,6 +51,7 @@ impl<'a> Surroundings<'a> {
             check_rules(configuration, &all.concat(), findings);
         }
         check_covered(&sound.config, &routes, findings);
+        answers::check(sound, &routes, behind, findings);
         let changes = Changes::of(sound);
         for route in routes {
             check_matchers(route, "headers", |name| changes.of_header(name), findings);

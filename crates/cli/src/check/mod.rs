@@ -1,5 +1,6 @@
 //! `tollgate check`: everything that is wrong with configurations, wherever they stand.
 
+mod answers;
 mod changes;
 pub(crate) mod configuration;
 mod envoy;
@@ -216,7 +217,7 @@ impl<'a> Mesh<'a> {
 fn check_together(surroundings: &Surroundings<'_>, http_filters: &[Node], offers: &[Offer], findings: &mut Findings) {
     // What is wrong with each by itself has been said.
     let mut said = Findings::default();
-    for http_filter in http_filters {
+    for (place, http_filter) in http_filters.iter().enumerate() {
         let found = match envoy::discovered(http_filter) {
             None => Filter::all(http_filter, &mut said),
             Some((name, place)) => {
@@ -232,7 +233,8 @@ fn check_together(surroundings: &Surroundings<'_>, http_filters: &[Node], offers
         };
         for filter in found {
             if let Some(sound) = filter.configuration.judge(&mut said) {
-                surroundings.check(&filter.configuration, &sound, findings);
+                let behind = http_filters.get(place.saturating_add(1)..).unwrap_or_default();
+                surroundings.check(&filter.configuration, &sound, behind, findings);
             }
         }
     }

@@ -250,7 +250,7 @@ routes:
             [
                 "f.yaml:1:10: version: invalid value: string \"one\", expected a whole number of at least 0",
                 "f.yaml:2:1: rotes: unknown key `rotes`; did you mean `routes`? (known here: version, identity, jwt, api_keys, \
-                 rate_limits, rate_limit_service, quota_headers, defaults, routes)",
+                 rate_limits, rate_limit_service, quota_headers, parts, part_limits, defaults, routes)",
                 "f.yaml:8:25: jwt.issuers[0].algorithms[1]: unknown word `ES257`; did you mean `ES256`? (known here: RS256, \
                  RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512)",
                 "f.yaml:8:32: jwt.issuers[0].algorithms[2]: unknown word `RS1`; did you mean `RS512`? (known here: RS256, RS384, \

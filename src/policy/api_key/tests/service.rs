@@ -60,12 +60,12 @@ impl Worker {
 
     fn answered(&self, call: &Call, status: &str, body: &Value, world: &Simulated) -> Outcome {
         let answer = Answer::new(status, body.to_string());
-        self.lookups.answer(call, Some(&answer), &world.cx())
+        self.lookups.answer(call, Some(answer), &world.cx())
     }
 
     fn changed(&self, call: &Call, body: &Value, world: &Simulated) -> Option<Call> {
         let answer = Answer::new("200", body.to_string());
-        self.changes.answer(call, Some(&answer), &world.cx()).next
+        self.changes.answer(call, Some(answer), &world.cx()).next
     }
 }
 

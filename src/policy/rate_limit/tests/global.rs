@@ -37,7 +37,7 @@ impl Gateway {
     }
 
     fn answer(&self, (id, _): &(CallId, Rc<Call>), answer: Option<&Answer>) -> Vec<Note> {
-        let Agenda { notes, wakeups, .. } = self.worker.answered(*id, answer, &self.world);
+        let Agenda { notes, wakeups, .. } = self.worker.answered(*id, answer.cloned(), &self.world);
         self.woken
             .borrow_mut()
             .extend(wakeups.iter().map(|(stream, _)| *stream));

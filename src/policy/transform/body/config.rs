@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::super::config::{Kind, StatusPattern};
-use super::content::Content;
 use super::form::Convert;
 use crate::config::values;
 use crate::http::edits::Edit;
 use crate::json::{Path, Segment};
 use crate::message::body::{MOST_HELD, OnFault};
-use crate::template::{Source, Template};
+use crate::template::{Content, Source, Template};
 
 /// Changes of a JSON body. They run in the order of this list, each on the result of the previous ones.
 #[derive(Debug, Default, Clone, Deserialize)]

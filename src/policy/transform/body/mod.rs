@@ -1,7 +1,6 @@
 //! Changes of JSON bodies, in the documented order.
 
 mod config;
-mod content;
 mod form;
 
 use std::collections::BTreeMap;
@@ -12,11 +11,10 @@ use crate::http::headers::media_type;
 use crate::json::{Mask, Name, Node, Path, Segment};
 use crate::message::body::{Change, DEFAULT_MAX_BYTES, OnFault};
 use crate::message::media_range::MediaRange;
-use crate::template::{Scope, Template};
+use crate::template::{Content, Scope, Template};
 
-pub(super) use config::BodyConfig;
+pub use config::BodyConfig;
 use config::Shape;
-use content::Content;
 use form::Convert;
 
 /// The compiled rules for one route's bodies.
@@ -118,6 +116,15 @@ impl Masks {
 }
 
 impl BodyChange {
+    /// A change without values of requests.
+    pub fn fixed(config: &BodyConfig) -> Self {
+        Self {
+            rules: Arc::new(BodyRules::new(config, &[])),
+            mask: None,
+            values: Vec::new(),
+        }
+    }
+
     /// A change from a configuration without templates, for tests.
     #[cfg(test)]
     pub(crate) fn of(config: serde_json::Value) -> Self {

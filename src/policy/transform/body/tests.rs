@@ -27,6 +27,7 @@ fn ready(value: Value) -> BodyChange {
         request: &request,
         route: "r",
         captures: &captures,
+        data: None,
     };
     Arc::new(BodyRules::new(&config, &[])).ready(scope)
 }

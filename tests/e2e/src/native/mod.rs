@@ -130,6 +130,9 @@ struct Run {
     phase: Phase,
 }
 
+/// A message waits.
+struct Waits;
+
 /// How far an exchange has come.
 enum Phase {
     Request,
@@ -176,7 +179,9 @@ impl Run {
         if replied.is_none() && waits {
             return;
         }
-        let replied = replied.or_else(|| self.body(world));
+        let Ok(replied) = replied.map_or_else(|| self.body(world), |replied| Ok(Some(replied))) else {
+            return;
+        };
         match (&self.phase, replied) {
             (Phase::Request, None) => {
                 self.phase = Phase::Response;
@@ -197,8 +202,8 @@ impl Run {
         }
     }
 
-    /// In two pieces, as a network might bring it.
-    fn body(&mut self, world: &Simulated) -> Option<Answered> {
+    /// In two pieces, as a network might bring it. `Err` where the message then waits.
+    fn body(&mut self, world: &Simulated) -> Result<Option<Answered>, Waits> {
         let (message, direction) = match self.phase {
             Phase::Request => (&mut self.request, Direction::Request),
             _ => (&mut self.response, Direction::Response),
@@ -207,7 +212,7 @@ impl Run {
         let half = whole.len() / 2;
         for (end, ends) in [(half, false), (whole.len(), true)] {
             if whole.is_empty() || !self.exchange.watches(direction) {
-                return None;
+                return Ok(None);
             }
             let from = if self.exchange.holds(direction) || !ends {
                 0
@@ -223,18 +228,23 @@ impl Run {
                 Direction::Request => Event::RequestBody(chunk),
                 Direction::Response => Event::ResponseBody(chunk),
             };
-            let replied = message.apply(self.exchange.on(event, world));
+            let step = self.exchange.on(event, world);
+            let waits = step.then == Then::Wait;
+            let replied = message.apply(step);
             if replied.is_some() {
-                return replied;
+                return Ok(replied);
+            }
+            if waits {
+                return Err(Waits);
             }
         }
-        None
+        Ok(None)
     }
 
     fn differences(&self, case: &Case) -> Vec<String> {
         match &self.phase {
             Phase::Over(Some((reply, notes))) => answered(case, reply, notes),
-            Phase::Over(None) if case.expect.code.is_some() => {
+            Phase::Over(None) if case.expect.code.is_some() || case.expect.answered => {
                 vec![format!("passes instead of {}", case.expect.status)]
             }
             Phase::Over(None) => passed(case, &self.request, &self.response),
@@ -266,6 +276,9 @@ fn answered(case: &Case, reply: &Reply, notes: &[Note]) -> Vec<String> {
     }
     if let Some(expected) = &expect.errors {
         compare("the errors", &expected.to_string(), &body["errors"].to_string());
+    }
+    for (name, expected) in &expect.problem {
+        compare(name, &expected.to_string(), &body[name.as_str()].to_string());
     }
     if let Some(reason) = &expect.reason {
         let logged = notes.iter().find_map(|note| match note {

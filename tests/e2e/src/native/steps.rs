@@ -77,9 +77,14 @@ impl Native {
     /// Answers the call of this place, if it is still under way.
     fn answered(&mut self, place: usize, answer: &Answer) {
         if let Some(id) = self.calls[place].id.take() {
-            let agenda = self.worker.answered(id, Some(answer), &self.world);
+            let agenda = self.worker.answered(id, Some(answer.clone()), &self.world);
             self.carry_out(agenda);
         }
+    }
+
+    fn answer_with(&mut self, number: usize, answer: &Answer) {
+        self.answered(number, answer);
+        self.attend();
     }
 
     /// As Envoy does when a call's time is over.
@@ -122,6 +127,9 @@ impl World for Native {
     }
 
     fn answer(&mut self, number: usize, answer: &Answered) {
+        if answer.reset {
+            return self.answer_with(number, &Answer::default());
+        }
         let status = [(":status".to_owned(), answer.status.to_string())];
         let headers = answer.all_headers();
         let headers: Headers = status
@@ -134,8 +142,7 @@ impl World for Native {
             trailers: answer.trailers().into_iter().collect(),
             body: answer.bytes(),
         };
-        self.answered(number, &answer);
-        self.attend();
+        self.answer_with(number, &answer);
     }
 
     fn waiting(&self) -> BTreeSet<String> {

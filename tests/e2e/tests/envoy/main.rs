@@ -1,5 +1,6 @@
 //! What only a real Envoy can show.
 
+mod aggregates;
 mod api_keys;
 mod attacked;
 mod bodies;

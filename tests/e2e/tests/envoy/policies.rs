@@ -48,12 +48,16 @@ fn a_team_changes_its_policy_and_nobody_elses() {
     // Nothing but that team's rule differs.
     let mut after = gateway.policies.built();
     let rules = |built: &mut Value| {
-        let routes = Policies::configuration(built)["routes"].as_array_mut().expect("routes");
-        let place = routes
-            .iter()
-            .position(|rule| rule["match"]["route"] == "users")
-            .expect("a rule");
-        routes.remove(place)
+        let mut removed = Value::Null;
+        Policies::configure(built, |configuration| {
+            let routes = configuration["routes"].as_array_mut().expect("routes");
+            let place = routes
+                .iter()
+                .position(|rule| rule["match"]["route"] == "users")
+                .expect("a rule");
+            removed = routes.remove(place);
+        });
+        removed
     };
     assert_ne!(rules(&mut before), rules(&mut after));
     assert_eq!(before["resources"], after["resources"]);
@@ -119,7 +123,9 @@ fn a_file_that_tollgate_refuses_changes_nothing() {
     let gateway = Bundled::with(built(), |_| {});
     let good = gateway.policies.built();
     let mut bad = good.clone();
-    Policies::configuration(&mut bad)["routes"][0]["auth"] = json!({"any": ["nobody"]});
+    Policies::configure(&mut bad, |configuration| {
+        configuration["routes"][0]["auth"] = json!({"any": ["nobody"]});
+    });
     gateway.policies.replace(&bad);
     let refused = "configuration refused: routes[0].auth.any[0]: unknown variant `nobody`";
     eventually("the log names the error", || gateway.envoy.log().contains(refused));
@@ -143,7 +149,7 @@ fn a_file_that_tollgate_refuses_changes_nothing() {
 fn without_a_good_first_file_it_is_not_ready_and_nothing_passes() {
     let policies = built();
     let mut bad = policies.built();
-    Policies::configuration(&mut bad)["version"] = 2.into();
+    Policies::configure(&mut bad, |configuration| configuration["version"] = 2.into());
     policies.replace(&bad);
     let gateway = Bundled::with(policies, |_| {});
     assert!(

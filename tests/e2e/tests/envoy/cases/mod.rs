@@ -93,7 +93,17 @@ fn compare(case: &Case, response: &Response, seen: &[Seen]) -> Vec<String> {
             response.json()["errors"]
         ));
     }
-    if let Some(code) = &expect.code {
+    for (name, expected) in &expect.problem {
+        let found = &response.json()[name];
+        if found != expected {
+            differences.push(format!("the problem's {name} is {found} instead of {expected}"));
+        }
+    }
+    if expect.answered {
+        if !seen.is_empty() {
+            differences.push("an answered request reached the upstream".into());
+        }
+    } else if let Some(code) = &expect.code {
         differences.extend(refusal(code, response));
         if !seen.is_empty() {
             differences.push("a refused request reached the upstream".into());

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tollgate_e2e::bootstrap::Bare;
+use tollgate_e2e::bootstrap::{Bare, Form, buffer};
 use tollgate_e2e::case::{Case, CaseFile};
 use tollgate_e2e::echo::{Echo, Seen};
 use tollgate_e2e::envoy::Envoy;
@@ -32,10 +32,18 @@ fn attempt(file: &CaseFile) -> Option<Vec<String>> {
     let (echo, services) = (Echo::start("upstream"), Services::default());
     let clusters = file.services.iter();
     let clusters = clusters.map(|name| (name.clone(), services.start(name)));
+    let has_bodies = file
+        .steps
+        .iter()
+        .any(|step| step.case().is_some_and(|case| !case.body.is_empty()));
     let gateway = Bare {
         environment: file.environment.clone(),
         http2_clusters: clusters.collect(),
         route_names: file.route_names(),
+        // As text, which keeps the order of members.
+        form: Form::Text,
+        // So that a request whose body is read does not go on with its headers.
+        filters: if has_bodies { vec![buffer(1 << 20)] } else { vec![] },
         ..Bare::new(file.config.clone(), &echo)
     };
     let envoy = Envoy::start(&gateway.bootstrap());

@@ -1,0 +1,167 @@
+//! The configuration of aggregates.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::config::values::{self, Duration, Named};
+use crate::json::Path;
+use crate::schema::schema;
+use crate::template::{Content, Template, Vocabulary};
+
+/// An aggregate: one answer made of parts, in place of an upstream's. Either `body` and what belongs to it, or `shapes`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct AggregateConfig {
+    /// The time for the whole answer: `10ms` to `10s`. Default `1s`.
+    #[serde(default = "deadline")]
+    pub deadline: Duration,
+    /// Values that the templates of parts name as `{args.NAME}`.
+    #[serde(default)]
+    pub args: Named<ArgumentConfig>,
+    /// Parts that are called for each item of another part's answer.
+    #[serde(default)]
+    pub each: Vec<EachConfig>,
+    /// Parts whose members come first at the top of the answer; later ones and `body` win.
+    #[serde(default)]
+    pub merge: Vec<String>,
+    /// The answer: JSON whose strings are templates, such as `{parts.profile.name}`.
+    #[serde(default, deserialize_with = "values::present")]
+    pub body: Option<AnswerContent>,
+    /// The name of the shape, made from the request: `{claims.client}`.
+    #[serde(default, deserialize_with = "values::present")]
+    pub by: Option<Template>,
+    /// The name of the shape to use if `by` names none.
+    #[serde(default, deserialize_with = "values::present")]
+    pub default: Option<String>,
+    /// Answers for different kinds of clients, by name.
+    #[serde(default)]
+    pub shapes: Named<ShapeConfig>,
+}
+
+/// One shape of an answer.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct ShapeConfig {
+    /// Values that the templates of parts name as `{args.NAME}`.
+    #[serde(default)]
+    pub args: Named<ArgumentConfig>,
+    /// Parts that are called for each item of another part's answer.
+    #[serde(default)]
+    pub each: Vec<EachConfig>,
+    /// Parts whose members come first at the top of the answer; later ones and `body` win.
+    #[serde(default)]
+    pub merge: Vec<String>,
+    /// The answer: JSON whose strings are templates.
+    #[serde(default, deserialize_with = "values::present")]
+    pub body: Option<AnswerContent>,
+}
+
+/// A part that is called for each item.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct EachConfig {
+    /// The part that is called.
+    pub part: String,
+    /// The items: another part's name and a path in its answer, which ends in `[*]`: `orders[*]`, `cart.items[*]`.
+    pub of: Path,
+    /// The member of each item that the answer becomes. Without it, the part is the list of answers.
+    #[serde(default, rename = "as", deserialize_with = "values::present")]
+    pub name: Option<String>,
+    /// Maximum number of items. Default 20, at most 100; further items get the part's default.
+    #[serde(default = "max_items", deserialize_with = "values::integer")]
+    pub max_items: u64,
+    /// Maximum number of calls at once. Default 8, at most 32.
+    #[serde(default = "at_once", deserialize_with = "values::integer")]
+    pub at_once: u64,
+}
+
+/// An argument: JSON whose strings are templates, or a bounded value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArgumentConfig {
+    /// JSON whose strings are templates.
+    Plain(Content),
+    /// A value within bounds; another one is refused (400).
+    Bounded(Template, Bounds),
+}
+
+/// The bounds of an argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bounds {
+    /// The least and the greatest integer.
+    Integer(i64, i64),
+    /// The allowed texts.
+    OneOf(Vec<String>),
+}
+
+/// JSON whose strings are templates with the answers of parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerContent(pub Content);
+
+impl<'de> Deserialize<'de> for AnswerContent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let content = Content::of(Value::deserialize(deserializer)?, Vocabulary::Answer);
+        content.map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for ArgumentConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::of(Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl ArgumentConfig {
+    fn of(value: Value) -> Result<Self, String> {
+        let Value::Object(members) = &value else {
+            return Content::of(value, Vocabulary::Argument).map(Self::Plain);
+        };
+        let is_bounded = members.contains_key("integer") || members.contains_key("one_of");
+        if !is_bounded {
+            return Content::of(value, Vocabulary::Argument).map(Self::Plain);
+        }
+        let template = members.get("value").and_then(Value::as_str);
+        let template = template.ok_or("needs a `value`, a template such as `{query.limit|5}`, besides its bounds")?;
+        let template =
+            Template::parse_with(template, Vocabulary::Argument).map_err(|error| format!("\"{template}\" {error}"))?;
+        let bounds = match (members.get("integer"), members.get("one_of"), members.len()) {
+            (Some(Value::Array(bounds)), None, 2) => {
+                let bounds: Vec<_> = bounds.iter().filter_map(integer).collect();
+                match bounds.as_slice() {
+                    [least, most] if least <= most => Bounds::Integer(*least, *most),
+                    _ => return Err("`integer` is a list of the least and the greatest value, as in [1, 50]".into()),
+                }
+            }
+            (None, Some(Value::Array(texts)), 2) if !texts.is_empty() => Bounds::OneOf(
+                texts
+                    .iter()
+                    .map(|text| text.as_str().map_or_else(|| text.to_string(), str::to_owned))
+                    .collect(),
+            ),
+            _ => return Err("has `value` and one of `integer: [1, 50]` and `one_of: [a, b]`, nothing else".into()),
+        };
+        Ok(Self::Bounded(template, bounds))
+    }
+}
+
+/// An integer; Envoy's YAML reader makes text of those beyond 32 bits.
+fn integer(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+schema!(AnswerContent, "AnswerContent", true);
+schema!(ArgumentConfig, "Argument", true);
+
+const fn deadline() -> Duration {
+    Duration::from_secs(1)
+}
+
+const fn max_items() -> u64 {
+    20
+}
+
+const fn at_once() -> u64 {
+    8
+}

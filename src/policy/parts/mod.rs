@@ -1,0 +1,20 @@
+//! Parts: named calls to services, made from templates. Aggregates are made of their answers.
+
+mod budget;
+mod cache;
+mod call;
+mod compile;
+mod config;
+mod each;
+mod outcome;
+mod part;
+mod run;
+mod value;
+
+pub use call::Services;
+pub use compile::{Parts, Sending};
+pub use config::{PartConfig, PartLimitsConfig};
+pub use each::Each;
+pub use outcome::{Outcome, PART_REFUSED, REFUSALS};
+pub use part::{CallerHeaders, Part};
+pub use run::{Failed, Given, Run, Unit, Units};
