@@ -69,7 +69,15 @@ fn every_refusal_is_in_the_table() {
 
 #[test]
 fn every_figure_comes_from_the_results_beside_it() {
-    for group in ["jwt", "apikey", "ratelimit", "chain", "routes", "transform"] {
+    for group in [
+        "jwt",
+        "apikey",
+        "ratelimit",
+        "chain",
+        "routes",
+        "transform",
+        "aggregate",
+    ] {
         hold("docs/PERFORMANCE.md", group, &figures(group));
     }
 }

@@ -36,12 +36,12 @@ pub(crate) fn run(command: &Build) -> ExitCode {
         if !files.take(document) {
             findings.error(
                 &document.place,
-                "is no policy file: neither a base, which has `policy`, nor a team's, which has `routes` and `rate_limits` alone",
+                "is not a policy file: a base file has `policy`, a team's file has `routes` and `rate_limits` only",
             );
         }
     }
     if files.bases.is_empty() && files.teams.is_empty() && findings.count(Severity::Error) == 0 {
-        complain(&"there is no policy file among these");
+        complain(&"none of the files is a policy file");
         return ExitCode::FAILURE;
     }
     let policies = files.merge(&mut findings);
@@ -55,7 +55,7 @@ pub(crate) fn run(command: &Build) -> ExitCode {
     let errors = findings.count(Severity::Error);
     let Some(policies) = policies.filter(|_| errors == 0) else {
         complain(&format!(
-            "{}; {} is as it was",
+            "{}; {} is unchanged",
             counted(errors, "error"),
             command.output.display()
         ));

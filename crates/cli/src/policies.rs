@@ -104,13 +104,13 @@ impl Files {
             for other in self.bases.iter().skip(1) {
                 findings.error(
                     &other.place,
-                    "is a second base file; one is the platform's, all others are teams'",
+                    "is a second base file; only one file has `policy`, all others are teams' files",
                 );
             }
             for team in self.teams.iter().filter(|_| self.bases.is_empty()) {
                 findings.error(
                     &team.place,
-                    "is a team's file, with routes and limits alone: give the base file too, which has `policy` and says what the \
+                    "is a team's file, which has `routes` and `rate_limits` only: give the base file too; it has `policy` and says what the \
                      team may name",
                 );
             }
@@ -136,7 +136,7 @@ impl Files {
         }
         let plugin = base.get("filter")?.clone();
         if let Some(member) = plugin.member("configuration") {
-            findings.error(&member.place, "is made of `policy` and the teams' files; leave it out");
+            findings.error(&member.place, "is built from `policy` and the teams' files; remove it");
         }
         let configuration = Configuration {
             document: policy,

@@ -178,3 +178,6 @@ impl Aggregate {
 
 /// Maximum size of a request's body that an aggregate reads, in bytes.
 const LARGEST_BODY: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -35,11 +35,19 @@ pub(super) struct Fan {
 #[derive(Debug)]
 enum Item {
     /// The answer of the group at this index, or the object with this key in it.
-    Group(usize, Option<String>),
+    Group(usize, Option<Key>),
     /// Nothing: there is nothing to ask for.
     Nothing,
     /// It has failed without a call.
     Failed(Outcome),
+}
+
+/// The key of an item.
+#[derive(Debug, Clone)]
+struct Key {
+    json: String,
+    /// A string without its quotes, so that a number is the same key as its text.
+    text: String,
 }
 
 /// One call for one or more items.
@@ -69,7 +77,7 @@ impl Fan {
             let item = match part.batch {
                 _ if place >= each.max_items => Item::Failed(Outcome::TooMany),
                 Some(_) => match part.key(turn.given.scope(&run.of_item(item, turn))) {
-                    Some(key) => Item::Group(0, Some(key)),
+                    Some(key) => Item::Group(0, Some(Key::of(key))),
                     None => Item::Nothing,
                 },
                 None => match run.call(part, Some(item), None, turn) {
@@ -101,25 +109,25 @@ impl Fan {
 
     /// Puts the distinct keys of all items into calls of at most `max`.
     fn batch(&mut self, max: usize, part: &Part, run: &Run, turn: &Turn<'_>) {
-        let mut keys: Vec<String> = Vec::new();
+        let mut keys: Vec<Key> = Vec::new();
         for item in &self.items {
             if let Item::Group(_, Some(key)) = item
-                && !keys.iter().any(|other| text_of(other) == text_of(key))
+                && !keys.iter().any(|other| other.text == key.text)
             {
                 keys.push(key.clone());
             }
         }
-        let mut groups: Vec<(&[String], Result<usize, Outcome>)> = Vec::new();
+        let mut groups: Vec<(&[Key], Result<usize, Outcome>)> = Vec::new();
         for chunk in keys.chunks(max.max(1)) {
-            let list = format!("[{}]", chunk.join(","));
-            let call = run.call(part, None, Some(&list), turn);
+            let list: Vec<_> = chunk.iter().map(|key| key.json.as_str()).collect();
+            let call = run.call(part, None, Some(&format!("[{}]", list.join(","))), turn);
             groups.push((chunk, call.map(|call| self.group(call))));
         }
         for item in &mut self.items {
             let Item::Group(place, Some(key)) = item else {
                 continue;
             };
-            let has_key = |chunk: &[String]| chunk.iter().any(|other| text_of(other) == text_of(key));
+            let has_key = |chunk: &[Key]| chunk.iter().any(|other| other.text == key.text);
             match groups.iter().find(|(chunk, _)| has_key(chunk)) {
                 Some((_, Ok(group))) => *place = *group,
                 Some((_, Err(Outcome::Skipped))) | None => *item = Item::Nothing,
@@ -179,7 +187,7 @@ impl Fan {
             Item::Nothing => Ok(None),
             Item::Failed(outcome) => Err(Settled::of(*outcome)),
             Item::Group(place, key) => match found.get(*place) {
-                Some(found) => found.value(key.as_deref()),
+                Some(found) => found.value(key.as_ref()),
                 None => Ok(None),
             },
         });
@@ -216,18 +224,18 @@ impl Found {
         };
         let objects = objects.iter_mut().filter_map(|object| {
             let key = object.member(&batch.by)?.to_string();
-            Some((text_of(&key).into_owned(), value.part(&object.to_string())))
+            Some((Key::of(key).text, value.part(&object.to_string())))
         });
         Self::ByKey(objects.collect())
     }
 
-    fn value(&self, key: Option<&str>) -> Result<Option<Text>, Settled> {
+    fn value(&self, key: Option<&Key>) -> Result<Option<Text>, Settled> {
         match self {
             Self::One(value) => Ok(value.clone()),
             Self::ByKey(objects) => {
-                let key = text_of(key.unwrap_or_default());
                 let mut objects = objects.iter();
-                Ok(objects.find(|(own, _)| *own == key).map(|(_, object)| object.clone()))
+                let found = objects.find(|(own, _)| key.is_some_and(|key| *own == key.text));
+                Ok(found.map(|(_, object)| object.clone()))
             }
             Self::Failed(settled) => Err(settled.clone()),
         }
@@ -266,11 +274,16 @@ impl Each {
     }
 }
 
-/// A key as text: a string without its quotes, so that a number is the same key as its text.
-fn text_of(key: &str) -> std::borrow::Cow<'_, str> {
-    match key.starts_with('"') {
-        true => serde_json::from_str::<String>(key).map_or(key.into(), Into::into),
-        false => key.into(),
+impl Key {
+    fn of(json: String) -> Self {
+        let text = match json.starts_with('"') {
+            true => serde_json::from_str(&json).ok(),
+            false => None,
+        };
+        Self {
+            text: text.unwrap_or_else(|| json.clone()),
+            json,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod outcome;
 mod part;
 mod run;
 mod value;
+mod values;
 
 pub use call::Services;
 pub use compile::{Parts, Sending};
@@ -17,4 +18,5 @@ pub use config::{PartConfig, PartLimitsConfig};
 pub use each::Each;
 pub use outcome::{Outcome, PART_REFUSED, REFUSALS};
 pub use part::{CallerHeaders, Part};
-pub use run::{Failed, Given, Run, Unit, Units};
+pub use run::{Failed, Run, Unit, Units};
+pub use values::Given;

@@ -10,11 +10,10 @@ use super::each::{Each, Fan, Many};
 use super::outcome::Outcome;
 use super::part::Part;
 use super::value::Settled;
+use super::values::{Given, Values, walk};
 use crate::clock::Millis;
-use crate::json::{Node, Path, Segment};
-use crate::message::request::Request;
+use crate::json::Node;
 use crate::seam::{Call, Context, Note, Ticket};
-use crate::template::{Data, Lookup, Scope};
 
 /// The parts that one body needs, each after those that it refers to.
 #[derive(Debug, Default)]
@@ -61,19 +60,6 @@ pub(super) enum Over {
     Many(Many),
 }
 
-/// What templates of parts can name besides the answers of others.
-#[derive(Debug, Clone, Copy)]
-pub struct Given<'a> {
-    /// The request.
-    pub request: &'a Request,
-    /// The rule's name.
-    pub route: &'a str,
-    /// Arguments by name, as JSON.
-    pub arguments: &'a [(String, String)],
-    /// The request's body.
-    pub body: Option<&'a str>,
-}
-
 /// A failure of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failed<'a> {
@@ -87,15 +73,6 @@ pub struct Failed<'a> {
     pub passes: bool,
     /// The number of items that lack it, if it is called for each.
     pub items: Option<usize>,
-}
-
-/// The values of a run, for the templates of one call.
-#[derive(Debug)]
-pub(super) struct Values<'a> {
-    pub(super) run: &'a Run,
-    pub(super) given: Given<'a>,
-    pub(super) item: Option<&'a str>,
-    pub(super) keys: Option<&'a str>,
 }
 
 impl Run {
@@ -413,59 +390,6 @@ pub(super) fn settle(part: &Part, pending: &Pending, turn: &Turn<'_>) -> Option<
         Some(Err(outcome)) => Some(Settled::of(outcome)),
         None => turn.is_late.then(|| Settled::of(Outcome::Deadline)),
     }
-}
-
-impl<'a> Given<'a> {
-    /// The scope of a template with these values.
-    pub fn scope(self, data: &'a dyn Lookup) -> Scope<'a> {
-        Scope {
-            request: self.request,
-            route: self.route,
-            captures: &[],
-            data: Some(data),
-        }
-    }
-
-    /// An argument, or a value in the body; `None` for other values.
-    pub fn json(self, data: &Data) -> Option<String> {
-        match data {
-            Data::Argument(path) => {
-                let (name, path) = path.split_first()?;
-                let (_, json) = self.arguments.iter().find(|(own, _)| own == name)?;
-                pick(json, path.as_ref())
-            }
-            Data::Body(path) => pick(self.body?, path.as_ref()),
-            _ => None,
-        }
-    }
-}
-
-impl Lookup for Values<'_> {
-    fn json(&self, data: &Data) -> Option<String> {
-        match data {
-            Data::Item(path) => pick(self.item?, path.as_ref()),
-            Data::Keys => self.keys.map(str::to_owned),
-            Data::Part(name, path) => pick(&self.run.value(name)?, path.as_ref()),
-            Data::Argument(_) | Data::Body(_) | Data::Errors => self.given.json(data),
-        }
-    }
-}
-
-/// A value in a JSON text; `None` if it is absent or `null`.
-fn pick(text: &str, path: Option<&Path>) -> Option<String> {
-    walk(text, path.map(Path::segments).unwrap_or_default())
-}
-
-fn walk(text: &str, path: &[Segment]) -> Option<String> {
-    let mut node = Node::Text(text);
-    let mut found = &mut node;
-    for segment in path {
-        let Segment::Member(name) = segment else {
-            return None;
-        };
-        found = found.member(&name.plain)?;
-    }
-    Some(found.to_string()).filter(|json| json != "null")
 }
 
 /// The least time for which a call is made: with less, it would not be answered.

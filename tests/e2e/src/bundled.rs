@@ -18,7 +18,7 @@ use crate::keys::SECRET;
 use crate::policies::Policies;
 use crate::tls::{Certificates, Identity, secret_file};
 
-/// Envoy, three services behind it, and a key service.
+/// Envoy, four services behind it, and a key service.
 pub struct Bundled {
     /// The gateway.
     pub envoy: Envoy,
@@ -206,11 +206,12 @@ pub(crate) fn visit(value: &mut Value, change: &mut impl FnMut(&str, &mut Value)
     }
 }
 
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "user-service",
     "order-service",
     "order-service-canary",
     "product-service",
+    "analytics-service",
 ];
 
 const ADMIN: &str = "an-administration-token-of-the-bundled-gateway";

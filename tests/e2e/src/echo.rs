@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::case::{RESPOND, responded};
+use crate::catalogue::known;
 use crate::raw::{from_latin1, latin1};
 use crate::server::{listener, runtime, serve_on, serve_tls};
 use crate::tls::Identity;
@@ -171,7 +172,10 @@ async fn answer(State(echo): State<Echo>, request: Request) -> Response {
     let told = told(":body");
     let text = match told {
         Some(text) => latin1(text),
-        None => serde_json::to_vec(&seen).expect("JSON"),
+        None => match known(&seen.service, &seen.path) {
+            Some(text) => text.into_bytes(),
+            None => serde_json::to_vec(&seen).expect("JSON"),
+        },
     };
     let mut response = ([(http::header::CONTENT_TYPE, "application/json")], text).into_response();
     // The catalogue of the bundled gateway's services is everybody's.

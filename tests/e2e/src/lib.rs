@@ -5,6 +5,7 @@ pub mod attack;
 pub mod bootstrap;
 pub mod bundled;
 pub mod case;
+mod catalogue;
 pub mod collector;
 mod container;
 pub mod echo;

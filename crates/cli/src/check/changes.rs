@@ -39,7 +39,7 @@ impl<'a> Changes<'a> {
     pub(super) fn of_header(&self, name: &str) -> Option<&str> {
         let (plan, own) = (&self.sound.plan, name.as_bytes());
         if plan.method_overrides.contains(own) && self.removes_overrides {
-            return Some("another method's name, which is taken out");
+            return Some("it names another method, and is removed");
         }
         let is_identity = plan.managed.contains(own);
         let by = self
@@ -74,16 +74,16 @@ fn changes(config: &Config) -> (Vec<Change>, Vec<Change>) {
     let tokens = tokens.flat_map(|issuer| &issuer.from);
     for source in tokens.chain(config.api_keys.iter().flat_map(|keys| &keys.from)) {
         match source {
-            Source::Header { name, .. } => headers.push(change(name.as_str(), "a credential, which is taken out")),
-            Source::Cookie(_) => headers.push(change("cookie", "a credential in it is taken out")),
+            Source::Header { name, .. } => headers.push(change(name.as_str(), "a credential, which is removed")),
+            Source::Cookie(_) => headers.push(change("cookie", "a credential in it is removed")),
             Source::Query(name) => {
-                parameters.push(change(name, "a credential, which is taken out"));
-                headers.push(change(":path", "a credential in its query is taken out"));
+                parameters.push(change(name, "a credential, which is removed"));
+                headers.push(change(":path", "a credential in its query is removed"));
             }
         }
     }
     // What clients name there is taken out of it where it is something else's.
-    headers.push(change("connection", "names of headers are taken out of it"));
+    headers.push(change("connection", "names of headers are removed from it"));
     let responses = config
         .routes
         .iter()
@@ -91,7 +91,7 @@ fn changes(config: &Config) -> (Vec<Change>, Vec<Change>) {
         .chain([config.defaults.response.as_ref()]);
     if responses.flatten().any(|response| !response.body.is_empty()) {
         let whole = ["accept-encoding", "if-range", "range"];
-        headers.extend(whole.map(|name| change(name, "taken out where a response's body changes")));
+        headers.extend(whole.map(|name| change(name, "removed if the body of a response changes")));
     }
     let rules = config.routes.iter().enumerate();
     let rules = rules.filter_map(|(index, rule)| Some((format!("routes[{index}].request"), rule.request.as_ref()?)));

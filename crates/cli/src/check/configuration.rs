@@ -148,8 +148,8 @@ impl Configuration {
             for (place, part) in limit.key.iter().enumerate() {
                 if let KeyPart::Header(name) = part {
                     let message = format!(
-                        "clients choose the value of `{}`, and another value is another count: it tells those apart who wish to be, and \
-                         bounds nobody",
+                        "clients choose the value of `{}`, and each value has a count of its own: the limit bounds no client that \
+                         changes the value",
                         name.as_str()
                     );
                     let path = format!("rate_limits[{index}].key[{place}]");
@@ -163,7 +163,7 @@ impl Configuration {
             if !limits.is_empty() && limits.iter().all(|limit| is_evaded(config, limit)) {
                 findings.warning(
                     &shape::find(&self.document, &format!("routes[{index}].rate_limits")).place(),
-                    "every limit here is by a header, which clients choose: another value is another count; add a limit by \
+                    "every limit here is by a header, which clients choose, and each value has a count of its own; add a limit by \
                      `ip`, `user` or `tenant`",
                 );
             }

@@ -115,7 +115,7 @@ impl Filter {
                 if let Some(member) = spec.member("match") {
                     findings.warning(
                         &member.place,
-                        "selects a part of the traffic, and the rest goes past Tollgate; a gateway's is `mode: CLIENT`",
+                        "selects a part of the traffic, and the rest bypasses Tollgate; on a gateway, use `mode: CLIENT`",
                     );
                 }
                 let environment = spec.fields(&["vmConfig", "env"]).map_or(&[][..], Node::items);
@@ -235,7 +235,7 @@ fn check_failure_policy(plugin: &Node, findings: &mut Findings) {
         _ => {
             findings.warning(
                 &place("failure_policy"),
-                "a worker whose VM has died refuses every request until Envoy is started again; `failure_policy: FAIL_RELOAD` \
+                "a worker whose VM has died refuses every request until Envoy is restarted; `failure_policy: FAIL_RELOAD` \
                  makes a new VM",
             );
         }

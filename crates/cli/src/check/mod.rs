@@ -267,5 +267,5 @@ fn is_bare(document: &Node) -> bool {
     has(&own) && !has(&envoys)
 }
 
-const NOTHING: &str = "holds no configuration of Tollgate: neither a Wasm filter with one, nor a policy file, nor a `WasmPlugin`, \
-                       nor a configuration by itself, which begins with `version: 1`";
+const NOTHING: &str = "has no configuration of Tollgate: no Wasm filter with one, no policy file, no `WasmPlugin`, and no configuration \
+                       by itself, which begins with `version: 1`";

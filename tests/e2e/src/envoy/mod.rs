@@ -23,6 +23,16 @@ use process::Process;
 use program::Program;
 use shared::Lease;
 
+/// The processor time that a process has used so far.
+pub fn processor_time(process: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("a process");
+    let nanoseconds = tasks.filter_map(|task| {
+        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
 /// A running Envoy. When a test fails, dropping it prints its log and its configuration.
 pub struct Envoy {
     process: Option<Process>,
@@ -87,12 +97,7 @@ impl Envoy {
 
     /// The processor time that the process has used so far.
     pub fn processor_time(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.process().number())).expect("a process");
-        let nanoseconds = tasks.filter_map(|task| {
-            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(nanoseconds.sum())
+        processor_time(self.process().number())
     }
 
     /// The bytes that the process holds in memory.

@@ -108,7 +108,8 @@ fn preflights_reach_no_policy_and_refusals_can_be_read_by_pages() {
     // A limit so long that nothing comes back meanwhile.
     let policies = Policies::bundled();
     policies.change("gateway", |base| {
-        base["policy"]["rate_limits"] = json!([{"name": "per-ip", "key": ["ip"], "limit": 3, "window": "24h"}]);
+        let limits = base["policy"]["rate_limits"].as_array_mut().expect("limits");
+        limits.push(json!({"name": "per-ip", "key": ["ip"], "limit": 3, "window": "24h"}));
         base["policy"]["defaults"]["rate_limits"] = json!(["per-ip"]);
     });
     policies.build().expect("good policies");
@@ -130,7 +131,10 @@ fn preflights_reach_no_policy_and_refusals_can_be_read_by_pages() {
         for (name, value) in [
             ("access-control-allow-origin", ours),
             ("access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE"),
-            ("access-control-allow-headers", "authorization, content-type, x-api-key"),
+            (
+                "access-control-allow-headers",
+                "authorization, content-type, x-api-key, x-client",
+            ),
             ("access-control-max-age", "600"),
         ] {
             assert_eq!(answer.header(name), Some(value), "{name}");
@@ -156,7 +160,10 @@ fn preflights_reach_no_policy_and_refusals_can_be_read_by_pages() {
         let found = answer.header("access-control-allow-origin");
         assert_eq!((answer.status, found), (status, origin), "{}", answer.text());
         let exposed = answer.header("access-control-expose-headers");
-        assert_eq!(exposed, origin.map(|_| "ratelimit, ratelimit-policy, retry-after"));
+        assert_eq!(
+            exposed,
+            origin.map(|_| "ratelimit, ratelimit-policy, retry-after, x-tollgate-incomplete")
+        );
         assert_eq!(answer.header("retry-after").is_some(), status == 429);
     }
 }

@@ -88,7 +88,7 @@ fn a_bad_team_file_refuses_the_build_and_leaves_the_old_one() {
         ),
         (
             json!({"defaults": {"auth": null}, "routes": [{"match": {"route": "users"}}]}),
-            "is no policy file",
+            "is not a policy file",
         ),
         (
             json!({"routes": [{"match": {"route": "users"}, "rate_limits": ["theirs"]}]}),

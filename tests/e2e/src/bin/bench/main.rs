@@ -1,6 +1,7 @@
 //! Measures what Tollgate costs, beside Envoy's own filters in the same Envoy: processor time of the Envoy process per
 //! request, in interleaved rounds, medians and ratios. `scripts/bench` builds what it needs.
 
+mod aggregate;
 mod apikey;
 mod floor;
 mod jwt;
@@ -57,13 +58,14 @@ fn main() -> ExitCode {
 }
 
 /// What can be measured, by name.
-const GROUPS: [(&str, Group); 6] = [
+const GROUPS: [(&str, Group); 7] = [
     ("jwt", jwt::run),
     ("apikey", apikey::run),
     ("ratelimit", ratelimit::run),
     ("chain", ratelimit::whole_chain),
     ("routes", routes::run),
     ("transform", transform::run),
+    ("aggregate", aggregate::run),
 ];
 
 type Group = fn() -> Vec<Row>;

@@ -72,13 +72,13 @@ pub(crate) fn cost(envoy: &Envoy, place: usize, messages: &[Vec<u8>]) -> f64 {
 }
 
 /// A connection that stays open.
-struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    fn open(address: SocketAddr) -> Self {
+    pub(crate) fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("a connection");
         stream.set_nodelay(true).expect("a connection");
         Self {
@@ -88,7 +88,7 @@ impl Connection {
     }
 
     /// Sends a request and takes its answer, which must be 200.
-    fn ask(&mut self, message: &[u8]) {
+    pub(crate) fn ask(&mut self, message: &[u8]) {
         self.stream.write_all(message).expect("sent");
         let mut length = 0;
         loop {

@@ -63,7 +63,7 @@ fn headers() -> Vec<Row> {
 }
 
 /// A document of about so many bytes, as an API has them.
-fn document(bytes: usize) -> String {
+pub(crate) fn document(bytes: usize) -> String {
     let item = |number: usize| json!({"id": format!("item-{number}"), "name": "A \"quoted\" thing", "price": 12.5, "count": number, "tags": ["a", "b"], "sold": false});
     let mut items = Vec::new();
     while Value::from(items.clone()).to_string().len() < bytes.min(4000) {
@@ -75,7 +75,7 @@ fn document(bytes: usize) -> String {
 }
 
 /// Envoy answers with a document.
-fn answer(document: &str) -> Value {
+pub(crate) fn answer(document: &str) -> Value {
     json!({
         "match": {"prefix": "/"},
         "direct_response": {"status": 200, "body": {"inline_string": document}},
@@ -86,7 +86,7 @@ fn answer(document: &str) -> Value {
 }
 
 /// Listeners whose routes may answer with long documents.
-fn long(mut listener: Value) -> Value {
+pub(crate) fn long(mut listener: Value) -> Value {
     let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
     manager["route_config"]["max_direct_response_body_size_bytes"] = (2 << 20).into();
     listener

@@ -1,5 +1,6 @@
 //! What happens around requests: certificates, services that die, policies that change, and what is told of it all.
 
+use super::token;
 use serde_json::{Value, json};
 use tollgate_e2e::bundled::Bundled;
 use tollgate_e2e::envoy::eventually;
@@ -9,7 +10,7 @@ use tollgate_e2e::tls::{Certificates, client, send};
 /// One act: what it is called, and whether it went as it should.
 type Act = (&'static str, fn(&mut Bundled) -> bool);
 
-const ACTS: [Act; 5] = [
+const ACTS: [Act; 7] = [
     (
         "over TLS, by a certificate of scripts/certs; behind the gateway it is mutual TLS",
         over_tls,
@@ -21,6 +22,14 @@ const ACTS: [Act; 5] = [
     (
         "a team's mistake is refused, and the policy that is there goes on",
         team_errs,
+    ),
+    (
+        "one dashboard of four services: for the web, for phones, for partners",
+        dashboards,
+    ),
+    (
+        "the analytics service dies: the dashboard comes without its figures, and says so",
+        part_dies,
     ),
     ("the access log of a request that was refused for want of a scope", log),
     ("a trace that a client began goes on to the service", trace),
@@ -57,7 +66,11 @@ fn over_tls(gateway: &mut Bundled) -> bool {
 }
 
 fn get(gateway: &Bundled, path: &str, headers: &[(&str, &str)]) -> Response {
-    println!("$ curl -i http://{}{path}", gateway.envoy.address());
+    let client = headers.iter().find(|(name, _)| *name == "x-client");
+    let client = client
+        .map(|(name, value)| format!(" -H '{name}: {value}'"))
+        .unwrap_or_default();
+    println!("$ curl -i http://{}{path}{client}", gateway.envoy.address());
     let response = gateway.envoy.send(&request(
         "GET",
         path,
@@ -105,6 +118,97 @@ fn team_errs(gateway: &mut Bundled) -> bool {
     println!("{}", line.rsplit('/').next().unwrap_or(line));
     let response = get(gateway, "/api/users/1", &[]);
     told.contains("users") && response.status == 401
+}
+
+/// A dashboard, with what is said of its being whole.
+fn dashboard(gateway: &Bundled, path: &str, headers: &[(&str, &str)], expected: &Value) -> bool {
+    let response = get(gateway, path, headers);
+    let incomplete = response.header("x-tollgate-incomplete");
+    if let Some(incomplete) = incomplete {
+        println!("x-tollgate-incomplete: {incomplete}");
+    }
+    println!("{}", response.text());
+    response.status == 200 && response.json() == *expected
+}
+
+fn order(id: &str, total: f64, status: &str, placed_at: &str, product_id: &str) -> Value {
+    json!({"id": id, "total": total, "status": status, "placed_at": placed_at, "product_id": product_id})
+}
+
+/// The newest orders, with their products where the shape has them.
+fn orders(count: usize, with_products: bool) -> Value {
+    let lamp = json!({"id": "p1", "title": "Lamp", "price": 25.9});
+    let bulb = json!({"id": "p2", "title": "Bulb", "price": 4.5});
+    let orders = [
+        (order("o4", 25.9, "shipped", "2026-11-20T08:00:00Z", "p1"), lamp.clone()),
+        (order("o3", 9.0, "delivered", "2026-11-02T08:00:00Z", "p2"), bulb),
+        (order("o2", 25.9, "delivered", "2026-10-11T08:00:00Z", "p1"), lamp),
+        (
+            order("o1", 120.0, "returned", "2026-10-01T08:00:00Z", "p9"),
+            Value::Null,
+        ),
+    ];
+    let orders = orders.into_iter().take(count).map(|(mut order, product)| {
+        if with_products {
+            order["product"] = product;
+        }
+        order
+    });
+    orders.collect()
+}
+
+fn profile() -> Value {
+    json!({"id": "user_abc123", "name": "Ada Lovelace", "email": "ada@example.com", "avatar": "/avatars/7.png"})
+}
+
+fn dashboards(gateway: &mut Bundled) -> bool {
+    let bearer = format!("Bearer {}", token(&json!({})));
+    let key = gateway.create_key(&json!({"user_id": "partner_9"}));
+    let web = json!({
+        "profile": profile(), "recentOrders": orders(2, true), "metrics": {"visits": 128, "revenue": 4711.5}, "errors": [],
+    });
+    let mobile = json!({"name": "Ada Lovelace", "avatar": "/avatars/7.png", "recentOrders": orders(3, false)});
+    let partner =
+        json!({"version": 1, "customer": {"id": "partner_9", "name": "Ada Lovelace"}, "orders": orders(4, false)});
+    let authorization = ("authorization", bearer.as_str());
+    let mut holds = dashboard(gateway, "/api/dashboard?limit=2", &[authorization], &web);
+    holds &= dashboard(
+        gateway,
+        "/api/dashboard",
+        &[authorization, ("x-client", "mobile")],
+        &mobile,
+    );
+    holds &= dashboard(gateway, "/partner/v1/dashboard", &[("x-api-key", &key)], &partner);
+    holds
+}
+
+fn part_dies(gateway: &mut Bundled) -> bool {
+    gateway.services.get_mut("analytics-service").expect("a service").die();
+    eventually("the health checks have found out", || {
+        gateway.envoy.stat("cluster.analytics-service.membership_healthy") == 0
+    });
+    // Another user: what was said of the first one is kept for ten seconds.
+    let bearer = format!("Bearer {}", token(&json!({"sub": "user_xyz"})));
+    let mut other = profile();
+    other["id"] = "user_xyz".into();
+    let without = json!({
+        "profile": other, "recentOrders": orders(1, true), "metrics": null, "errors": [{"part": "metrics", "code": "unavailable"}],
+    });
+    let holds = dashboard(
+        gateway,
+        "/api/dashboard?limit=1",
+        &[("authorization", &bearer)],
+        &without,
+    );
+    gateway
+        .services
+        .get_mut("analytics-service")
+        .expect("a service")
+        .revive();
+    eventually("the service is back", || {
+        gateway.envoy.stat("cluster.analytics-service.membership_healthy") == 1
+    });
+    holds
 }
 
 fn log(gateway: &mut Bundled) -> bool {

@@ -1,4 +1,4 @@
-//! The main job, on this machine alone: the bundled gateway, three services behind it, an issuer's tokens and
+//! The main job, on this machine alone: the bundled gateway, four services behind it, an issuer's tokens and
 //! a key service.
 
 mod acts;
@@ -173,7 +173,7 @@ fn story(gateway: &Bundled) -> Vec<Scene> {
     ]
 }
 
-fn token(claims: &Value) -> String {
+pub(crate) fn token(claims: &Value) -> String {
     let mut all = json!({
         "sub": "user_abc123", "tenant_id": "tenant_xyz", "roles": ["admin", "member"], "scope": "orders.read", "exp": "now+3600",
     });
@@ -272,6 +272,7 @@ curl -i http://{address}/api/users/1 -H \"Authorization: Bearer $TOKEN\" -H 'X-U
 curl -i http://{address}/api/orders  -H \"Authorization: Bearer $TOKEN\"      # 200: the token has the scope
 curl -i http://{address}/api/products/7                                     # 200: public
 curl -i http://{address}/api/products/7 -X DELETE                           # 405
+curl -i http://{address}/api/dashboard -H \"Authorization: Bearer $TOKEN\"   # 200: one answer of four services
 curl -i http://{address}/ready                                              # 200: the policies are loaded
 curl -i --cacert target/certs/ca.crt https://localhost:{edge}/api/products/7   # 200: over TLS
 

@@ -64,12 +64,12 @@ fn plain(mut line: Value) -> Value {
 fn every_request_has_a_line_with_the_same_fields() {
     let policies = Policies::bundled();
     policies.change("gateway", |file| {
-        let limit = json!({"name": "per-user", "key": ["user"], "limit": 3, "window": "24h"});
+        let limit = json!({"name": "per-reader", "key": ["user"], "limit": 3, "window": "24h"});
         let limits = file["policy"]["rate_limits"].as_array_mut().expect("limits");
         limits.push(limit);
-        file["teams"]["users"]["rate_limits"] = json!(["per-user"]);
+        file["teams"]["users"]["rate_limits"] = json!(["per-reader"]);
     });
-    policies.change("users", |file| file["routes"][0]["rate_limits"] = json!(["per-user"]));
+    policies.change("users", |file| file["routes"][0]["rate_limits"] = json!(["per-reader"]));
     policies.build().expect("good policies");
     let mut gateway = Bundled::with(policies, |_| {});
     let (reader, other) = (bearer("orders.read"), bearer("other"));
@@ -111,7 +111,7 @@ fn every_request_has_a_line_with_the_same_fields() {
     assert_eq!(
         plain(line(&gateway, "/api/users/42")),
         json!({"method": "GET", "path": "/api/users/42", "status": 429, "upstream": "user-service", "user_id": "alice",
-            "tenant_id": "acme", "decision": "tollgate{rate_limited:per-user}"})
+            "tenant_id": "acme", "decision": "tollgate{rate_limited:per-reader}"})
     );
     assert_eq!(send(&gateway, "PUT", "/elsewhere", &authorized), 404);
     assert_eq!(

@@ -154,7 +154,7 @@ fn each_alert_is_fired_by_its_fault_and_by_no_good_traffic() {
     });
     policies.change("products", |file| file["routes"][0]["rate_limits"] = json!(["per-ip"]));
     policies.build().expect("good policies");
-    let gateway = Bundled::with(policies, |bootstrap| {
+    let mut gateway = Bundled::with(policies, |bootstrap| {
         let connection = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
         let routes = connection["typed_config"]["route_config"]["virtual_hosts"][0]["routes"].as_array_mut();
         let products = routes
@@ -226,6 +226,16 @@ fn each_alert_is_fired_by_its_fault_and_by_no_good_traffic() {
         });
         println!("{alert} fires");
     }
+    gateway.services.get_mut("analytics-service").expect("a service").die();
+    meanwhile(
+        gateway.envoy.address(),
+        &[message("/api/dashboard", "x-a: 1", 3)],
+        || {
+            eventually("GatewayPartFailing", || {
+                prometheus.firing().contains("GatewayPartFailing")
+            });
+        },
+    );
     check_scrape(&gateway);
     check_rules(&gateway);
 }

@@ -18,6 +18,7 @@ fn certificates_are_made_once_renewed_by_the_same_authority_and_kept_to_oneself(
         "order-service",
         "order-service-canary",
         "product-service",
+        "analytics-service",
     ];
     let leafs = || names.map(|name| certificates.pair(name).leaf());
     let (first, authority) = (leafs(), fs::read(certificates.authority()).expect("a file"));

@@ -1,0 +1,255 @@
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::exchange::Exchange;
+use crate::gateway::plan::Plan;
+use crate::gateway::worker::{CallId, Worker};
+use crate::http::headers::Headers;
+use crate::seam::simulated::Simulated;
+use crate::seam::{Answer, Call, Event, Step, StreamId, Then, Wakeup};
+
+/// A request under way, with what a shell keeps of it.
+struct Visit {
+    worker: Rc<Worker>,
+    exchange: Exchange,
+    world: Simulated,
+    step: Step,
+}
+
+impl Visit {
+    fn begin(config: &Value, headers: &[(&str, &str)]) -> Self {
+        let environment = [("SECRET".to_owned(), "k".repeat(32))].into_iter().collect();
+        let plan = Plan::of(config, &environment).unwrap();
+        Self::with(&plan, headers)
+    }
+
+    fn with(plan: &Arc<Plan>, headers: &[(&str, &str)]) -> Self {
+        let worker = Rc::new(Worker::new(Arc::clone(plan)));
+        let mut exchange = Exchange::new(Rc::clone(&worker), StreamId(0));
+        let world = Simulated::default();
+        world.now.set(1_700_000_000_000);
+        let usual = [(":method", "GET"), (":authority", "h"), (":path", "/")];
+        let usual = usual
+            .into_iter()
+            .filter(|(name, _)| !headers.iter().any(|(own, _)| own == name));
+        let event = Event::RequestHeaders {
+            headers: Rc::new(usual.chain(headers.iter().copied()).collect()),
+            route_name: None,
+            has_body: false,
+        };
+        let step = exchange.on(event, &world);
+        Self {
+            worker,
+            exchange,
+            world,
+            step,
+        }
+    }
+
+    fn calls(&self) -> Vec<(CallId, Rc<Call>)> {
+        self.worker.attend(&self.world).calls
+    }
+
+    /// Answers a call; `None` if it could not be sent.
+    fn answer(&mut self, id: CallId, answer: Option<Answer>) {
+        let agenda = self.worker.answered(id, answer, &self.world);
+        if !agenda.wakeups.is_empty() {
+            self.step = self.exchange.wake(Wakeup::Due, &self.world).unwrap().step;
+        }
+    }
+
+    fn status(&self) -> Option<u16> {
+        self.step.reply().map(|reply| reply.status)
+    }
+
+    fn body(&self) -> Value {
+        serde_json::from_slice(&self.step.reply().unwrap().body).unwrap()
+    }
+}
+
+fn config(parts: &Value, aggregate: &Value) -> Value {
+    json!({
+        "version": 1,
+        "identity": {"proof": {"secret": {"env": "SECRET"}}},
+        "parts": parts,
+        "routes": [{"match": {"path_prefix": "/"}, "public": true, "aggregate": aggregate}],
+    })
+}
+
+fn header<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
+    let mut found = call.headers.iter().filter(|(own, _)| own == name);
+    found.next().map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn a_part_has_a_proof_of_its_own_method_and_path() {
+    let config = config(
+        &json!({"a": {"cluster": "c", "authority": "a.test", "path": "/a", "query": {"b": "x y"}}}),
+        &json!({"body": "{parts.a}"}),
+    );
+    let forged = [
+        ("x-tollgate-proof", "forged"),
+        ("x-user-id", "root"),
+        ("x-request-id", "r1"),
+    ];
+    let visit = Visit::begin(&config, &forged);
+    let calls = visit.calls();
+    let call = &calls[0].1;
+    assert_eq!(header(call, ":path"), Some("/a?b=x%20y"));
+    assert_eq!(header(call, "x-request-id"), Some("r1"));
+    assert_eq!(header(call, "x-user-id"), None);
+    let mut mac = Hmac::<Sha256>::new_from_slice(&[b'k'; 32]).unwrap();
+    mac.update(b"v2\n1700000000\nGET\na.test\n/a?b=x%20y");
+    let digest: String = mac
+        .finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let proofs = call.headers.iter().filter(|(name, _)| name == "x-tollgate-proof");
+    let proofs: Vec<_> = proofs.map(|(_, value)| value.as_str()).collect();
+    assert_eq!(proofs, [format!("t=1700000000,v2={digest}")]);
+}
+
+#[test]
+fn a_call_that_cannot_be_sent_is_the_breakers_word() {
+    let optional = json!({"b": {"cluster": "c", "path": "/b", "default": []}});
+    let mut visit = Visit::begin(&config(&optional, &json!({"body": ["{parts.b}"]})), &[]);
+    let id = visit.calls()[0].0;
+    visit.answer(id, None);
+    assert_eq!((visit.status(), visit.body()), (Some(200), json!([[]])));
+    let told = visit.step.reply().unwrap().headers.first("x-tollgate-incomplete");
+    assert_eq!(told, Some("b;code=unavailable"));
+    let required = json!({"a": {"cluster": "c", "path": "/a"}});
+    let mut visit = Visit::begin(&config(&required, &json!({"body": ["{parts.a}"]})), &[]);
+    let id = visit.calls()[0].0;
+    visit.answer(id, None);
+    assert_eq!(visit.status(), Some(503));
+    let reply = visit.step.reply().unwrap();
+    assert_eq!(reply.headers.first("retry-after"), Some("1"));
+    assert_eq!(reply.details, "tollgate{part_unavailable:unavailable:a}");
+}
+
+#[test]
+fn grpc_is_refused_before_any_call() {
+    let config = config(
+        &json!({"a": {"cluster": "c", "path": "/a"}}),
+        &json!({"body": "{parts.a}"}),
+    );
+    let visit = Visit::begin(&config, &[("content-type", "application/grpc"), (":method", "POST")]);
+    assert_eq!(visit.step.reply().and_then(|reply| reply.grpc_status), Some(3));
+    assert!(visit.calls().is_empty());
+}
+
+#[test]
+fn who_leaves_before_a_call_is_sent_makes_none() {
+    let config = config(
+        &json!({"a": {"cluster": "c", "path": "/a"}}),
+        &json!({"body": "{parts.a}"}),
+    );
+    let Visit {
+        worker,
+        exchange,
+        world,
+        step,
+    } = Visit::begin(&config, &[]);
+    assert_eq!(step.then, Then::Wait);
+    drop(exchange);
+    worker.leave(StreamId(0));
+    assert!(worker.attend(&world).calls.is_empty());
+}
+
+#[test]
+fn the_deadline_ends_all_that_is_under_way() {
+    let parts = json!({
+        "a": {"cluster": "c", "path": "/a", "default": null},
+        "b": {"cluster": "c", "path": "/b/{parts.a.id}", "default": null},
+        "each": {"cluster": "c", "path": "/c/{item.id}", "default": null},
+    });
+    let aggregate = json!({
+        "deadline": "100ms",
+        "each": [{"part": "each", "of": "a[*]"}],
+        "body": ["{parts.a}", "{parts.b}", "{parts.each}", "{errors}"],
+    });
+    let mut visit = Visit::begin(&config(&parts, &aggregate), &[]);
+    let calls = visit.calls();
+    assert_eq!(calls[0].1.timeout.as_millis(), 100, "cut to the deadline");
+    visit.world.now.set(1_700_000_000_100);
+    let agenda = visit.worker.attend(&visit.world);
+    assert_eq!(agenda.wakeups, [(StreamId(0), Wakeup::TimeOver)]);
+    let step = visit.exchange.wake(Wakeup::TimeOver, &visit.world).unwrap().step;
+    let body: Value = serde_json::from_slice(&step.reply().unwrap().body).unwrap();
+    let late = |part: &str| json!({"part": part, "code": "deadline"});
+    assert_eq!(body, json!([null, null, null, [late("a"), late("b"), late("each")]]));
+}
+
+proptest! {
+    /// Whatever a service or a client says, a call has the path segments, parameters and headers that its template has.
+    #[test]
+    fn no_value_is_more_than_one_value(value in ".{0,40}", bytes in "[ -~]{0,20}") {
+        let parts = json!({
+            "a": {"cluster": "c", "path": "/a"},
+            "b": {
+                "cluster": "c", "path": "/b/{parts.a}/c", "query": {"q": "{parts.a}", "p": "{headers.x-own}"},
+                "headers": {"x-value": "{parts.a}", "x-own": "{headers.x-own}"}, "default": null,
+            },
+        });
+        let config = config(&parts, &json!({"body": ["{parts.b}"]}));
+        let mut visit = Visit::begin(&config, &[("x-own", &bytes)]);
+        let id = visit.calls()[0].0;
+        visit.answer(id, Some(Answer::new("200", json!(value).to_string())));
+        let Some((_, call)) = visit.calls().pop() else {
+            // It is not called with a path that could be read in two ways.
+            prop_assert_eq!(visit.status(), Some(200));
+            return Ok(());
+        };
+        let target = header(&call, ":path").unwrap();
+        let (path, query) = target.split_once('?').unwrap();
+        prop_assert_eq!(path.split('/').count(), 4);
+        prop_assert!(!path.split('/').any(|segment| segment.is_empty() && !path.starts_with('/') || segment == ".."));
+        let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        prop_assert_eq!(pairs, [("q".to_owned(), value), ("p".to_owned(), bytes)]);
+        let names: Vec<_> = call.headers.iter().map(|(name, _)| name.as_ref()).collect();
+        prop_assert_eq!(
+            names,
+            [":method", ":path", ":authority", "accept", "x-own", "x-value", "x-tollgate-proof"]
+        );
+        for (_, value) in &call.headers {
+            prop_assert!(value.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{}", value);
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_holds_much_is_asked_for_nothing_more() {
+    let mut config = config(
+        &json!({"a": {"cluster": "c", "path": "/a"}}),
+        &json!({"body": "{parts.a}"}),
+    );
+    config["part_limits"] = json!({"requests": 1});
+    let environment = [("SECRET".to_owned(), "k".repeat(32))].into_iter().collect();
+    let plan = Plan::of(&config, &environment).unwrap();
+    let first = Visit::with(&plan, &[]);
+    assert_eq!(first.step.then, Then::Wait);
+    let mut second = Exchange::new(Rc::clone(&first.worker), StreamId(1));
+    let pairs: Headers = [(":method", "GET"), (":authority", "h"), (":path", "/")]
+        .into_iter()
+        .collect();
+    let event = |headers: &Headers| Event::RequestHeaders {
+        headers: Rc::new(headers.clone()),
+        route_name: None,
+        has_body: false,
+    };
+    let refused = second.on(event(&pairs), &first.world);
+    assert_eq!(refused.reply().map(|reply| reply.status), Some(503));
+    assert_eq!(first.calls().len(), 1, "of the first alone");
+    drop(first.exchange);
+    first.worker.leave(StreamId(0));
+    let mut third = Exchange::new(Rc::clone(&first.worker), StreamId(2));
+    assert_eq!(third.on(event(&pairs), &first.world).then, Then::Wait);
+}

@@ -1,0 +1,209 @@
+//! One answer made of three, beside the same by a service written for it behind the same Envoy.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tollgate_e2e::bootstrap::{Bare, direct, listener, to_upstream};
+use tollgate_e2e::echo::Echo;
+use tollgate_e2e::envoy::{Envoy, processor_time};
+
+use crate::Row;
+use crate::measure::{Connection, ROUNDS, cost, median, message_to};
+use crate::transform::{answer, document, long};
+
+const FRONT: usize = 1;
+
+pub(crate) fn run() -> Vec<Row> {
+    let mut rows = compared();
+    rows.extend(sizes());
+    rows
+}
+
+/// The service written for it, as a process of its own.
+struct Backend {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Backend {
+    fn start(service: SocketAddr) -> Self {
+        let program = std::env::current_exe().expect("this program").with_file_name("bff");
+        let mut process = Command::new(program)
+            .arg(service.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("bff is built beside the bench");
+        let output = process.stdout.take().expect("its output");
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).expect("its address");
+        Self {
+            process,
+            address: line.trim().parse().expect("an address"),
+        }
+    }
+
+    fn processor_time(&self) -> Duration {
+        processor_time(self.process.id())
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// An Envoy that answers everything with a document of about so many bytes.
+fn service(bytes: usize) -> Envoy {
+    let nothing = json!({"version": 1, "routes": [{"match": {"path_prefix": "/"}, "public": true}]});
+    let mut bare = Bare::new(nothing, &Echo::start("nobody"));
+    bare.listeners = vec![long(listener("documents", vec![], vec![answer(&document(bytes))]))];
+    Envoy::alone(1, &bare.bootstrap())
+}
+
+/// Three parts of the same service, and one answer.
+fn gateway(service: SocketAddr, max_bytes: usize) -> Bare {
+    let part = |path: &str| json!({"cluster": "parts", "path": path, "max_bytes": max_bytes});
+    let config = json!({
+        "version": 1,
+        "parts": {"profile": part("/a"), "orders": part("/b"), "metrics": part("/c")},
+        "routes": [{
+            "match": {"path_prefix": "/"}, "public": true,
+            "aggregate": {"body": {"profile": "{parts.profile}", "orders": "{parts.orders}", "metrics": "{parts.metrics}"}},
+        }],
+    });
+    let mut bare = Bare::new(config, &Echo::start("nobody"));
+    bare.clusters = vec![("parts", service)];
+    bare.routes = Some(vec![direct()]);
+    bare
+}
+
+fn compared() -> Vec<Row> {
+    let documents = service(2048);
+    let address = documents.listener(1);
+    let backend = Backend::start(address);
+    let mut bare = gateway(address, 1 << 20);
+    bare.upstream = backend.address;
+    bare.listeners = vec![listener("front", vec![], vec![to_upstream()])];
+    let envoy = Envoy::alone(1, &bare.bootstrap());
+    let message = message_to("/", &[]);
+    for place in [0, FRONT] {
+        let sent = tollgate_e2e::raw::send(envoy.listener(place), &message).expect("an answer");
+        let members = sent.json().as_object().map(serde_json::Map::len);
+        assert_eq!(
+            (sent.status, members),
+            (200, Some(3)),
+            "listener {place}: {}",
+            sent.text()
+        );
+    }
+    let messages = vec![message.clone(); 3000];
+    let mut rounds = Vec::new();
+    for round in 0..ROUNDS {
+        eprintln!("  three parts of 2 KiB, round {} of {ROUNDS}", round + 1);
+        let began = Instant::now();
+        let ours = cost(&envoy, 0, &messages);
+        let our_rate = messages.len() as f64 / began.elapsed().as_secs_f64();
+        let before = backend.processor_time();
+        let began = Instant::now();
+        let front = cost(&envoy, FRONT, &messages);
+        let their_rate = messages.len() as f64 / began.elapsed().as_secs_f64();
+        let backend = (backend.processor_time() - before).as_secs_f64() * 1e6 / messages.len() as f64;
+        rounds.push([ours, front, backend, our_rate, their_rate]);
+    }
+    let column = |place: usize| median(&rounds.iter().map(|round| round[place]).collect::<Vec<_>>());
+    let pairs = |ratio: fn(&[f64; 5]) -> f64| rounds.iter().map(ratio).collect::<Vec<_>>();
+    let row = |what, value, unit| Row::new("aggregate", what, value, unit);
+    let mut rows = vec![
+        row(
+            "three parts of 2 KiB, processor time against a service for it and the Envoy before it",
+            column(0),
+            "us/request",
+        )
+        .against(
+            column(1) + column(2),
+            &pairs(|[ours, front, backend, ..]| ours / (front + backend)),
+            Some(0.7),
+        ),
+        row("the same against the service alone", column(0), "us/request").against(
+            column(2),
+            &pairs(|[ours, _, backend, ..]| ours / backend),
+            None,
+        ),
+        row(
+            "aggregates, four clients on two cores, against the service behind the Envoy",
+            column(3),
+            "per second",
+        )
+        .against(column(4), &pairs(|[.., ours, theirs]| ours / theirs), None),
+    ];
+    rows.extend(latencies(envoy.listener(0), address, &message));
+    rows
+}
+
+/// What an answer takes longer than one part asked directly, one request after the other.
+fn latencies(gateway: SocketAddr, service: SocketAddr, message: &[u8]) -> Vec<Row> {
+    let mut connections = [gateway, service].map(Connection::open);
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        rounds.push(connections.each_mut().map(|connection| {
+            let mut times: Vec<_> = (0..1000)
+                .map(|_| {
+                    let began = Instant::now();
+                    connection.ask(message);
+                    began.elapsed().as_secs_f64() * 1e3
+                })
+                .collect();
+            times.sort_by(f64::total_cmp);
+            [times[500], times[990]]
+        }));
+        thread::yield_now();
+    }
+    let row = |what: &str, place: usize, bar: f64| {
+        let added: Vec<_> = rounds.iter().map(|[ours, part]| ours[place] - part[place]).collect();
+        let added = median(&added);
+        let mut row = Row::new("aggregate", what, added, "ms");
+        (row.bar, row.holds) = (Some(bar), Some(added <= bar));
+        row
+    };
+    vec![
+        row("time of an aggregate beyond that of one part, median", 0, 1.0),
+        row("time of an aggregate beyond that of one part, 99th percentile", 1, 3.0),
+    ]
+}
+
+/// Larger parts: time for each KiB.
+fn sizes() -> Vec<Row> {
+    let sizes = [64 << 10, 1000 << 10];
+    let services = sizes.map(service);
+    let envoys = services.each_ref().map(|documents| {
+        let bare = gateway(documents.listener(1), 4 << 20);
+        Envoy::alone(1, &bare.bootstrap())
+    });
+    let mut rounds = Vec::new();
+    for round in 0..ROUNDS {
+        eprintln!("  larger parts, round {} of {ROUNDS}", round + 1);
+        let per_kib = |(envoy, size): (&Envoy, &usize)| {
+            let messages = vec![message_to("/", &[]); (16 << 20) / size];
+            cost(envoy, 0, &messages) / ((3 * size) >> 10) as f64
+        };
+        rounds.push(envoys.iter().zip(&sizes).map(per_kib).collect::<Vec<_>>());
+    }
+    let column = |place: usize| median(&rounds.iter().map(|round| round[place]).collect::<Vec<_>>());
+    let growing: Vec<_> = rounds.iter().map(|round| round[1] / round[0]).collect();
+    vec![
+        Row::new("aggregate", "three parts of 64 KiB", column(0), "us/KiB"),
+        Row::new(
+            "aggregate",
+            "three parts of 1000 KiB, against 64 KiB: linear is 1",
+            column(1),
+            "us/KiB",
+        )
+        .against(column(0), &growing, Some(1.5)),
+    ]
+}
