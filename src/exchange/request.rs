@@ -1,5 +1,6 @@
 //! Handling of a request: its rule is found, and the rule's policies decide.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -83,7 +84,7 @@ impl Exchange {
                 Stop::Read => return self.begin_reading(deciding, host),
                 Stop::Wait(wait) if deciding.request.may_wait => {
                     let until = wait.until.is_none().then(|| self.until(host));
-                    if self.hold(wait, host) {
+                    if self.hold(wait, deciding.request.client_address(host), host) {
                         self.state = State::Suspended(Box::new(Suspended { deciding, until }));
                         return Step::wait();
                     }
@@ -150,10 +151,10 @@ impl Exchange {
         host.monotonic().saturating_add(self.patience)
     }
 
-    /// Suspends the message; `false` if there is no place.
-    pub(super) fn hold(&self, wait: Wait, host: &dyn Host) -> bool {
+    /// Suspends the message of a client; `false` if there is no place.
+    pub(super) fn hold(&self, wait: Wait, client: Option<IpAddr>, host: &dyn Host) -> bool {
         let until = wait.until.unwrap_or_else(|| self.until(host));
-        self.worker.hold(self.stream, wait, until, host)
+        self.worker.hold(self.stream, wait, until, client)
     }
 
     pub(super) fn refuse(&mut self, deciding: Deciding, mut denial: Denial, host: &dyn Host) -> Step {

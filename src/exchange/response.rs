@@ -42,7 +42,7 @@ impl Exchange {
                 Err(Stop::Deny(denial)) => return self.refuse_late(Direction::Response, denial, response.notes),
                 Err(Stop::Wait(wait)) if may_wait => {
                     let until = self.until(host);
-                    if !self.hold(wait, host) {
+                    if !self.hold(wait, host.client_address(), host) {
                         may_wait = false;
                         continue;
                     }

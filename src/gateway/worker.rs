@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ pub struct Worker {
     locals: Locals,
     suspended: RefCell<Suspended>,
     /// Calls without an answer yet.
-    calls: RefCell<BTreeMap<CallId, UnderWay>>,
+    under_way: RefCell<BTreeMap<CallId, UnderWay>>,
     next_call: Cell<u64>,
 }
 
@@ -49,7 +50,7 @@ impl Worker {
             plan,
             locals: Locals::default(),
             suspended: RefCell::default(),
-            calls: RefCell::default(),
+            under_way: RefCell::default(),
             next_call: Cell::default(),
         }
     }
@@ -75,21 +76,28 @@ impl Worker {
     /// What to do now. Called at every tick of the timer, and as soon as a request has been suspended.
     pub fn attend(&self, host: &dyn Host) -> Agenda {
         let cx = self.context(host);
-        let mut agenda = Agenda::default();
-        for caller in &self.plan.callers {
-            caller.synchronize(&cx);
-            while let Some(call) = caller.next_call(&cx) {
-                agenda.calls.push(self.begin(caller, call));
-            }
-        }
+        self.plan.callers.iter().for_each(|caller| caller.synchronize(&cx));
+        let mut agenda = self.calls(host);
         let is_held = !self.suspended.borrow().is_empty();
         agenda.is_awaited = is_held || self.plan.callers.iter().any(|caller| caller.is_awaited(&cx));
         self.wake(agenda, host)
     }
 
+    /// The calls to send now. Called when requests that were woken up wait again.
+    pub fn calls(&self, host: &dyn Host) -> Agenda {
+        let cx = self.context(host);
+        let mut agenda = Agenda::default();
+        for caller in &self.plan.callers {
+            while let Some(call) = caller.next_call(&cx) {
+                agenda.calls.push(self.begin(caller, call));
+            }
+        }
+        agenda
+    }
+
     /// Handles the answer to a call; `None` if it could not be sent.
     pub fn answered(&self, call: CallId, answer: Option<Answer>, host: &dyn Host) -> Agenda {
-        let Some((caller, call)) = self.calls.borrow_mut().remove(&call) else {
+        let Some((caller, call)) = self.under_way.borrow_mut().remove(&call) else {
             return Agenda::default();
         };
         let Outcome { notes, next } = caller.answer(&call, answer, &self.context(host));
@@ -113,9 +121,9 @@ impl Worker {
         suspended.has_place(kind, || ClientNetwork::from(host.client_address()))
     }
 
-    /// Suspends a message until a time of the monotonic clock; `false` if there is no place.
-    pub(crate) fn hold(&self, stream: StreamId, wait: Wait, until: Millis, host: &dyn Host) -> bool {
-        let origin = ClientNetwork::from(host.client_address());
+    /// Suspends a message of a client until a time of the monotonic clock; `false` if there is no place.
+    pub(crate) fn hold(&self, stream: StreamId, wait: Wait, until: Millis, client: Option<IpAddr>) -> bool {
+        let origin = ClientNetwork::from(client);
         self.suspended.borrow_mut().hold(stream, wait, origin, until)
     }
 
@@ -123,7 +131,7 @@ impl Worker {
         let call = Rc::new(call);
         let id = CallId(self.next_call.get());
         self.next_call.set(id.0.wrapping_add(1));
-        self.calls
+        self.under_way
             .borrow_mut()
             .insert(id, (Arc::clone(caller), Rc::clone(&call)));
         (id, call)

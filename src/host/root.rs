@@ -35,11 +35,21 @@ impl Root {
             return;
         };
         let agenda = worker.attend(&Envoy);
-        abi::set_tick_period(if agenda.is_awaited { FAST_TICK } else { SLOW_TICK });
+        self.streams
+            .tick_every(if agenda.is_awaited { FAST_TICK } else { SLOW_TICK });
         self.carry_out(&worker, agenda);
     }
 
+    /// Carries out an agenda, and what follows from it: streams that are woken up may wait for further calls.
     fn carry_out(&mut self, worker: &Worker, agenda: Agenda) {
+        let mut agenda = Some(agenda);
+        while let Some(next) = agenda {
+            self.carry_out_once(worker, next);
+            agenda = self.streams.wait_again().then(|| worker.calls(&Envoy));
+        }
+    }
+
+    fn carry_out_once(&mut self, worker: &Worker, agenda: Agenda) {
         note(agenda.notes);
         let mut wakeups = agenda.wakeups;
         let mut calls = VecDeque::from(agenda.calls);
@@ -107,7 +117,8 @@ impl RootContext for Root {
                 self.worker = Some(Rc::new(worker));
                 // Calls begin at the first tick: this may be a temporary VM in which Envoy only validates the
                 // configuration, and whose calls it does not send.
-                abi::set_tick_period(if calls_others { FAST_TICK } else { SLOW_TICK });
+                self.streams
+                    .tick_every(if calls_others { FAST_TICK } else { SLOW_TICK });
                 true
             }
             Err(errors) => {

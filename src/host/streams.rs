@@ -16,6 +16,10 @@ pub(super) struct Streams {
     /// The queue that calls the root context at once; created when the first request is suspended.
     queue: Cell<Option<u32>>,
     is_called: Cell<bool>,
+    /// Whether a stream that the root context has woken up waits again, perhaps for calls that are not sent yet.
+    waits_again: Cell<bool>,
+    /// The period of the timer.
+    tick: Cell<Millis>,
 }
 
 impl Streams {
@@ -24,8 +28,20 @@ impl Streams {
         self.held.borrow_mut().insert(stream, exchange.clone());
         if !self.is_called.replace(true) && self.call_root().is_err() {
             // If the queue fails, the timer calls it, but later.
-            abi::set_tick_period(NEXT_TICK);
+            self.tick_every(NEXT_TICK);
         }
+    }
+
+    /// Sets the period of the timer, if it is another one.
+    pub(super) fn tick_every(&self, period: Millis) {
+        if self.tick.replace(period) != period {
+            abi::set_tick_period(period);
+        }
+    }
+
+    /// Whether a stream waits again since this was last asked.
+    pub(super) fn wait_again(&self) -> bool {
+        self.waits_again.take()
     }
 
     /// Calls the root context by a message to its queue. HTTP calls from a request's context would end with the
@@ -70,7 +86,11 @@ impl Streams {
                 // An error means that the request has ended.
                 let _ = abi::continue_stream(woken.direction);
             }
-            Applied::Wait => self.hold(stream, &exchange),
+            // The root context sends the calls that it may wait for.
+            Applied::Wait => {
+                self.held.borrow_mut().insert(stream, exchange.clone());
+                self.waits_again.set(true);
+            }
             Applied::Hold | Applied::Replied => {}
         }
     }

@@ -4,7 +4,10 @@
 //! The configuration is text, a call a line: `headers`, `clock`, `property PATH`, `shared KEY`, `update KEY`,
 //! `remove NAME`, `set NAME VALUE`, `respond NAME VALUE` for a header of the response, `foreign NAME ARGUMENTS` with the
 //! arguments in hexadecimal, and `replace`, which reads nothing but replaces the whole header map by what `headers` has read.
+//! `ask CLUSTER PATH` holds the request and calls a service; when all have answered, the request is answered with what they said.
 #![cfg(target_arch = "wasm32")]
+
+mod parts;
 
 use std::ptr::null_mut;
 use std::rc::Rc;
@@ -13,8 +16,10 @@ use std::time::SystemTime;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 
+use parts::Waiting;
+
 proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|_| Box::new(Root { calls: Rc::default() }));
+    proxy_wasm::set_root_context(|_| Box::new(Root { calls: Rc::default(), waiting: Rc::default() }));
 }}
 
 #[link(wasm_import_module = "env")]
@@ -59,17 +64,25 @@ enum Call {
     Remove(String),
     Set(String, String),
     Replace,
+    Ask(String, String),
 }
 
 struct Root {
     calls: Rc<[Call]>,
+    waiting: Rc<Waiting>,
 }
 
 struct Http {
+    id: u32,
     calls: Rc<[Call]>,
+    waiting: Rc<Waiting>,
 }
 
-impl Context for Root {}
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, _headers: usize, size: usize, _trailers: usize) {
+        self.waiting.answered(token, size);
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, _size: usize) -> bool {
@@ -89,9 +102,19 @@ impl RootContext for Root {
         true
     }
 
-    fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
+    fn on_queue_ready(&mut self, _: u32) {
+        let asked = self.calls.iter().filter_map(|call| match call {
+            Call::Ask(cluster, path) => Some((cluster.as_str(), path.as_str())),
+            _ => None,
+        });
+        self.waiting.call(self, &asked.collect::<Vec<_>>());
+    }
+
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
         Some(Box::new(Http {
+            id,
             calls: Rc::clone(&self.calls),
+            waiting: Rc::clone(&self.waiting),
         }))
     }
 
@@ -127,6 +150,10 @@ fn read(line: &str) -> Option<Call> {
             Call::Set(name.to_owned(), value.to_owned())
         }
         "replace" => Call::Replace,
+        "ask" => {
+            let (cluster, path) = rest.split_once(' ')?;
+            Call::Ask(cluster.to_owned(), path.to_owned())
+        }
         _ => return None,
     })
 }
@@ -173,7 +200,7 @@ impl HttpContext for Http {
                         );
                         std::hint::black_box(taken(data, size));
                     }
-                    Call::Respond(..) => {}
+                    Call::Respond(..) | Call::Ask(..) => {}
                     Call::Remove(name) => {
                         proxy_remove_header_map_value(0, name.as_ptr(), name.len());
                     }
@@ -187,6 +214,10 @@ impl HttpContext for Http {
             }
         }
         std::hint::black_box(map);
+        if self.calls.iter().any(|call| matches!(call, Call::Ask(..))) {
+            self.waiting.hold(self.id);
+            return Action::Pause;
+        }
         Action::Continue
     }
 
@@ -205,7 +236,7 @@ impl HttpContext for Http {
 
 /// # Safety
 /// `data` and `size` are what a host call returned: bytes that the host gave away, or null.
-unsafe fn taken(data: *mut u8, size: usize) -> Vec<u8> {
+pub(crate) unsafe fn taken(data: *mut u8, size: usize) -> Vec<u8> {
     if data.is_null() {
         return Vec::new();
     }

@@ -146,6 +146,7 @@ fn compile_shape(
             reached.len()
         ));
     }
+    warn_of_twins(&config.merge, parts, report);
     let units = units(&reached, config, parts, report);
     for unit in &units.0 {
         check_unit(unit, config, aggregate, rule, report);
@@ -163,6 +164,26 @@ fn arguments(config: &Named<ArgumentConfig>) -> Vec<(String, Argument)> {
     arguments
         .map(|(name, argument)| (name.clone(), argument.into()))
         .collect()
+}
+
+/// Warns of merged parts that keep a member of the same name: the later one's is the only one that is seen.
+fn warn_of_twins(merge: &[String], parts: &Parts, report: &mut Report) {
+    let merged: Vec<_> = merge
+        .iter()
+        .filter_map(|name| parts.get(name))
+        .map(|(_, part)| part)
+        .collect();
+    for (place, part) in merged.iter().enumerate() {
+        for earlier in merged.iter().take(place) {
+            if let Some(name) = part.kept.iter().find(|name| earlier.kept.contains(name)) {
+                let message = format!(
+                    "`{}` and `{}` both keep `{name}`: the later one wins",
+                    earlier.name, part.name
+                );
+                report.warn_at(format!("merge[{place}]"), message);
+            }
+        }
+    }
 }
 
 /// The names of the parts that a shape needs directly, and that there are.
@@ -276,6 +297,13 @@ fn check_unit(unit: &Unit, config: &ShapeConfig, aggregate: &AggregateConfig, ru
         report.error(format!(
             "part `{name}` is for items (`{{item}}`, `{{keys}}`): name it in `each`"
         ));
+    }
+    if let Some(each) = unit.each.as_ref().filter(|_| part.batch.is_none()) {
+        let message = format!(
+            "part `{name}` is called once for each item: up to {} calls for one request; with `batch` it would be one",
+            each.max_items
+        );
+        report.warn_at("each", message);
     }
     if config.each.iter().filter(|each| each.part == *name).count() > 1 {
         report.error_at("each", format!("has part `{name}` twice"));

@@ -136,6 +136,32 @@ fn a_call_that_cannot_be_sent_is_the_breakers_word() {
 }
 
 #[test]
+fn a_path_that_is_too_long_is_not_called() {
+    let parts = json!({
+        "a": {"cluster": "c", "path": "/a"},
+        "b": {"cluster": "c", "path": "/b/{parts.a}", "default": null},
+        "c": {"cluster": "c", "path": "/c", "query": {"q": "{parts.a}"}, "default": null},
+    });
+    for (length, expected) in [
+        (2000, None),
+        (2100, Some("b;code=target")),
+        (8300, Some("b;code=target, c;code=target")),
+    ] {
+        let mut visit = Visit::begin(&config(&parts, &json!({"body": ["{parts.b}", "{parts.c}"]})), &[]);
+        let id = visit.calls()[0].0;
+        visit.answer(id, Some(Answer::new("200", json!("x".repeat(length)).to_string())));
+        for (id, _) in visit.calls() {
+            visit.answer(id, Some(Answer::new("200", "1")));
+        }
+        assert_eq!(
+            visit.step.reply().unwrap().headers.first("x-tollgate-incomplete"),
+            expected,
+            "{length}"
+        );
+    }
+}
+
+#[test]
 fn grpc_is_refused_before_any_call() {
     let config = config(
         &json!({"a": {"cluster": "c", "path": "/a"}}),

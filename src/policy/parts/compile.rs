@@ -9,6 +9,7 @@ use super::part::{Batch, CallerHeaders, Part, Secret};
 use crate::clock::Millis;
 use crate::config::values::Duration;
 use crate::config::{self, Environment, Report};
+use crate::json::Path;
 use crate::message::managed_names::ManagedNames;
 use crate::message::target::check_path;
 use crate::policy::proof::Proof;
@@ -187,6 +188,7 @@ fn compile(
         is_safe: is_safe(&config.method),
         default: config.default.as_ref().map(ToString::to_string),
         batch: config.batch.as_ref().map(|batch| compile_batch(batch, report)),
+        kept: kept(config),
         cluster: config.cluster.clone(),
         authority: config.authority.clone().unwrap_or_else(|| config.cluster.clone()),
         method: config.method.clone(),
@@ -226,6 +228,17 @@ fn compile(
         _ => {}
     }
     part
+}
+
+/// The first names of the paths in `keep`, as they are after `rename`.
+fn kept(config: &PartConfig) -> Vec<String> {
+    let first = |path: &Path| path.split_first().map(|(name, _)| name.to_owned());
+    let names = config.response.keep.iter().flatten().filter_map(first);
+    let renamed = |name: String| {
+        let new = config.response.rename.iter().find(|(path, _)| path.as_ref() == name);
+        new.map_or(name, |(_, new)| new.clone())
+    };
+    names.map(renamed).collect()
 }
 
 fn compile_batch(config: &BatchConfig, report: &mut Report) -> Batch {

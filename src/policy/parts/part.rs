@@ -26,6 +26,8 @@ pub struct Part {
     pub default: Option<String>,
     /// One call for many items.
     pub batch: Option<Batch>,
+    /// The names of the members that its answer keeps, if it says so.
+    pub kept: Vec<String>,
     pub(super) cluster: String,
     pub(super) authority: String,
     pub(super) method: String,

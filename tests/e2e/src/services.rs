@@ -9,7 +9,9 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use http_body_util::channel::Channel;
 use tokio::sync::oneshot;
 
 use crate::server::{listener, serve};
@@ -89,7 +91,22 @@ async fn hold(State((services, name)): State<(Services, String)>, request: Reque
     }
 }
 
+/// The beginning of an answer, after which the stream breaks off.
+fn broken() -> Response {
+    let (mut sender, body) = Channel::<Bytes, std::io::Error>::new(1);
+    tokio::spawn(async move {
+        let begun = sender.send_data(Bytes::from_static(b"{\"a\":")).await;
+        if begun.is_ok() {
+            sender.abort(std::io::ErrorKind::ConnectionReset.into());
+        }
+    });
+    Response::new(Body::new(body))
+}
+
 fn respond(answer: &Answered) -> Response {
+    if answer.reset {
+        return broken();
+    }
     let mut trailers = HeaderMap::new();
     for (name, value) in answer.trailers() {
         trailers.insert(name, HeaderValue::from_static(value));

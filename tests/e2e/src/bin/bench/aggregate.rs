@@ -11,11 +11,18 @@ use tollgate_e2e::bootstrap::{Bare, direct, listener, to_upstream};
 use tollgate_e2e::echo::Echo;
 use tollgate_e2e::envoy::{Envoy, processor_time};
 
-use crate::Row;
 use crate::measure::{Connection, ROUNDS, cost, median, message_to};
 use crate::transform::{answer, document, long};
+use crate::{Row, calibration};
+
+/// What a plugin must ask of Envoy for it.
+const CALLS: &str = "headers
+ask parts /a
+ask parts /b
+ask parts /c";
 
 const FRONT: usize = 1;
+const CALIBRATION: usize = 2;
 
 pub(crate) fn run() -> Vec<Row> {
     let mut rows = compared();
@@ -89,10 +96,10 @@ fn compared() -> Vec<Row> {
     let backend = Backend::start(address);
     let mut bare = gateway(address, 1 << 20);
     bare.upstream = backend.address;
-    bare.listeners = vec![listener("front", vec![], vec![to_upstream()])];
+    bare.listeners = vec![listener("front", vec![], vec![to_upstream()]), calibration(CALLS)];
     let envoy = Envoy::alone(1, &bare.bootstrap());
     let message = message_to("/", &[]);
-    for place in [0, FRONT] {
+    for place in [0, FRONT, CALIBRATION] {
         let sent = tollgate_e2e::raw::send(envoy.listener(place), &message).expect("an answer");
         let members = sent.json().as_object().map(serde_json::Map::len);
         assert_eq!(
@@ -114,10 +121,17 @@ fn compared() -> Vec<Row> {
         let front = cost(&envoy, FRONT, &messages);
         let their_rate = messages.len() as f64 / began.elapsed().as_secs_f64();
         let backend = (backend.processor_time() - before).as_secs_f64() * 1e6 / messages.len() as f64;
-        rounds.push([ours, front, backend, our_rate, their_rate]);
+        rounds.push([
+            ours,
+            front,
+            backend,
+            our_rate,
+            their_rate,
+            cost(&envoy, CALIBRATION, &messages),
+        ]);
     }
     let column = |place: usize| median(&rounds.iter().map(|round| round[place]).collect::<Vec<_>>());
-    let pairs = |ratio: fn(&[f64; 5]) -> f64| rounds.iter().map(ratio).collect::<Vec<_>>();
+    let pairs = |ratio: fn(&[f64; 6]) -> f64| rounds.iter().map(ratio).collect::<Vec<_>>();
     let row = |what, value, unit| Row::new("aggregate", what, value, unit);
     let mut rows = vec![
         row(
@@ -136,11 +150,27 @@ fn compared() -> Vec<Row> {
             None,
         ),
         row(
+            "the same against nothing but the calls that a plugin needs",
+            column(0),
+            "us/request",
+        )
+        .against(column(5), &pairs(|[ours, .., calls]| ours / calls), Some(1.25)),
+        row(
+            "nothing but the calls, against a service for it and the Envoy before it",
+            column(5),
+            "us/request",
+        )
+        .against(
+            column(1) + column(2),
+            &pairs(|[_, front, backend, .., calls]| calls / (front + backend)),
+            None,
+        ),
+        row(
             "aggregates, four clients on two cores, against the service behind the Envoy",
             column(3),
             "per second",
         )
-        .against(column(4), &pairs(|[.., ours, theirs]| ours / theirs), None),
+        .against(column(4), &pairs(|[.., ours, theirs, _]| ours / theirs), None),
     ];
     rows.extend(latencies(envoy.listener(0), address, &message));
     rows
