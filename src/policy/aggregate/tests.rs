@@ -217,7 +217,7 @@ fn the_deadline_ends_all_that_is_under_way() {
 proptest! {
     /// Whatever a service or a client says, a call has the path segments, parameters and headers that its template has.
     #[test]
-    fn no_value_is_more_than_one_value(value in ".{0,40}", bytes in "[ -~]{0,20}") {
+    fn no_value_is_more_than_one_value(value in ".{0,40}", bytes in "[ -~é]{0,20}") {
         let parts = json!({
             "a": {"cluster": "c", "path": "/a"},
             "b": {
@@ -278,4 +278,47 @@ fn a_worker_that_holds_much_is_asked_for_nothing_more() {
     first.worker.leave(StreamId(0));
     let mut third = Exchange::new(Rc::clone(&first.worker), StreamId(2));
     assert_eq!(third.on(event(&pairs), &first.world).then, Then::Wait);
+}
+
+#[test]
+fn one_source_has_half_of_the_places() {
+    let config = config(
+        &json!({"a": {"cluster": "c", "path": "/a"}}),
+        &json!({"body": "{parts.a}"}),
+    );
+    let environment = [("SECRET".to_owned(), "k".repeat(32))].into_iter().collect();
+    let plan = Plan::of(&config, &environment).unwrap();
+    let worker = Rc::new(Worker::new(plan));
+    let world = Simulated::default();
+    let pairs: Headers = [(":method", "GET"), (":authority", "h"), (":path", "/")]
+        .into_iter()
+        .collect();
+    let headers = Rc::new(pairs);
+    let mut held = Vec::new();
+    let mut visit = |last: u8, count: u64| {
+        world.address.set(Some([192, 0, 2, last].into()));
+        let waits = (0..count).filter(|_| {
+            let mut exchange = Exchange::new(Rc::clone(&worker), StreamId(held.len() as u64));
+            let event = Event::RequestHeaders {
+                headers: Rc::clone(&headers),
+                route_name: None,
+                has_body: false,
+            };
+            let waits = exchange.on(event, &world).then == Then::Wait;
+            held.push(exchange);
+            waits
+        });
+        waits.count()
+    };
+    assert_eq!(visit(1, 600), 512);
+    assert_eq!(visit(2, 600), 128, "an eighth of the places, where half are taken");
+    for last in 3..6 {
+        assert_eq!(visit(last, 600), 128);
+    }
+    assert_eq!(visit(6, 600), 0, "1,024 in all");
+    assert_eq!(
+        worker.attend(&world).calls.len(),
+        1024,
+        "none for those that were refused"
+    );
 }
