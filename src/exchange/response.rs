@@ -141,8 +141,9 @@ fn replace(
     };
     let (actual, had_body) = (response.received(), response.had_body);
     if !had_body && !whole.body.is_empty() {
+        // There is no body to replace.
         return Ok(Step {
-            then: Then::Respond(reply(whole)),
+            then: Then::Respond(reply(whole, "tollgate{fallback}".into())),
             ..Step::default()
         });
     }
@@ -164,8 +165,8 @@ fn replace(
     Ok(step)
 }
 
-/// A local reply, if the response has no body to replace.
-fn reply(whole: Whole) -> Reply {
+/// A local reply with a whole response.
+pub(super) fn reply(whole: Whole, details: String) -> Reply {
     let status = whole.headers.first(":status").and_then(|status| status.parse().ok());
     let headers = whole.headers.iter();
     Reply {
@@ -173,9 +174,9 @@ fn reply(whole: Whole) -> Reply {
         headers: headers.filter(|(name, _)| !name.starts_with(b":")).collect(),
         body: whole.body,
         grpc_status: None,
-        details: "tollgate{fallback}".into(),
+        details,
     }
 }
 
-/// The status if the replacement has none.
+/// The status if the response has none.
 const UNUSABLE: u16 = 503;

@@ -10,7 +10,7 @@ use crate::policy::api_key::ApiKeys;
 use crate::policy::authenticate::{AuthConfig, MethodConfig};
 use crate::policy::identity_headers::IdentityHeaders;
 use crate::policy::jwt::Issuers;
-use crate::policy::parts::{CallerHeaders, Parts, Sending};
+use crate::policy::parts::{Parts, Sending};
 use crate::policy::proof::Proof;
 use crate::policy::rate_limit::{Limits, RateLimitService};
 use crate::policy::{
@@ -84,10 +84,14 @@ impl Definitions {
     pub(super) fn compile(config: &Config, environment: &Environment, report: &mut Report) -> Self {
         let payloads = || config.jwt.iter().flat_map(Issuers::payload_headers);
         let identity = Arc::new(IdentityHeaders::compile(&config.identity, payloads(), report));
+        // What tells a service who the caller is.
+        let told = || -> Vec<&str> {
+            let payloads = payloads().map(|(_, name)| name.as_str());
+            identity.names().chain(payloads).collect()
+        };
         let proof = config.identity.proof.as_ref().map(|proof| {
             report.within("identity.proof", |report| {
-                let names = identity.names().chain(payloads().map(|(_, name)| name.as_str()));
-                Arc::new(Proof::compile(proof, names, environment, report))
+                Arc::new(Proof::compile(proof, told().into_iter(), environment, report))
             })
         });
         let jwt = config.jwt.as_ref();
@@ -105,11 +109,8 @@ impl Definitions {
         let limits = report.within("rate_limits", |report| {
             Limits::compile(&config.rate_limits, counting.as_ref(), config.quota_headers, report)
         });
-        let payload_names: Vec<_> = payloads().map(|(_, name)| name.as_str()).collect();
         let sending = Sending {
-            caller: Arc::new(CallerHeaders(
-                identity.names().chain(payload_names).map(str::to_owned).collect(),
-            )),
+            caller: told().into_iter().map(str::to_owned).collect(),
             proof: proof.as_ref(),
             managed: &identity.managed,
             forwards_tokens: jwt.as_ref().is_some_and(Issuers::forward_tokens),

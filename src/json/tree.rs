@@ -158,6 +158,17 @@ impl<'a> Node<'a> {
             .map(|member| &mut member.value)
     }
 
+    /// The first value at a path of names; `None` for one with `[*]`.
+    pub fn at(&mut self, path: &[Segment]) -> Option<&mut Self> {
+        let Some((first, rest)) = path.split_first() else {
+            return Some(self);
+        };
+        match first {
+            Segment::Member(name) => self.member(&name.plain)?.at(rest),
+            Segment::Items => None,
+        }
+    }
+
     /// Whether an object has this name.
     pub fn has(&mut self, name: &str) -> bool {
         self.member(name).is_some()

@@ -3,6 +3,8 @@
 //! A set of four entries has an index of their owners and times, changed by compare-and-swap. Each entry has its own
 //! key in the store, and contains its owner again, so that an entry of another owner is detected.
 
+use sha2::{Digest as _, Sha256};
+
 use crate::clock::Millis;
 use crate::seam::store::{self, Store};
 
@@ -15,6 +17,25 @@ pub struct Kept {
 
 /// A hash of everything that decides whose an entry is, long enough to rule out collisions.
 pub type Owner = [u8; OWNER];
+
+/// The hash of an owner, part by part.
+#[derive(Default)]
+pub struct OwnerHash(Sha256);
+
+impl OwnerHash {
+    /// Adds a part, or that it is absent.
+    pub fn add(&mut self, part: Option<&[u8]>) {
+        // With its length, so that different lists never hash the same bytes.
+        let length = part.map_or(u64::MAX, |part| u64::try_from(part.len()).unwrap_or(u64::MAX));
+        self.0.update(length.to_le_bytes());
+        self.0.update(part.unwrap_or_default());
+    }
+
+    /// The owner that these parts describe.
+    pub fn finish(self) -> Owner {
+        self.0.finalize().first_chunk().copied().unwrap_or_default()
+    }
+}
 
 impl Kept {
     /// An empty table for about `entries` entries.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::State;
 use crate::denial::{Denial, DenialKind, More};
-use crate::json::{Node, Segment};
+use crate::json::{Node, Path};
 use crate::message::request::{Answered, Request};
 use crate::message::response::Whole;
 use crate::policy::parts::{Failed, Given, PART_REFUSED, Run};
@@ -104,7 +104,7 @@ fn write(state: &State, given: Given<'_>, failed: &[Failed<'_>]) -> String {
     };
     for (source, each, values) in state.run.joined() {
         if let (Some(name), Some(node)) = (&each.name, document.node(source))
-            && let Some(items) = array(&mut node.borrow_mut(), each.array())
+            && let Some(items) = node.borrow_mut().at(each.array()).and_then(Node::items)
         {
             for (item, value) in items.iter_mut().zip(values) {
                 item.put(name, Node::Text(value));
@@ -127,18 +127,6 @@ fn write(state: &State, given: Given<'_>, failed: &[Failed<'_>]) -> String {
     }
     merged.merge(&mut Node::Text(&text));
     merged.to_string()
-}
-
-/// The items of the array at a path.
-fn array<'n, 'a>(node: &'n mut Node<'a>, path: &[Segment]) -> Option<&'n mut Vec<Node<'a>>> {
-    let mut node = node;
-    for segment in path {
-        let Segment::Member(name) = segment else {
-            return None;
-        };
-        node = node.member(&name.plain)?;
-    }
-    node.items()
 }
 
 /// `{errors}`.
@@ -168,13 +156,7 @@ impl Lookup for Document<'_> {
             _ => return self.given.json(data),
         };
         let mut node = self.node(name)?.borrow_mut();
-        let mut found: &mut Node<'_> = &mut node;
-        for segment in path.iter().flat_map(|path| path.segments()) {
-            let Segment::Member(name) = segment else {
-                return None;
-            };
-            found = found.member(&name.plain)?;
-        }
+        let found = node.at(path.as_ref().map(Path::segments).unwrap_or_default())?;
         Some(found.to_string()).filter(|json| json != NULL)
     }
 }

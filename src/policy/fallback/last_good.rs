@@ -3,8 +3,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use sha2::{Digest, Sha256};
-
 use super::config::{Anonymous, LastGoodConfig};
 use crate::auth::credential::Source;
 use crate::clock::Millis;
@@ -13,7 +11,7 @@ use crate::message::identity::Identity;
 use crate::message::request::Request;
 use crate::message::response::Whole;
 use crate::seam::{Context, Local};
-use crate::shared::kept::{Kept, Owner};
+use crate::shared::kept::{Kept, Owner, OwnerHash};
 
 /// The kept responses of one rule.
 #[derive(Debug)]
@@ -44,13 +42,8 @@ pub(super) fn owner(request: &Request, sources: &[Source]) -> Option<Owner> {
     if identity.is_none() && may_have_credential() {
         return None;
     }
-    let mut hash = Sha256::new();
-    let mut part = |part: Option<&[u8]>| {
-        // With its length, so that different lists never hash the same bytes.
-        let length = part.map_or(u64::MAX, |part| u64::try_from(part.len()).unwrap_or(u64::MAX));
-        hash.update(length.to_le_bytes());
-        hash.update(part.unwrap_or_default());
-    };
+    let mut hash = OwnerHash::default();
+    let mut part = |part: Option<&[u8]>| hash.add(part);
     // With its port, as another port may be another service.
     let authority = request.headers().first(":authority").unwrap_or_default();
     part(Some(authority.to_ascii_lowercase().as_bytes()));
@@ -64,7 +57,7 @@ pub(super) fn owner(request: &Request, sources: &[Source]) -> Option<Owner> {
     if let Some(identity) = identity {
         describe(identity, &mut |text: Option<&str>| part(text.map(str::as_bytes)));
     }
-    hash.finalize().first_chunk().copied()
+    Some(hash.finish())
 }
 
 /// Adds all about a caller: with fewer rights now, a user must not get an earlier response.

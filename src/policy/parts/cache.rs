@@ -1,14 +1,12 @@
 //! Kept answers of a part: for the same call, headers included, so that whatever the service learns of the caller is a
 //! part of the key.
 
-use sha2::{Digest, Sha256};
-
 use super::call::Received;
 use super::config::PartConfig;
 use crate::clock::{Millis, Seconds};
 use crate::http::cache_control;
 use crate::seam::{Call, Context};
-use crate::shared::kept::{Kept, Owner};
+use crate::shared::kept::{Kept, Owner, OwnerHash};
 
 /// The kept answers of one part, which all workers share.
 #[derive(Debug)]
@@ -21,18 +19,13 @@ pub(super) struct Cache {
 
 /// The hash of a call, without the headers that differ with every request.
 pub(super) fn owner(call: &Call) -> Owner {
-    let mut hash = Sha256::new();
-    let mut part = |part: &[u8]| {
-        // With its length, so that different lists never hash the same bytes.
-        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-        hash.update(part);
-    };
-    part(call.cluster.as_bytes());
+    let mut hash = OwnerHash::default();
+    hash.add(Some(call.cluster.as_bytes()));
     for (name, value) in &call.headers {
-        part(name.as_bytes());
-        part(value.as_bytes());
+        hash.add(Some(name.as_bytes()));
+        hash.add(Some(value.as_bytes()));
     }
-    hash.finalize().first_chunk().copied().unwrap_or_default()
+    hash.finish()
 }
 
 impl Cache {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cache::Cache;
 use super::call::Services;
 use super::config::{BatchConfig, PartConfig, PartLimitsConfig};
-use super::part::{Batch, CallerHeaders, Part, Secret};
+use super::part::{Batch, Part, Secret};
 use crate::clock::Millis;
 use crate::config::values::Duration;
 use crate::config::{self, Environment, Report};
@@ -29,7 +29,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Sending<'a> {
     /// The headers that tell services who the caller is.
-    pub caller: Arc<CallerHeaders>,
+    pub caller: Arc<[String]>,
     /// The proof; `None` without `identity.proof`.
     pub proof: Option<&'a Arc<Proof>>,
     /// The headers that only the gateway may set.

@@ -17,6 +17,6 @@ pub use compile::{Parts, Sending};
 pub use config::{PartConfig, PartLimitsConfig};
 pub use each::Each;
 pub use outcome::{Outcome, PART_REFUSED, REFUSALS};
-pub use part::{CallerHeaders, Part};
+pub use part::Part;
 pub use run::{Failed, Run, Unit, Units};
 pub use values::Given;

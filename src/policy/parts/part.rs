@@ -46,15 +46,12 @@ pub struct Part {
     pub(super) change: Option<BodyChange>,
     pub(super) when: Option<Template>,
     pub(super) cache: Option<Cache>,
-    pub(super) caller: Option<Arc<CallerHeaders>>,
+    /// The headers that tell the service who the caller is; `None` for an anonymous part.
+    pub(super) caller: Option<Arc<[String]>>,
     pub(super) proof: Option<Arc<Proof>>,
     /// The name of the histogram of its calls' duration, built once.
     pub(super) duration: Arc<str>,
 }
-
-/// The headers that tell a service who the caller is.
-#[derive(Debug)]
-pub struct CallerHeaders(pub Vec<String>);
 
 /// One call for many items.
 #[derive(Debug)]
@@ -170,7 +167,7 @@ impl Part {
                 headers.push((name.clone().into(), visible(&value)));
             }
         }
-        for name in self.caller.iter().flat_map(|caller| &caller.0) {
+        for name in self.caller.iter().flat_map(|caller| caller.iter()) {
             for value in scope.request.current(name) {
                 headers.push((name.clone().into(), visible(value)));
             }

@@ -71,12 +71,6 @@ fn pick(text: &str, path: Option<&Path>) -> Option<String> {
 /// The value at a path in a JSON text; `None` if it is absent or `null`.
 pub(super) fn walk(text: &str, path: &[Segment]) -> Option<String> {
     let mut node = Node::Text(text);
-    let mut found = &mut node;
-    for segment in path {
-        let Segment::Member(name) = segment else {
-            return None;
-        };
-        found = found.member(&name.plain)?;
-    }
+    let found = node.at(path)?;
     Some(found.to_string()).filter(|json| json != "null")
 }
