@@ -32,11 +32,14 @@ pub(super) fn count(name: Arc<str>) {
 /// Adds a value to a histogram. A failure loses the value.
 pub(super) fn observe(name: Arc<str>, value: u64) {
     HISTOGRAMS.with_borrow_mut(|histograms| {
-        let id = histograms.get(&name).copied().or_else(|| abi::histogram(&name).ok());
-        if let Some(id) = id {
-            let _ = abi::record(id, value);
+        let known = histograms.get(&name).copied();
+        let Some(id) = known.or_else(|| abi::histogram(&name).ok()) else {
+            return;
+        };
+        if known.is_none() {
             histograms.insert(name, id);
         }
+        let _ = abi::record(id, value);
     });
 }
 

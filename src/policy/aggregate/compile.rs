@@ -29,7 +29,8 @@ pub fn compile(
             let compiled = report.within(at, |report| compile_shape(shape, config, parts, rule, report));
             (name.clone(), Arc::new(compiled))
         });
-        let shapes: Vec<_> = compiled.collect();
+        let compiled: Vec<_> = compiled.collect();
+        warn_of_choice(config, &compiled, report);
         let varies = config
             .by
             .iter()
@@ -45,8 +46,8 @@ pub fn compile(
             by: config.by.clone(),
             default: config.default.clone().unwrap_or_default(),
             varies: varies.collect(),
-            reads_body: shapes.iter().any(|(_, shape)| reads_body(shape)),
-            shapes,
+            reads_body: compiled.iter().any(|(_, shape)| reads_body(shape)),
+            shapes: compiled,
         };
         if aggregate.reads_body && !rule.is_unsafe() {
             report.error("uses `{body}`, so `match.methods` must name methods with a body alone, such as POST");
@@ -186,6 +187,32 @@ fn warn_of_twins(merge: &[String], parts: &Parts, report: &mut Report) {
     }
 }
 
+/// Warns of a shape that has more parts than the default one, though a client chooses it by what it sends.
+fn warn_of_choice(config: &AggregateConfig, shapes: &[(String, Arc<Shape>)], report: &mut Report) {
+    let mut sources = config.by.iter().flat_map(Template::sources);
+    let sent = sources.find_map(|source| match source {
+        Source::Header(name) => Some(format!("{{headers.{}}}", name.as_str())),
+        Source::Query(name) => Some(format!("{{query.{name}}}")),
+        _ => None,
+    });
+    let Some(sent) = sent else { return };
+    let has = |shape: &Shape, part: &str| shape.units.0.iter().any(|unit| unit.part.name == part);
+    let default = shapes.iter().find(|(name, _)| config.default.as_ref() == Some(name));
+    for (name, shape) in shapes {
+        let further = shape.units.0.iter().find_map(|unit| {
+            let (_, default) = default?;
+            (!has(default, &unit.part.name)).then_some(&unit.part.name)
+        });
+        if let Some(part) = further {
+            let message = format!(
+                "is chosen by what a client sends, {sent}, and calls part `{part}`, which the default shape does not: whoever \
+                 sends it gets this shape; if it is not for everybody, choose by a claim, or give it a rule of its own"
+            );
+            report.warn_at(format!("shapes.{name}"), message);
+        }
+    }
+}
+
 /// The names of the parts that a shape needs directly, and that there are.
 fn roots<'a>(config: &'a ShapeConfig, body: &'a Content, parts: &Parts, report: &mut Report) -> Vec<&'a str> {
     let mut roots = Vec::new();
@@ -235,6 +262,7 @@ fn units(reached: &[usize], config: &ShapeConfig, parts: &Parts, report: &mut Re
                     place,
                     each: each.map(|(at, each)| compile_each(at, each, &units, report)),
                     needs,
+                    is_needed: false,
                 }),
                 None => left.push((place, part)),
             }
@@ -247,6 +275,10 @@ fn units(reached: &[usize], config: &ShapeConfig, parts: &Parts, report: &mut Re
         }
         open = left;
         depth = usize::saturating_add(depth, 1);
+    }
+    let needed: Vec<usize> = units.iter().flat_map(|unit| unit.needs.clone()).collect();
+    for (place, unit) in units.iter_mut().enumerate() {
+        unit.is_needed = needed.contains(&place);
     }
     if depth > MOST_LEVELS {
         report.error(format!(

@@ -19,6 +19,8 @@ struct Visit {
     exchange: Exchange,
     world: Simulated,
     step: Step,
+    /// How often it was woken up.
+    woken: usize,
 }
 
 impl Visit {
@@ -48,6 +50,7 @@ impl Visit {
             exchange,
             world,
             step,
+            woken: 0,
         }
     }
 
@@ -59,6 +62,7 @@ impl Visit {
     fn answer(&mut self, id: CallId, answer: Option<Answer>) {
         let agenda = self.worker.answered(id, answer, &self.world);
         if !agenda.wakeups.is_empty() {
+            self.woken = self.woken.saturating_add(1);
             self.step = self.exchange.wake(Wakeup::Due, &self.world).unwrap().step;
         }
     }
@@ -183,6 +187,7 @@ fn who_leaves_before_a_call_is_sent_makes_none() {
         exchange,
         world,
         step,
+        ..
     } = Visit::begin(&config, &[]);
     assert_eq!(step.then, Then::Wait);
     drop(exchange);
@@ -321,4 +326,34 @@ fn one_source_has_half_of_the_places() {
         1024,
         "none for those that were refused"
     );
+}
+
+#[test]
+fn only_an_answer_that_lets_something_happen_wakes_its_request() {
+    let parts = json!({
+        "a": {"cluster": "a", "path": "/a"},
+        "b": {"cluster": "b", "path": "/b", "default": null},
+        "c": {"cluster": "c", "path": "/c/{parts.a.id}", "default": null},
+        "d": {"cluster": "d", "path": "/d"},
+    });
+    let body = json!({"b": "{parts.b}", "c": "{parts.c}", "d": "{parts.d}"});
+    let config = config(&parts, &json!({"body": body}));
+    // Each answer with how often the request has then been woken up, and its status.
+    for answers in [
+        [("b", "500", 0), ("d", "200", 0), ("a", "200", 1), ("c", "200", 2)].as_slice(),
+        &[("a", "200", 1), ("c", "200", 1), ("d", "200", 1), ("b", "200", 2)],
+        &[("b", "200", 0), ("d", "500", 1)],
+    ] {
+        let mut visit = Visit::begin(&config, &[]);
+        let mut calls = visit.calls();
+        for (place, (cluster, status, woken)) in answers.iter().enumerate() {
+            let at = calls.iter().position(|(_, call)| call.cluster == *cluster).unwrap();
+            let (id, _) = calls.remove(at);
+            visit.answer(id, Some(Answer::new(status, r#"{"id":1}"#)));
+            calls.extend(visit.calls());
+            assert_eq!(visit.woken, *woken, "{answers:?} {place}");
+        }
+        let is_whole = answers.len() == 4;
+        assert_eq!(visit.status(), Some(if is_whole { 200 } else { 502 }));
+    }
 }

@@ -24,20 +24,35 @@ pub struct Services {
 }
 
 /// A call of a part under way, shared by the parts of one request that make the same call.
-pub(super) type Pending = Rc<InFlight<PartCall>>;
+pub type Pending = Rc<InFlight<PartCall>>;
 
 /// One call.
 #[derive(Debug)]
-pub(super) struct PartCall {
+pub struct PartCall {
     pub(super) part: Arc<Part>,
     pub(super) call: Call,
     /// Whether the aggregate's deadline has cut the timeout.
     pub(super) is_cut: bool,
     /// The hash under which its answer is kept, until it is.
-    owner: Cell<Option<Owner>>,
+    pub(super) owner: Cell<Option<Owner>>,
+    /// How many calls of its request are under way.
+    pub(super) under_way: Rc<Cell<usize>>,
+    /// Whether its request continues with this answer alone. Otherwise it is woken up by the last one, or by a failure
+    /// that is its answer.
+    pub(super) is_awaited: Cell<bool>,
+    /// Whether its failure is the answer of its request.
+    pub(super) ends_all: bool,
     /// When it was sent, by the monotonic clock.
-    sent: Cell<Option<Millis>>,
-    received: OnceCell<Result<Received, Outcome>>,
+    pub(super) sent: Cell<Option<Millis>>,
+    pub(super) came: OnceCell<Came>,
+}
+
+/// What has come of a call.
+#[derive(Debug)]
+pub(super) struct Came {
+    received: Result<Received, Outcome>,
+    /// What the part that made the call makes of it.
+    settled: Settled,
 }
 
 /// The answer of a service, as it has come.
@@ -86,23 +101,11 @@ impl Services {
     }
 
     /// Sends a call; `None` if there are too many under way.
-    pub(super) fn ask(
-        &self,
-        part: &Arc<Part>,
-        call: Call,
-        is_cut: bool,
-        owner: Option<Owner>,
-        cx: &Context<'_>,
-    ) -> Option<Pending> {
-        let call = PartCall {
-            owner: Cell::new(owner),
-            part: Arc::clone(part),
-            call,
-            is_cut,
-            sent: Cell::new(None),
-            received: OnceCell::new(),
-        };
-        cx.local(&self.calls).ask(call, cx.wakes())
+    pub(super) fn ask(&self, call: PartCall, cx: &Context<'_>) -> Option<Pending> {
+        let under_way = Rc::clone(&call.under_way);
+        let pending = cx.local(&self.calls).ask(call, cx.wakes())?;
+        under_way.set(under_way.get().saturating_add(1));
+        Some(pending)
     }
 
     fn receive(&self, call: &PartCall, answer: Option<Answer>, cx: &Context<'_>) -> Result<Received, Outcome> {
@@ -122,17 +125,40 @@ impl Services {
 }
 
 impl PartCall {
-    /// Keeps a good answer for the same call, once.
-    pub(super) fn keep(&self, received: &Received, cx: &Context<'_>) {
-        if let (Some(cache), Some(owner)) = (&self.part.cache, self.owner.take()) {
-            cache.keep(owner, received, cx);
+    /// What a part makes of the answer; `None` if it has not come.
+    pub(super) fn settled(&self, part: &Arc<Part>) -> Option<Settled> {
+        let came = self.came.get()?;
+        Some(match Arc::ptr_eq(part, &self.part) {
+            true => came.settled.clone(),
+            false => self.read(part, &came.received),
+        })
+    }
+
+    fn read(&self, part: &Part, received: &Result<Received, Outcome>) -> Settled {
+        let settled = match received {
+            Ok(received) => Settled::read(part, received),
+            Err(outcome) => Settled::of(*outcome),
+        };
+        match settled.outcome {
+            Outcome::Timeout if self.is_cut => Settled::of(Outcome::Deadline),
+            _ => settled,
         }
     }
 
-    /// What has come; `None` if nothing has yet.
-    pub(super) fn received(&self) -> Option<Result<&Received, Outcome>> {
-        let received = self.received.get()?;
-        Some(received.as_ref().map_err(|outcome| *outcome))
+    /// Takes the answer, and keeps a good one for the same call. Returns whether the request can continue.
+    fn take(&self, received: Result<Received, Outcome>, cx: &Context<'_>) -> bool {
+        let settled = self.read(&self.part, &received);
+        if let (Outcome::Ok, Ok(received), Some(cache)) = (settled.outcome, &received, &self.part.cache)
+            && let Some(owner) = self.owner.take()
+        {
+            cache.keep(owner, received, cx);
+        }
+        let left = self.under_way.get().saturating_sub(1);
+        self.under_way.set(left);
+        let is_the_answer = settled.outcome.is_failure() && self.ends_all;
+        // This cannot fail: a call has one answer.
+        let _ = self.came.set(Came { received, settled });
+        left == 0 || is_the_answer || self.is_awaited.get()
     }
 }
 
@@ -161,15 +187,15 @@ impl Caller for Services {
         let mut notes = Vec::new();
         if let Some(sent) = about.sent.get() {
             let took = cx.monotonic().saturating_sub(sent);
-            notes.push(Note::Observe(about.part.duration.clone(), took.get()));
+            notes.push(Note::Observe(Arc::clone(&about.part.metrics.duration), took.get()));
         }
         if Rc::strong_count(&entry) == 1 {
             notes.push(about.part.counted(Outcome::Abandoned));
             return seam::Outcome { notes, next: None };
         }
-        // This cannot fail: a call has one answer.
-        let _ = about.received.set(self.receive(about, answer, cx));
-        cx.wakes().wake(entry.ticket);
+        if about.take(self.receive(about, answer, cx), cx) {
+            cx.wakes().wake(entry.ticket);
+        }
         seam::Outcome { notes, next: None }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cache::Cache;
 use super::call::Services;
 use super::config::{BatchConfig, PartConfig, PartLimitsConfig};
-use super::part::{Batch, Part, Secret};
+use super::part::{Batch, Metrics, Part, Secret};
 use crate::clock::Millis;
 use crate::config::values::Duration;
 use crate::config::{self, Environment, Report};
@@ -219,7 +219,7 @@ fn compile(
         when: config.when.as_ref().map(|when| when.0.clone()),
         caller: (!config.anonymous).then(|| Arc::clone(&sending.caller)),
         proof: sending.proof.cloned(),
-        duration: format!("tollgate_part_duration_ms;part={name};").into(),
+        metrics: Metrics::of(name),
     };
     let has_keys = part.data().any(|data| *data == Data::Keys);
     match (&part.batch, has_keys) {

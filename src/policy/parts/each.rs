@@ -1,9 +1,11 @@
 //! Parts that are called for each item of another part's answer, one by one or in batches.
 
+use std::sync::Arc;
+
 use super::call::Pending;
 use super::outcome::Outcome;
 use super::part::Part;
-use super::run::{Asked, Run, Turn, Unit, settle};
+use super::session::{Asked, Asking, Session, Turn, settle};
 use super::value::{Settled, Text};
 use crate::json::{Name, Node, Path, Segment};
 use crate::seam::{Call, Ticket};
@@ -23,9 +25,12 @@ pub struct Each {
     pub at_once: usize,
 }
 
+/// Makes the call for an item, or for keys as a JSON array.
+pub type Make<'a> = &'a dyn Fn(Option<&str>, Option<&str>) -> Result<Call, Outcome>;
+
 /// The calls for items under way.
 #[derive(Debug)]
-pub(super) struct Fan {
+pub struct Fan {
     items: Vec<Item>,
     groups: Vec<Group>,
     at_once: usize,
@@ -60,27 +65,33 @@ struct Group {
 
 /// The results for all items.
 #[derive(Debug)]
-pub(super) struct Many {
+pub struct Many {
     results: Vec<Result<Option<Text>, Settled>>,
 }
 
 impl Fan {
-    /// Makes the calls for the items. `Err` if there are no items but something else.
-    pub(super) fn begin(each: &Each, part: &Part, run: &Run, turn: &Turn<'_>) -> Result<Self, Outcome> {
+    /// Makes the calls for at most so many items: `make` makes one for an item or for keys, `key` is that of an item.
+    pub fn begin(
+        items: &[String],
+        most: usize,
+        at_once: usize,
+        part: &Part,
+        make: Make<'_>,
+        key: &dyn Fn(&str) -> Option<String>,
+    ) -> Self {
         let mut fan = Self {
             items: Vec::new(),
             groups: Vec::new(),
-            at_once: each.at_once,
+            at_once,
         };
-        let items = run.items(each)?;
         for (place, item) in items.iter().enumerate() {
             let item = match part.batch {
-                _ if place >= each.max_items => Item::Failed(Outcome::TooMany),
-                Some(_) => match part.key(turn.given.scope(&run.of_item(item, turn))) {
+                _ if place >= most => Item::Failed(Outcome::TooMany),
+                Some(_) => match key(item) {
                     Some(key) => Item::Group(0, Some(Key::of(key))),
                     None => Item::Nothing,
                 },
-                None => match run.call(part, Some(item), None, turn) {
+                None => match make(Some(item), None) {
                     Ok(call) => Item::Group(fan.group(call), None),
                     Err(Outcome::Skipped) => Item::Nothing,
                     Err(outcome) => Item::Failed(outcome),
@@ -89,9 +100,9 @@ impl Fan {
             fan.items.push(item);
         }
         if let Some(batch) = &part.batch {
-            fan.batch(batch.max, part, run, turn);
+            fan.batch(batch.max, make);
         }
-        Ok(fan)
+        fan
     }
 
     /// The group with this call.
@@ -108,7 +119,7 @@ impl Fan {
     }
 
     /// Puts the distinct keys of all items into calls of at most `max`.
-    fn batch(&mut self, max: usize, part: &Part, run: &Run, turn: &Turn<'_>) {
+    fn batch(&mut self, max: usize, make: Make<'_>) {
         let mut keys: Vec<Key> = Vec::new();
         for item in &self.items {
             if let Item::Group(_, Some(key)) = item
@@ -120,7 +131,7 @@ impl Fan {
         let mut groups: Vec<(&[Key], Result<usize, Outcome>)> = Vec::new();
         for chunk in keys.chunks(max.max(1)) {
             let list: Vec<_> = chunk.iter().map(|key| key.json.as_str()).collect();
-            let call = run.call(part, None, Some(&format!("[{}]", list.join(","))), turn);
+            let call = make(None, Some(&format!("[{}]", list.join(","))));
             groups.push((chunk, call.map(|call| self.group(call))));
         }
         for item in &mut self.items {
@@ -136,14 +147,26 @@ impl Fan {
         }
     }
 
-    /// Handles answers, and makes further calls; the results when all are there.
-    pub(super) fn advance(&mut self, unit: &Unit, run: &mut Run, turn: &mut Turn<'_>) -> Option<Many> {
+    /// Handles answers, and makes further calls; the results when all are there. With `is_awaited`, the request continues
+    /// with each answer alone.
+    pub fn advance(
+        &mut self,
+        part: &Arc<Part>,
+        session: &mut Session,
+        is_awaited: bool,
+        turn: &mut Turn<'_>,
+    ) -> Option<Many> {
+        let asking = Asking {
+            // An answer makes room for a call that has none.
+            is_awaited: is_awaited || self.groups.len() > self.at_once,
+            ends_all: false,
+        };
         loop {
             for group in &mut self.groups {
                 if let Some(pending) = &group.pending
-                    && let Some(settled) = settle(&unit.part, pending, turn)
+                    && let Some(settled) = settle(part, pending, turn)
                 {
-                    turn.notes.push(unit.part.counted(settled.outcome));
+                    turn.notes.push(part.counted(settled.outcome));
                     group.pending = None;
                     group.settled = Some(settled);
                 }
@@ -158,7 +181,7 @@ impl Fan {
             let Some(call) = group.call.take() else { break };
             let asked = match turn.is_late {
                 true => Err(Outcome::Deadline),
-                false => run.ask(&unit.part, call, turn),
+                false => session.ask(part, call, asking, turn),
             };
             let settled = match asked {
                 Ok(Asked::Called(pending)) => {
@@ -168,15 +191,15 @@ impl Fan {
                 Ok(Asked::Kept(settled)) => settled,
                 Err(outcome) => Settled::of(outcome),
             };
-            turn.notes.push(unit.part.counted(settled.outcome));
+            turn.notes.push(part.counted(settled.outcome));
             group.settled = Some(settled);
         }
         let is_over = self.groups.iter().all(|group| group.settled.is_some());
-        is_over.then(|| self.results(&unit.part))
+        is_over.then(|| self.results(part))
     }
 
     /// The tickets of calls under way.
-    pub(super) fn tickets(&self) -> Vec<Ticket> {
+    pub fn tickets(&self) -> Vec<Ticket> {
         let pending = self.groups.iter().filter_map(|group| group.pending.as_ref());
         pending.map(|pending| pending.ticket).collect()
     }

@@ -49,8 +49,16 @@ pub struct Part {
     /// The headers that tell the service who the caller is; `None` for an anonymous part.
     pub(super) caller: Option<Arc<[String]>>,
     pub(super) proof: Option<Arc<Proof>>,
-    /// The name of the histogram of its calls' duration, built once.
+    pub(super) metrics: Metrics,
+}
+
+/// The names of a part's metrics, built once.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    /// The histogram of its calls' duration.
     pub(super) duration: Arc<str>,
+    /// The counter of the usual outcome.
+    ok: Arc<str>,
 }
 
 /// One call for many items.
@@ -126,18 +134,20 @@ impl Part {
     }
 
     /// What the counter of its calls says of an outcome.
-    pub(super) fn counted(&self, outcome: Outcome) -> Note {
-        let (name, code) = (&self.name, outcome.code());
-        Note::Count(format!("tollgate_part_calls_total;part={name};outcome={code};").into())
+    pub fn counted(&self, outcome: Outcome) -> Note {
+        Note::Count(match outcome {
+            Outcome::Ok => Arc::clone(&self.metrics.ok),
+            _ => Metrics::calls(&self.name, outcome),
+        })
     }
 
     /// The key of an item; `None` if it has none.
-    pub(super) fn key(&self, scope: Scope<'_>) -> Option<String> {
+    pub fn key(&self, scope: Scope<'_>) -> Option<String> {
         self.batch.as_ref()?.key.json(scope)
     }
 
     /// Makes the call. `Err` is why there is none: [`Outcome::Skipped`] or [`Outcome::Target`].
-    pub(super) fn call(&self, scope: Scope<'_>) -> Result<Call, Outcome> {
+    pub fn call(&self, scope: Scope<'_>) -> Result<Call, Outcome> {
         if let Some(when) = &self.when {
             let text = when.text(scope).unwrap_or_default();
             if ["", "false", "0"].contains(&text.trim()) {
@@ -230,6 +240,19 @@ impl Part {
             return Err(Outcome::Target);
         }
         Ok(target)
+    }
+}
+
+impl Metrics {
+    pub(super) fn of(part: &str) -> Self {
+        Self {
+            duration: format!("tollgate_part_duration_ms;part={part};").into(),
+            ok: Self::calls(part, Outcome::Ok),
+        }
+    }
+
+    fn calls(part: &str, outcome: Outcome) -> Arc<str> {
+        format!("tollgate_part_calls_total;part={part};outcome={};", outcome.code()).into()
     }
 }
 

@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::budget::Charge;
-use super::cache::owner;
 use super::call::{Pending, Services};
 use super::each::{Each, Fan, Many};
 use super::outcome::Outcome;
 use super::part::Part;
+use super::session::{Asked, Asking, Session, Turn, settle};
 use super::value::Settled;
 use super::values::{Given, Values, walk};
 use crate::clock::Millis;
@@ -30,6 +29,8 @@ pub struct Unit {
     pub each: Option<Each>,
     /// The units that it refers to.
     pub needs: Vec<usize>,
+    /// Whether another unit refers to it.
+    pub is_needed: bool,
 }
 
 /// The state of one request's parts.
@@ -37,11 +38,7 @@ pub struct Unit {
 pub struct Run {
     units: Arc<Units>,
     states: Vec<State>,
-    /// Calls that other parts may share.
-    asked: Vec<(Pending, usize)>,
-    /// By the monotonic clock.
-    deadline: Millis,
-    _place: Charge,
+    session: Session,
 }
 
 #[derive(Debug)]
@@ -82,9 +79,7 @@ impl Run {
         Some(Self {
             units: Arc::clone(units),
             states: units.0.iter().map(|_| State::Open).collect(),
-            asked: Vec::new(),
-            deadline: cx.monotonic().saturating_add(within),
-            _place: services.admit(first.count(), cx)?,
+            session: Session::begin(first.count(), within, services, cx)?,
         })
     }
 
@@ -97,13 +92,7 @@ impl Run {
         notes: &mut Vec<Note>,
         cx: &Context<'_>,
     ) -> Vec<Ticket> {
-        let mut turn = Turn {
-            services,
-            given,
-            notes,
-            cx,
-            is_late: cx.monotonic() >= self.deadline,
-        };
+        let mut turn = self.session.turn(services, given, notes, cx);
         let places = 0..self.units.0.len();
         // A unit that ends may let others begin. Every round but the last ends one.
         while places.clone().any(|place| self.step(place, &mut turn)) {}
@@ -117,7 +106,7 @@ impl Run {
 
     /// When the run must end, by the monotonic clock.
     pub fn deadline(&self) -> Millis {
-        self.deadline
+        self.session.deadline()
     }
 
     /// The part that fails the whole: of the required ones that have failed, the first in the file.
@@ -238,7 +227,7 @@ impl Run {
                 Some(settled) => State::Over(Over::One(settled)),
                 None => State::Called(pending),
             },
-            State::Fanned(mut fan) => match fan.advance(unit, self, turn) {
+            State::Fanned(mut fan) => match fan.advance(&unit.part, &mut self.session, unit.is_needed, turn) {
                 Some(many) => State::Over(Over::Many(many)),
                 None => State::Fanned(fan),
             },
@@ -267,8 +256,13 @@ impl Run {
             return over(Outcome::Dependency);
         }
         if let Some(each) = &unit.each {
-            return match Fan::begin(each, &unit.part, self, turn) {
-                Ok(fan) => State::Fanned(Box::new(fan)),
+            return match self.items(each) {
+                Ok(items) => {
+                    let make = |item: Option<&str>, keys: Option<&str>| self.call(&unit.part, item, keys, turn);
+                    let key = |item: &str| self.key(&unit.part, item, turn);
+                    let fan = Fan::begin(&items, each.max_items, each.at_once, &unit.part, &make, &key);
+                    State::Fanned(Box::new(fan))
+                }
                 Err(outcome) => over(outcome),
             };
         }
@@ -276,7 +270,11 @@ impl Run {
             Ok(call) => call,
             Err(outcome) => return over(outcome),
         };
-        match self.ask(&unit.part, call, turn) {
+        let asking = Asking {
+            is_awaited: unit.is_needed,
+            ends_all: unit.part.default.is_none(),
+        };
+        match self.session.ask(&unit.part, call, asking, turn) {
             Ok(Asked::Called(pending)) => State::Called(pending),
             Ok(Asked::Kept(settled)) => State::Over(Over::One(settled)),
             Err(outcome) => over(outcome),
@@ -284,15 +282,9 @@ impl Run {
     }
 
     /// Makes the call of a part, for an item or for keys.
-    pub(super) fn call(
-        &self,
-        part: &Part,
-        item: Option<&str>,
-        keys: Option<&str>,
-        turn: &Turn<'_>,
-    ) -> Result<Call, Outcome> {
+    fn call(&self, part: &Part, item: Option<&str>, keys: Option<&str>, turn: &Turn<'_>) -> Result<Call, Outcome> {
         let values = Values {
-            run: self,
+            run: Some(self),
             given: turn.given,
             item,
             keys,
@@ -302,7 +294,7 @@ impl Run {
 
     /// The texts of the items for which a part is called: none where there is no array, [`Outcome::Shape`] where there is
     /// something else.
-    pub(super) fn items(&self, each: &Each) -> Result<Vec<String>, Outcome> {
+    fn items(&self, each: &Each) -> Result<Vec<String>, Outcome> {
         let source = self.units.0.get(each.of);
         let Some(text) = source.and_then(|unit| self.value(&unit.part.name)) else {
             return Ok(Vec::new());
@@ -315,82 +307,14 @@ impl Run {
         Ok(items.iter().map(ToString::to_string).collect())
     }
 
-    /// The values for the templates of an item.
-    pub(super) fn of_item<'a>(&'a self, item: &'a str, turn: &Turn<'a>) -> Values<'a> {
-        Values {
-            run: self,
+    /// The key of an item.
+    fn key(&self, part: &Part, item: &str, turn: &Turn<'_>) -> Option<String> {
+        let values = Values {
+            run: Some(self),
             given: turn.given,
             item: Some(item),
             keys: None,
-        }
-    }
-
-    /// Sends a call, or shares one that is the same, or takes a kept answer.
-    pub(super) fn ask(&mut self, part: &Arc<Part>, mut call: Call, turn: &Turn<'_>) -> Result<Asked, Outcome> {
-        let bare = call.headers.len();
-        let shared = self.asked.iter().find(|(pending, own)| {
-            let other = &pending.about.call;
-            part.is_safe
-                && (*own, other.max_body) == (bare, call.max_body)
-                && (&other.cluster, &other.body) == (&call.cluster, &call.body)
-                && other.headers.starts_with(&call.headers)
-        });
-        if let Some((pending, _)) = shared {
-            return Ok(Asked::Called(Pending::clone(pending)));
-        }
-        let owner = part.cache.as_ref().map(|_| owner(&call));
-        if let Some(settled) = turn.services.kept(part, owner.as_ref(), turn.cx) {
-            return Ok(Asked::Kept(settled));
-        }
-        let left = self.deadline.saturating_sub(turn.cx.monotonic());
-        if left < LEAST_TIME {
-            return Err(Outcome::Deadline);
-        }
-        let is_cut = left < part.timeout;
-        call.timeout = std::time::Duration::from_millis(left.min(part.timeout).get());
-        part.finish(&mut call, turn.given.request, turn.cx);
-        let pending = turn.services.ask(part, call, is_cut, owner, turn.cx);
-        let pending = pending.ok_or(Outcome::TooMany)?;
-        self.asked.push((Pending::clone(&pending), bare));
-        Ok(Asked::Called(pending))
+        };
+        part.key(turn.given.scope(&values))
     }
 }
-
-/// What becomes of a call.
-pub(super) enum Asked {
-    /// It is under way.
-    Called(Pending),
-    /// There is a kept answer.
-    Kept(Settled),
-}
-
-/// One advance of a run.
-pub(super) struct Turn<'a> {
-    services: &'a Services,
-    pub(super) given: Given<'a>,
-    pub(super) notes: &'a mut Vec<Note>,
-    cx: &'a Context<'a>,
-    /// Whether the deadline is over.
-    pub(super) is_late: bool,
-}
-
-/// What has become of a call for a part; `None` if it is under way.
-pub(super) fn settle(part: &Part, pending: &Pending, turn: &Turn<'_>) -> Option<Settled> {
-    match pending.about.received() {
-        Some(Ok(received)) => {
-            let settled = Settled::read(part, received);
-            if settled.outcome == Outcome::Ok {
-                pending.about.keep(received, turn.cx);
-            }
-            Some(match settled.outcome {
-                Outcome::Timeout if pending.about.is_cut => Settled::of(Outcome::Deadline),
-                _ => settled,
-            })
-        }
-        Some(Err(outcome)) => Some(Settled::of(outcome)),
-        None => turn.is_late.then(|| Settled::of(Outcome::Deadline)),
-    }
-}
-
-/// The least time for which a call is made: with less, it would not be answered.
-const LEAST_TIME: Millis = Millis::new(5);

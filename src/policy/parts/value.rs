@@ -12,22 +12,22 @@ use crate::policy::transform::StatusPattern;
 
 /// The JSON of a part, with its share of the worker's memory.
 #[derive(Debug, Clone)]
-pub(super) struct Text {
+pub struct Text {
     text: Rc<str>,
     _charge: Rc<Charge>,
 }
 
 /// An outcome with its value.
 #[derive(Debug, Clone)]
-pub(super) struct Settled {
+pub struct Settled {
     /// The outcome.
-    pub(super) outcome: Outcome,
+    pub outcome: Outcome,
     /// The service's status, for [`Outcome::Status`].
-    pub(super) status: Option<u16>,
+    pub status: Option<u16>,
     /// Whether the part passes this status on.
-    pub(super) passes: bool,
+    pub passes: bool,
     /// The value; `None` for `null`.
-    pub(super) value: Option<Text>,
+    pub value: Option<Text>,
 }
 
 impl Text {
@@ -40,7 +40,7 @@ impl Text {
     }
 
     /// The JSON.
-    pub(super) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.text
     }
 }

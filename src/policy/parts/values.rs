@@ -20,11 +20,15 @@ pub struct Given<'a> {
 
 /// The values of a run, for the templates of one call.
 #[derive(Debug)]
-pub(super) struct Values<'a> {
-    pub(super) run: &'a Run,
-    pub(super) given: Given<'a>,
-    pub(super) item: Option<&'a str>,
-    pub(super) keys: Option<&'a str>,
+pub struct Values<'a> {
+    /// The answers of other parts, if there can be any.
+    pub run: Option<&'a Run>,
+    /// What they can name besides.
+    pub given: Given<'a>,
+    /// The item.
+    pub item: Option<&'a str>,
+    /// The keys of a batch, as a JSON array.
+    pub keys: Option<&'a str>,
 }
 
 impl<'a> Given<'a> {
@@ -57,7 +61,7 @@ impl Lookup for Values<'_> {
         match data {
             Data::Item(path) => pick(self.item?, path.as_ref()),
             Data::Keys => self.keys.map(str::to_owned),
-            Data::Part(name, path) => pick(&self.run.value(name)?, path.as_ref()),
+            Data::Part(name, path) => pick(&self.run?.value(name)?, path.as_ref()),
             Data::Argument(_) | Data::Body(_) | Data::Errors => self.given.json(data),
         }
     }

@@ -8,7 +8,8 @@ use crate::finding::Findings;
 use crate::yaml::{Node, Reader};
 
 /// Says what is missing of the routes of such rules, and of the filters behind the plugin.
-pub(super) fn check(sound: &Sound, routes: &[&Node], behind: &[Node], findings: &mut Findings) {
+pub(super) fn check(sound: &Sound, manager: &Node, routes: &[&Node], behind: &[Node], findings: &mut Findings) {
+    check_idle_timeout(sound, manager, findings);
     for (rule, answers) in sound.config.routes.iter().zip(sound.plan.answers()) {
         if answers == Answers::No {
             continue;
@@ -31,6 +32,31 @@ pub(super) fn check(sound: &Sound, routes: &[&Node], behind: &[Node], findings: 
                  filter (`envoy.filters.http.buffer`) must stand behind Tollgate and be on here, or the route answers before the body is there",
             );
         }
+    }
+}
+
+/// Envoy's idle timeout of streams must not end a request that waits for parts.
+fn check_idle_timeout(sound: &Sound, manager: &Node, findings: &mut Findings) {
+    let Some(timeout) = manager.field("stream_idle_timeout") else {
+        return;
+    };
+    let seconds = timeout
+        .text()
+        .and_then(|text| text.strip_suffix('s')?.parse::<f64>().ok());
+    // 0 switches it off.
+    let Some(seconds) = seconds.filter(|seconds| *seconds > 0.0) else {
+        return;
+    };
+    let routes = sound.config.routes.iter();
+    let deadlines = routes.filter_map(|rule| Some(rule.aggregate.as_ref()?.deadline));
+    if let Some(longest) = deadlines.max().filter(|longest| longest.0.as_secs_f64() >= seconds) {
+        findings.error(
+            &timeout.place,
+            format!(
+                "is not above the longest `deadline` of an aggregate, {}ms: Envoy would end the request with 408 before its parts have answered",
+                longest.millis().get()
+            ),
+        );
     }
 }
 

@@ -51,7 +51,7 @@ impl<'a> Surroundings<'a> {
             check_rules(configuration, &all.concat(), findings);
         }
         check_covered(&sound.config, &routes, findings);
-        answers::check(sound, &routes, behind, findings);
+        answers::check(sound, self.connection_manager, &routes, behind, findings);
         let changes = Changes::of(sound);
         for route in routes {
             check_matchers(route, "headers", |name| changes.of_header(name), findings);
