@@ -33,7 +33,7 @@ begin_plugin() {
     mkdir -p target
     say "building the plugin beside the rest (its output: target/plugin.log)"
     {
-        scripts/build
+        scripts/build --graphql-only
         for package; do scripts/build-extra "$package"; done
     } >target/plugin.log 2>&1 &
     plugin_build=$!

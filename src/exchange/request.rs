@@ -113,7 +113,8 @@ impl Exchange {
             return self.refuse(deciding, denial, host);
         }
         let step = Step {
-            headers: std::mem::take(&mut deciding.request.changes),
+            // They stay, for what is told of the request later.
+            headers: deciding.request.changes.clone(),
             notes: std::mem::take(&mut deciding.request.notes),
             ..Step::default()
         };
@@ -184,7 +185,15 @@ impl Exchange {
     }
 
     fn pass(&mut self, deciding: Deciding) -> Step {
-        let Deciding { mut request, route, .. } = deciding;
+        let Deciding {
+            mut request,
+            route,
+            has_gone_on,
+            ..
+        } = deciding;
+        if has_gone_on {
+            request.changes = HeaderChanges::default();
+        }
         // A request that its body may refuse is counted at the end of the body.
         if !request.body.is_watched() {
             request.notes.push(Note::Count(Arc::clone(&route.passed)));

@@ -12,6 +12,7 @@ use crate::policy::api_key::ApiKeysConfig;
 use crate::policy::authenticate::AuthConfig;
 use crate::policy::authorize::RequireConfig;
 use crate::policy::fallback::FallbackConfig;
+use crate::policy::graphql::GraphqlConfig;
 use crate::policy::identity_headers::IdentityConfig;
 use crate::policy::jwt::JwtConfig;
 use crate::policy::network::NetworkConfig;
@@ -140,4 +141,6 @@ settings! {
     fallback: FallbackConfig,
     /// An answer made of parts, in place of an upstream's.
     aggregate: AggregateConfig,
+    /// A GraphQL schema whose fields are parts, in place of an upstream.
+    graphql: GraphqlConfig,
 }

@@ -12,7 +12,7 @@ use crate::message::target::PathParameters;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::jwt::Issuers;
 use crate::policy::rate_limit::{KeyPart, Limits};
-use crate::policy::{Access, Answers, Policy, Rule as RuleContext, aggregate};
+use crate::policy::{Access, Answers, Policy, Rule as RuleContext, aggregate, graphql};
 use crate::seam::{Caller, Context};
 
 /// A compiled configuration. It never changes, and all workers of a process may share it.
@@ -227,14 +227,23 @@ fn check_names(config: &Config, definitions: &Definitions, report: &mut Report) 
 /// Checks that every part is used.
 fn check_parts(config: &Config, definitions: &Definitions, report: &mut Report) {
     let parts = &definitions.parts;
-    let routes = config.routes.iter().map(|route| route.aggregate.as_ref());
-    let aggregates = routes.chain([config.defaults.aggregate.as_ref()]).flatten();
+    let routes = config
+        .routes
+        .iter()
+        .map(|route| Settings::new(Some(route), &config.defaults));
+    let settings: Vec<_> = routes.chain([Settings::new(None, &config.defaults)]).collect();
+    let aggregates = settings.iter().filter_map(|settings| settings.aggregate);
+    let schemas = settings.iter().filter_map(|settings| settings.graphql);
     let used: Vec<_> = aggregates
         .flat_map(|aggregate| aggregate::parts_of(aggregate, parts))
+        .chain(schemas.flat_map(|graphql| graphql::parts_of(graphql, parts)))
         .collect();
     for (place, part) in parts.iter().enumerate() {
         if !used.contains(&place) {
-            report.error_at(format!("parts.{}", part.name), "is used by no `aggregate`");
+            report.error_at(
+                format!("parts.{}", part.name),
+                "is used by no `aggregate` and no `graphql`",
+            );
         }
     }
 }

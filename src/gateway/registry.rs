@@ -14,8 +14,8 @@ use crate::policy::parts::{Parts, Sending};
 use crate::policy::proof::Proof;
 use crate::policy::rate_limit::{Limits, RateLimitService};
 use crate::policy::{
-    Policy, Rule, aggregate, authenticate, authorize, fallback, identity_headers, network, parts, proof, rate_limit,
-    transform, validate,
+    Policy, Rule, aggregate, authenticate, authorize, fallback, graphql, identity_headers, network, parts, proof,
+    rate_limit, transform, validate,
 };
 
 /// When a policy runs. The plan sorts by stage, so no configuration can authorize before it authenticates.
@@ -147,7 +147,7 @@ impl Definitions {
 }
 
 /// Checks that a rule with an answer of its own says nothing about an upstream.
-fn check_answer(settings: &Settings<'_>, report: &mut Report) {
+fn check_answer(own: &str, settings: &Settings<'_>, report: &mut Report) {
     let has_body = settings.response.is_some_and(|response| !response.body.is_empty());
     for (name, is_there) in [
         (
@@ -160,7 +160,7 @@ fn check_answer(settings: &Settings<'_>, report: &mut Report) {
         if is_there {
             report.error_at(
                 name,
-                "is about an upstream, but the rule has an `aggregate`, which takes the place of one",
+                format!("is about an upstream, but the rule has `{own}`, which takes the place of one"),
             );
         }
     }
@@ -229,8 +229,20 @@ pub const REGISTRY: &[Registration] = &[
         refusals: parts::REFUSALS,
         compile: |settings, given, rule, report| {
             let aggregate = settings.aggregate?;
-            check_answer(settings, report);
+            check_answer("aggregate", settings, report);
             aggregate::compile(aggregate, &given.parts, rule, report)
+        },
+    },
+    Registration {
+        stage: Stage::Answer,
+        refusals: graphql::REFUSALS,
+        compile: |settings, given, rule, report| {
+            let graphql = settings.graphql?;
+            check_answer("graphql", settings, report);
+            if settings.aggregate.is_some() {
+                report.error("has both `aggregate` and `graphql`, and each is the whole answer");
+            }
+            graphql::compile(graphql, &given.parts, rule, report)
         },
     },
 ];

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::{Access, Policy, Rule, Stop};
 use crate::config::Report;
 use crate::denial::{Denial, DenialKind};
+use crate::message::identity::Identity;
 use crate::message::request::Request;
 use crate::seam::Context;
 
@@ -69,12 +70,22 @@ pub fn compile(require: &RequireConfig, rule: &Rule<'_>, report: &mut Report) ->
     }))
 }
 
+impl RequireConfig {
+    /// Whether a caller has them all.
+    pub fn holds(&self, identity: Option<&Identity>) -> bool {
+        let (scopes, roles) = sets(identity);
+        self.scopes.holds(scopes) && self.roles.holds(roles)
+    }
+}
+
+/// The scopes and roles of a caller.
+fn sets(identity: Option<&Identity>) -> (&[String], &[String]) {
+    identity.map_or((&[], &[]), |identity| (&identity.scopes, &identity.roles))
+}
+
 impl Policy for Authorize {
     fn on_request(&self, request: &mut Request, _: &Context<'_>) -> Result<(), Stop> {
-        let (scopes, roles) = match &request.identity {
-            Some(identity) => (identity.scopes.as_slice(), identity.roles.as_slice()),
-            None => (&[][..], &[][..]),
-        };
+        let (scopes, roles) = sets(request.identity.as_ref());
         if !self.require.scopes.holds(scopes) {
             let SetConfig { all, any } = &self.require.scopes;
             let wanted: Vec<_> = all.iter().chain(any).map(String::as_str).collect();

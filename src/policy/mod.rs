@@ -5,6 +5,11 @@ pub mod api_key;
 pub mod authenticate;
 pub mod authorize;
 pub mod fallback;
+#[cfg(feature = "graphql")]
+pub mod graphql;
+#[cfg(not(feature = "graphql"))]
+#[path = "without_graphql.rs"]
+pub mod graphql;
 pub mod identity_headers;
 pub mod jwt;
 pub mod network;

@@ -282,16 +282,14 @@ impl Vocabulary {
     }
 }
 
-/// A JSON value as text: objects and arrays are none, except for the keys of a batch.
+/// A JSON value as text: objects and arrays are none, except for the keys of a batch and arguments that are lists of plain
+/// values.
 fn of_json<'a>(lookup: &dyn Lookup, data: &Data) -> Option<Value<'a>> {
     let json = lookup.json(data)?;
-    if *data == Data::Keys {
-        let keys: Vec<serde_json::Value> = serde_json::from_str(&json).ok()?;
-        let keys = keys.into_iter().map(|key| match key {
-            serde_json::Value::String(text) => text.into(),
-            other => other.to_string().into(),
-        });
-        return Some(Value::Texts(keys.collect()));
+    if matches!(data, Data::Keys | Data::Argument(_)) && json.starts_with('[') {
+        let items: Vec<serde_json::Value> = serde_json::from_str(&json).ok()?;
+        let texts: Option<Vec<_>> = items.into_iter().map(plain_text).collect();
+        return texts.filter(|texts| !texts.is_empty()).map(Value::Texts);
     }
     let text = match json.as_bytes().first()? {
         b'"' => serde_json::from_str(&json).ok()?,
@@ -299,6 +297,15 @@ fn of_json<'a>(lookup: &dyn Lookup, data: &Data) -> Option<Value<'a>> {
         _ => json,
     };
     Some(Value::Text(text.into()))
+}
+
+/// An item of a list as text; `None` for objects and arrays.
+fn plain_text<'a>(item: serde_json::Value) -> Option<Cow<'a, str>> {
+    Some(match item {
+        serde_json::Value::String(text) => text.into(),
+        serde_json::Value::Object(_) | serde_json::Value::Array(_) => return None,
+        other => other.to_string().into(),
+    })
 }
 
 const NAMES: &str = "`headers.NAME`, `query.NAME`, `path.NAME`, `claims.ATTRIBUTE`, `identity.user_id` (`tenant_id`, `plan`, \

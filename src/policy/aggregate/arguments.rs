@@ -77,22 +77,7 @@ fn bounded(template: &Template, bounds: &Bounds, scope: Scope<'_>) -> Result<Str
     let Some(text) = template.text(scope) else {
         return Ok("null".into());
     };
-    match bounds {
-        Bounds::Integer(least, most) => {
-            let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-            let number = text
-                .parse::<i64>()
-                .ok()
-                .filter(|number| is_plain && (least..=most).contains(&number));
-            number
-                .map(|number| number.to_string())
-                .ok_or_else(|| format!("must be an integer from {least} to {most}"))
-        }
-        Bounds::OneOf(texts) => match texts.contains(&text) {
-            true => Ok(serde_json::Value::from(text).to_string()),
-            false => Err(format!("must be one of {}", texts.join(", "))),
-        },
-    }
+    bounds.check(&text)
 }
 
 /// Where the client has sent the value.

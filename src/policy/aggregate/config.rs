@@ -126,23 +126,58 @@ impl ArgumentConfig {
         let template = template.ok_or("needs a `value`, a template such as `{query.limit|5}`, besides its bounds")?;
         let template =
             Template::parse_with(template, Vocabulary::Argument).map_err(|error| format!("\"{template}\" {error}"))?;
-        let bounds = match (members.get("integer"), members.get("one_of"), members.len()) {
-            (Some(Value::Array(bounds)), None, 2) => {
-                let bounds: Vec<_> = bounds.iter().filter_map(integer).collect();
+        if members.get("integer").is_some_and(|integer| !Bounds::is_range(integer)) {
+            return Err("`integer` is a list of the least and the greatest value, as in [1, 50]".into());
+        }
+        let bounds = members.iter().filter(|(name, _)| *name != "value");
+        let bounds = bounds.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let bounds = Bounds::of(&Value::Object(bounds));
+        let bounds = bounds.ok_or("has `value` and one of `integer: [1, 50]` and `one_of: [a, b]`, nothing else")?;
+        Ok(Self::Bounded(template, bounds))
+    }
+}
+
+impl Bounds {
+    /// Reads `{ integer: [1, 50] }` or `{ one_of: [a, b] }`; `None` for anything else.
+    pub fn of(value: &Value) -> Option<Self> {
+        let members = value.as_object().filter(|members| members.len() == 1)?;
+        match members.iter().next()? {
+            (name, Value::Array(items)) if name == "integer" => {
+                let bounds: Vec<_> = items.iter().filter_map(integer).collect();
                 match bounds.as_slice() {
-                    [least, most] if least <= most => Bounds::Integer(*least, *most),
-                    _ => return Err("`integer` is a list of the least and the greatest value, as in [1, 50]".into()),
+                    [least, most] if least <= most && items.len() == 2 => Some(Self::Integer(*least, *most)),
+                    _ => None,
                 }
             }
-            (None, Some(Value::Array(texts)), 2) if !texts.is_empty() => Bounds::OneOf(
-                texts
-                    .iter()
-                    .map(|text| text.as_str().map_or_else(|| text.to_string(), str::to_owned))
-                    .collect(),
-            ),
-            _ => return Err("has `value` and one of `integer: [1, 50]` and `one_of: [a, b]`, nothing else".into()),
-        };
-        Ok(Self::Bounded(template, bounds))
+            (name, Value::Array(texts)) if name == "one_of" && !texts.is_empty() => {
+                let texts = texts.iter();
+                let texts = texts.map(|text| text.as_str().map_or_else(|| text.to_string(), str::to_owned));
+                Some(Self::OneOf(texts.collect()))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_range(value: &Value) -> bool {
+        Self::of(&serde_json::json!({"integer": value})).is_some()
+    }
+
+    /// The value as JSON. `Err` says what would be right.
+    pub fn check(&self, text: &str) -> Result<String, String> {
+        match self {
+            Self::Integer(least, most) => {
+                let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+                let number = text.parse::<i64>().ok();
+                let number = number.filter(|number| is_plain && (least..=most).contains(&number));
+                number
+                    .map(|number| number.to_string())
+                    .ok_or_else(|| format!("must be an integer from {least} to {most}"))
+            }
+            Self::OneOf(texts) => match texts.iter().any(|own| own == text) {
+                true => Ok(Value::from(text).to_string()),
+                false => Err(format!("must be one of {}", texts.join(", "))),
+            },
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::template::{Content, Scope, Template};
 
 use arguments::Argument;
 pub use compile::{compile, parts_of};
-pub use config::AggregateConfig;
+pub use config::{AggregateConfig, Bounds};
 
 /// The aggregate of one rule.
 #[derive(Debug)]

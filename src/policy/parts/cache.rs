@@ -38,6 +38,11 @@ impl Cache {
         }
     }
 
+    /// How long an answer is used again, at most.
+    pub(super) const fn max_age(&self) -> Seconds {
+        self.max_age.seconds()
+    }
+
     /// The body of a kept answer that is still fresh.
     pub(super) fn find(&self, owner: &Owner, cx: &Context<'_>) -> Option<Vec<u8>> {
         let (since, content) = self.kept.find(owner, cx.store())?;

@@ -279,6 +279,11 @@ impl Many {
         format!("[{}]", self.values(part).collect::<Vec<_>>().join(","))
     }
 
+    /// The result for each item: its value, or why there is none.
+    pub fn into_results(self) -> Vec<Result<Option<Text>, Settled>> {
+        self.results
+    }
+
     /// The first failure.
     pub(super) fn failure(&self) -> Option<&Settled> {
         self.results.iter().find_map(|result| result.as_ref().err())

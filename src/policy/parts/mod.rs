@@ -16,7 +16,7 @@ mod values;
 pub use call::{Pending, Services};
 pub use compile::{Parts, Sending};
 pub use config::{PartConfig, PartLimitsConfig};
-pub use each::{Each, Fan, Many};
+pub use each::{Each, Fan, Make, Many};
 pub use outcome::{Outcome, PART_REFUSED, REFUSALS};
 pub use part::Part;
 pub use run::{Failed, Run, Unit, Units};

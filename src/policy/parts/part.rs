@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::cache::Cache;
 use super::config::Join;
 use super::outcome::Outcome;
-use crate::clock::Millis;
+use crate::clock::{Millis, Seconds};
 use crate::message::request::Request;
 use crate::message::target::check_path;
 use crate::policy::proof::Proof;
@@ -107,6 +107,16 @@ impl Part {
     /// The method.
     pub fn method(&self) -> &str {
         &self.method
+    }
+
+    /// How long its answers are used again; `None` if they are not.
+    pub fn max_age(&self) -> Option<Seconds> {
+        self.cache.as_ref().map(Cache::max_age)
+    }
+
+    /// Whether its answer is an object, whatever the service says.
+    pub fn wraps(&self) -> bool {
+        self.change.as_ref().is_some_and(BodyChange::wraps)
     }
 
     /// The name of Envoy's cluster.

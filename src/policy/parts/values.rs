@@ -42,6 +42,19 @@ impl<'a> Given<'a> {
         }
     }
 
+    /// The values for a call that refers to no other part.
+    pub const fn values<'b>(self, item: Option<&'b str>, keys: Option<&'b str>) -> Values<'b>
+    where
+        'a: 'b,
+    {
+        Values {
+            run: None,
+            given: self,
+            item,
+            keys,
+        }
+    }
+
     /// An argument, or a value in the body; `None` for other values.
     pub fn json(self, data: &Data) -> Option<String> {
         match data {

@@ -21,14 +21,14 @@ pub(super) fn check(sound: &Sound, manager: &Node, routes: &[&Node], behind: &[N
         if route.field("direct_response").is_none() {
             findings.error(
                 &route.place,
-                "is the route of an aggregate, which answers in place of an upstream: give it `direct_response: { status: 500 }`, so that a \
+                "is the route of a rule that answers in place of an upstream: give it `direct_response: { status: 500 }`, so that a \
                  gateway without the plugin answers nothing",
             );
         }
         if answers == Answers::FromBody && !holds_headers(route, behind) {
             findings.error(
                 &route.place,
-                "is the route of an aggregate that reads the request's body, which Envoy shows only after the headers have gone on: its buffer \
+                "is the route of a rule that answers from the request's body, which Envoy shows only after the headers have gone on: its buffer \
                  filter (`envoy.filters.http.buffer`) must stand behind Tollgate and be on here, or the route answers before the body is there",
             );
         }
@@ -48,12 +48,19 @@ fn check_idle_timeout(sound: &Sound, manager: &Node, findings: &mut Findings) {
         return;
     };
     let routes = sound.config.routes.iter();
-    let deadlines = routes.filter_map(|rule| Some(rule.aggregate.as_ref()?.deadline));
-    if let Some(longest) = deadlines.max().filter(|longest| longest.0.as_secs_f64() >= seconds) {
+    let deadlines = routes.flat_map(|rule| {
+        let aggregate = rule.aggregate.as_ref().map(|aggregate| aggregate.deadline);
+        [aggregate, rule.graphql.as_ref().map(|graphql| graphql.deadline)]
+    });
+    if let Some(longest) = deadlines
+        .flatten()
+        .max()
+        .filter(|longest| longest.0.as_secs_f64() >= seconds)
+    {
         findings.error(
             &timeout.place,
             format!(
-                "is not above the longest `deadline` of an aggregate, {}ms: Envoy would end the request with 408 before its parts have answered",
+                "is not above the longest `deadline` of a rule, {}ms: Envoy would end the request with 408 before its parts have answered",
                 longest.millis().get()
             ),
         );

@@ -125,6 +125,11 @@ impl BodyChange {
         }
     }
 
+    /// Whether the result is an object with one member.
+    pub fn wraps(&self) -> bool {
+        self.rules.wrap.is_some()
+    }
+
     /// A change from a configuration without templates, for tests.
     #[cfg(test)]
     pub(crate) fn of(config: serde_json::Value) -> Self {

@@ -10,7 +10,7 @@ use tollgate_e2e::tls::{Certificates, client, send};
 /// One act: what it is called, and whether it went as it should.
 type Act = (&'static str, fn(&mut Bundled) -> bool);
 
-const ACTS: [Act; 7] = [
+const ACTS: [Act; 8] = [
     (
         "over TLS, by a certificate of scripts/certs; behind the gateway it is mutual TLS",
         over_tls,
@@ -26,6 +26,10 @@ const ACTS: [Act; 7] = [
     (
         "one dashboard of four services: for the web, for phones, for partners",
         dashboards,
+    ),
+    (
+        "what a page wants in one query: three services side by side, and one call for the products",
+        query,
     ),
     (
         "the analytics service dies: the dashboard comes without its figures, and says so",
@@ -180,6 +184,49 @@ fn dashboards(gateway: &mut Bundled) -> bool {
     );
     holds &= dashboard(gateway, "/partner/v1/dashboard", &[("x-api-key", &key)], &partner);
     holds
+}
+
+/// The article's query, and a part of it that calls one service alone.
+fn query(gateway: &mut Bundled) -> bool {
+    let bearer = format!("Bearer {}", token(&json!({})));
+    let query = "query($n: Int! = 5) { dashboard { profile { name } recentOrders(limit: $n) { id total placedAt product { title } } \
+                 metrics { visits revenue } } }";
+    let first = json!({"id": "o4", "total": 25.9, "placedAt": "2026-11-20T08:00:00Z", "product": {"title": "Lamp"}});
+    let second = json!({"id": "o3", "total": 9.0, "placedAt": "2026-11-02T08:00:00Z", "product": {"title": "Bulb"}});
+    let asked = graphql(gateway, &bearer, &json!({"query": query, "variables": {"n": 2}}));
+    let mut holds = asked["data"]
+        == json!({"dashboard": {
+            "profile": {"name": "Ada Lovelace"},
+            "recentOrders": [first, second],
+            "metrics": {"visits": 128, "revenue": null},
+        }});
+    // Who may see how much was earned is said at the field.
+    holds &= asked["errors"][0]["extensions"]["code"] == "FORBIDDEN";
+    let before = gateway.envoy.stat("cluster.order-service.upstream_rq_total");
+    let asked = graphql(
+        gateway,
+        &bearer,
+        &json!({"query": "{ dashboard { profile { name email } } }"}),
+    );
+    holds &= asked == json!({"data": {"dashboard": {"profile": {"name": "Ada Lovelace", "email": "ada@example.com"}}}});
+    holds && gateway.envoy.stat("cluster.order-service.upstream_rq_total") == before
+}
+
+fn graphql(gateway: &Bundled, bearer: &str, asked: &Value) -> Value {
+    println!(
+        "$ curl http://{}/graphql -H 'content-type: application/json' -d '{asked}'",
+        gateway.envoy.address()
+    );
+    let headers = [
+        ("host", "localhost"),
+        ("authorization", bearer),
+        ("content-type", "application/json"),
+    ];
+    let response = gateway
+        .envoy
+        .send(&request("POST", "/graphql", &headers, asked.to_string().as_bytes()));
+    println!("{}\n{}", response.status, response.text());
+    response.json()
 }
 
 fn part_dies(gateway: &mut Bundled) -> bool {

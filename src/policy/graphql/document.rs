@@ -1,0 +1,207 @@
+//! Documents: parsed, validated, and held to their bounds. Nothing here depends on a request's variables.
+
+use std::collections::BTreeMap;
+
+use apollo_compiler::ExecutableDocument;
+use apollo_compiler::ast;
+use apollo_compiler::executable::{Operation, Selection, SelectionSet};
+use apollo_compiler::parser::{Parser, SourceMap};
+use apollo_compiler::validation::{DiagnosticList, Valid};
+use apollo_compiler::{Name, Node as Shared};
+
+use super::bound::Bound;
+use super::colons;
+use super::config::LimitsConfig;
+use super::fault::{Message, Refusal};
+use super::one_of;
+
+/// A valid document within its bounds.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) valid: Valid<ExecutableDocument>,
+}
+
+impl Document {
+    /// Parses and validates a document.
+    pub(super) fn parse(bound: &Bound, text: &str) -> Result<Self, Refusal> {
+        let ast = syntax(text, &bound.limits)?;
+        let valid = ast.to_executable_validate(&bound.schema);
+        let valid = valid.map_err(|list| refused("GRAPHQL_VALIDATION_FAILED", &list.errors))?;
+        one_of::check(&bound.schema, &valid)?;
+        Ok(Self { valid })
+    }
+
+    /// The operation of a name, or the only one, within its bounds.
+    pub(super) fn operation(&self, name: Option<&str>, limits: &LimitsConfig) -> Result<Shared<Operation>, Refusal> {
+        let operations = &self.valid.operations;
+        let found = match name {
+            Some(name) => operations.named.get(name),
+            None if operations.len() == 1 => operations.iter().next(),
+            None => None,
+        };
+        let Some(operation) = found else {
+            let message = match name {
+                Some(_) => "The document has no operation of this name.",
+                None => "The document has several operations; \"operationName\" must name one.",
+            };
+            return Err(Refusal::new("OPERATION_RESOLUTION_FAILURE", message));
+        };
+        self.count(operation, limits)?;
+        Ok(Shared::clone(operation))
+    }
+
+    fn count(&self, operation: &Operation, limits: &LimitsConfig) -> Result<(), Refusal> {
+        let mut counting = Counting {
+            document: &self.valid,
+            fragments: BTreeMap::new(),
+        };
+        let own = u64::try_from(operation.directives.len()).unwrap_or(u64::MAX);
+        let counts = counting.of(&operation.selection_set);
+        for (name, count, most) in [
+            ("depth", counts.depth, limits.depth),
+            ("aliases", counts.aliases, limits.aliases),
+            ("roots", counts.roots, limits.roots),
+            ("fields", counts.fields, limits.fields),
+            ("directives", counts.directives.saturating_add(own), limits.directives),
+        ] {
+            if count > most {
+                return Err(Refusal::over(name, most));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Parses a document without regard to a schema.
+fn syntax(text: &str, limits: &LimitsConfig) -> Result<ast::Document, Refusal> {
+    let tokens = usize::try_from(limits.tokens).unwrap_or(usize::MAX);
+    let mut parser = Parser::new().token_limit(tokens).recursion_limit(NESTING);
+    let parsed = parser.parse_ast(text, "query");
+    if parser.tokens_reached() > tokens {
+        return Err(Refusal::over("tokens", limits.tokens));
+    }
+    if parser.recursion_reached() > NESTING {
+        return Err(Refusal::over("depth", limits.depth));
+    }
+    let parsed = parsed.map_err(|with| refused("GRAPHQL_PARSE_FAILED", &with.errors))?;
+    match colons::missing(text) {
+        None => Ok(parsed),
+        Some(place) => {
+            let mut refusal = Refusal::new("GRAPHQL_PARSE_FAILED", "syntax error: expected a colon and a value");
+            refusal
+                .errors
+                .iter_mut()
+                .for_each(|error| error.locations = vec![place]);
+            Err(refusal)
+        }
+    }
+}
+
+/// The first diagnostics of a list. Messages quote the document and say what the schema has not, never what it has.
+fn refused(code: &'static str, list: &DiagnosticList) -> Refusal {
+    let errors = list.iter().take(MOST_MESSAGES).map(|diagnostic| {
+        let place = diagnostic.line_column_range();
+        Message {
+            text: diagnostic.error.to_string(),
+            locations: place
+                .map(|range| (range.start.line, range.start.column))
+                .into_iter()
+                .collect(),
+        }
+    });
+    Refusal {
+        errors: errors.collect(),
+        ..Refusal::new(code, "")
+    }
+}
+
+/// Line and column of a place in a document.
+pub(super) fn place(sources: &SourceMap, location: Option<apollo_compiler::parser::SourceSpan>) -> Vec<(usize, usize)> {
+    let range = location.and_then(|location| location.line_column_range(sources));
+    range
+        .map(|range| (range.start.line, range.start.column))
+        .into_iter()
+        .collect()
+}
+
+/// How much there is in a selection set after fragments are spread.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    roots: u64,
+    fields: u64,
+    aliases: u64,
+    directives: u64,
+    /// Levels below.
+    depth: u64,
+}
+
+struct Counting<'a> {
+    document: &'a ExecutableDocument,
+    /// What is in fragments that have been counted: each is counted once, whatever refers to it.
+    fragments: BTreeMap<Name, Counts>,
+}
+
+impl Counting<'_> {
+    fn of(&mut self, set: &SelectionSet) -> Counts {
+        let mut all = Counts::default();
+        for selection in &set.selections {
+            let directives = match selection {
+                Selection::Field(field) => {
+                    let below = self.of(&field.selection_set);
+                    let is_meta = field.name.starts_with("__");
+                    all.add(Counts {
+                        roots: 1,
+                        fields: below.fields.saturating_add(1),
+                        aliases: below.aliases.saturating_add(u64::from(field.alias.is_some())),
+                        directives: below.directives,
+                        depth: if is_meta { 1 } else { below.depth.saturating_add(1) },
+                    });
+                    field.directives.len()
+                }
+                Selection::InlineFragment(fragment) => {
+                    let below = self.of(&fragment.selection_set);
+                    all.add(below);
+                    fragment.directives.len()
+                }
+                Selection::FragmentSpread(spread) => {
+                    let below = self.fragment(&spread.fragment_name);
+                    all.add(below);
+                    spread.directives.len()
+                }
+            };
+            let directives = u64::try_from(directives).unwrap_or(u64::MAX);
+            all.directives = all.directives.saturating_add(directives);
+        }
+        all
+    }
+
+    fn fragment(&mut self, name: &Name) -> Counts {
+        if let Some(counts) = self.fragments.get(name) {
+            return *counts;
+        }
+        let document = self.document;
+        // Validation has found no cycles.
+        let counts = document
+            .fragments
+            .get(name)
+            .map(|fragment| self.of(&fragment.selection_set));
+        let counts = counts.unwrap_or_default();
+        self.fragments.insert(name.clone(), counts);
+        counts
+    }
+}
+
+impl Counts {
+    fn add(&mut self, other: Self) {
+        self.roots = self.roots.saturating_add(other.roots);
+        self.fields = self.fields.saturating_add(other.fields);
+        self.aliases = self.aliases.saturating_add(other.aliases);
+        self.directives = self.directives.saturating_add(other.directives);
+        self.depth = self.depth.max(other.depth);
+    }
+}
+
+/// Nesting of any kind that the parser follows: selections, lists and objects.
+const NESTING: usize = 64;
+
+const MOST_MESSAGES: usize = 10;

@@ -1,0 +1,316 @@
+//! The plan of one operation: for each place and object type, the fields in the order of the query, merged
+//! (specification section 6.3.2, CollectFields).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use apollo_compiler::ast::{DirectiveList, Type};
+use apollo_compiler::executable::{Field as Selected, Operation, Selection, SelectionSet};
+use apollo_compiler::{ExecutableDocument, Name, Node as Shared};
+
+use super::bound::{Binding, Bound};
+use super::config::LimitsConfig;
+use super::fault::{BAD_INPUT, Refusal};
+use super::input::{Variables, arguments};
+use crate::policy::aggregate::Bounds;
+
+/// The plan of one operation.
+#[derive(Debug)]
+pub(super) struct Plan {
+    shapes: Vec<Shape>,
+}
+
+/// The fields of objects of one type at one place.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) object: Name,
+    pub(super) fields: Vec<Field>,
+}
+
+/// A field, merged of all selections with its response name.
+#[derive(Debug)]
+pub(super) struct Field {
+    /// The response name: the alias or the name.
+    pub(super) key: Name,
+    /// The first selection. All have the same name and arguments.
+    pub(super) first: Shared<Selected>,
+    pub(super) ty: Type,
+    pub(super) binding: Option<Arc<Binding>>,
+    /// The shape of its value, by object type; none for scalars and enums.
+    pub(super) shapes: Vec<(Name, usize)>,
+    /// Whether there are fields with parts in its value.
+    pub(super) is_awaited: bool,
+}
+
+/// What an operation costs at most.
+#[derive(Debug, Default, Clone, Copy)]
+struct Cost {
+    cost: u64,
+    calls: u64,
+}
+
+struct Planning<'a> {
+    bound: &'a Bound,
+    document: &'a ExecutableDocument,
+    variables: &'a Variables,
+    plan: Plan,
+    /// Shapes by the selections that they are merged of, and the type.
+    known: HashMap<(Vec<usize>, Name), usize>,
+}
+
+impl Plan {
+    /// Plans an operation. The conditions of `@skip` and `@include` hold for these variables.
+    pub(super) fn new(
+        bound: &Bound,
+        document: &ExecutableDocument,
+        operation: &Operation,
+        variables: &Variables,
+    ) -> Result<Self, Refusal> {
+        let mut planning = Planning {
+            bound,
+            document,
+            variables,
+            plan: Self { shapes: Vec::new() },
+            known: HashMap::new(),
+        };
+        planning.shape(&[&operation.selection_set], operation.object_type(), 0)?;
+        Ok(planning.plan)
+    }
+
+    /// The shape at a place; the first is the root.
+    pub(super) fn shape(&self, place: usize) -> Option<&Shape> {
+        self.shapes.get(place)
+    }
+
+    /// The number of calls to begin with.
+    pub(super) fn first_calls(&self) -> usize {
+        let root = self.shape(0).into_iter().flat_map(|shape| &shape.fields);
+        root.filter(|field| field.binding.as_ref().is_some_and(|binding| binding.part().is_some()))
+            .count()
+    }
+
+    /// Whether a root field is about the schema.
+    pub(super) fn asks_for_schema(&self) -> bool {
+        let mut root = self.shape(0).into_iter().flat_map(|shape| &shape.fields);
+        root.any(|field| ["__schema", "__type"].contains(&field.first.name.as_str()))
+    }
+
+    /// All fields.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&Shape, &Field)> {
+        let shapes = self.shapes.iter();
+        shapes.flat_map(|shape| shape.fields.iter().map(move |field| (shape, field)))
+    }
+
+    /// Checks the bounds of arguments, and what the operation costs at most, before anything is called.
+    pub(super) fn check(&self, bound: &Bound, variables: &Variables) -> Result<(), Refusal> {
+        for (shape, field) in self.fields() {
+            let Some(binding) = &field.binding else { continue };
+            if binding.bounds.is_empty() {
+                continue;
+            }
+            // What cannot be coerced is an error at its position.
+            let own = bound.definition(shape.object.as_str(), field.first.name.as_str());
+            let Some(Ok(own)) = own.map(|own| arguments(&bound.schema, own, &field.first, variables)) else {
+                continue;
+            };
+            for (name, bounds) in &binding.bounds {
+                let value = own.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
+                check_bounds(&field.key, name, value, bounds)?;
+            }
+        }
+        let mut steps = 0;
+        let total = self.cost(bound, variables, 0, 1, &mut steps);
+        if total.cost > bound.limits.cost || steps > MOST_STEPS {
+            return Err(Refusal::over("cost", bound.limits.cost));
+        }
+        if total.calls > bound.limits.calls {
+            return Err(Refusal::over("calls", bound.limits.calls));
+        }
+        Ok(())
+    }
+
+    /// What so many objects of a shape cost at most.
+    fn cost(&self, bound: &Bound, variables: &Variables, shape: usize, many: u64, steps: &mut u64) -> Cost {
+        let mut total = Cost::default();
+        let Some(shape) = self.shape(shape) else { return total };
+        for field in &shape.fields {
+            *steps = steps.saturating_add(1);
+            if *steps > MOST_STEPS {
+                break;
+            }
+            let size = field.size(bound, &shape.object, variables);
+            if let Some(binding) = &field.binding
+                && let Some(part) = binding.part()
+            {
+                let calls = match &part.batch {
+                    Some(batch) => many.div_ceil(u64::try_from(batch.max).unwrap_or(u64::MAX).max(1)),
+                    None => many,
+                };
+                total.calls = total.calls.saturating_add(calls);
+                total.cost = total.cost.saturating_add(calls.saturating_mul(binding.cost));
+            }
+            let below = field.shapes.iter().map(|(_, shape)| {
+                let many = many.saturating_mul(size);
+                self.cost(bound, variables, *shape, many, steps)
+            });
+            let below = below.fold(Cost::default(), |most, own| Cost {
+                cost: most.cost.max(own.cost),
+                calls: most.calls.max(own.calls),
+            });
+            total.cost = total.cost.saturating_add(below.cost);
+            total.calls = total.calls.saturating_add(below.calls);
+        }
+        total
+    }
+}
+
+impl Field {
+    /// The type of its value without lists.
+    pub(super) fn named(&self) -> &Name {
+        self.ty.inner_named_type()
+    }
+
+    fn size(&self, bound: &Bound, object: &Name, variables: &Variables) -> u64 {
+        let definition = bound.definition(object.as_str(), self.first.name.as_str());
+        let own = || arguments(&bound.schema, definition?, &self.first, variables).ok();
+        let argument = |name: &str| -> Option<u64> {
+            let own = own()?;
+            let (_, value) = own.iter().find(|(own, _)| own == name)?;
+            value.parse().ok()
+        };
+        let usual = Binding::default();
+        let binding = self.binding.as_deref().unwrap_or(&usual);
+        binding.size(&self.ty, &argument)
+    }
+}
+
+fn check_bounds(field: &Name, name: &str, value: Option<&str>, bounds: &Bounds) -> Result<(), Refusal> {
+    let Some(value) = value.filter(|value| *value != "null") else {
+        return Ok(());
+    };
+    let plain: Option<String> = serde_json::from_str(value).ok();
+    let right = bounds.check(plain.as_deref().unwrap_or(value));
+    right.map(drop).map_err(|right| {
+        let message = format!("Argument \"{name}\" of \"{field}\" {right}.");
+        Refusal::new(BAD_INPUT, message)
+    })
+}
+
+impl<'a> Planning<'a> {
+    /// The shape that selection sets have for objects of a type.
+    fn shape(&mut self, sets: &[&'a SelectionSet], object: &Name, depth: usize) -> Result<usize, Refusal> {
+        let key = (sets.iter().map(|set| address(set)).collect(), object.clone());
+        if let Some(place) = self.known.get(&key) {
+            return Ok(*place);
+        }
+        let limits: &LimitsConfig = &self.bound.limits;
+        if self.plan.shapes.len() >= MOST_SHAPES || depth > DEEPEST {
+            return Err(Refusal::over("fields", limits.fields));
+        }
+        let place = self.plan.shapes.len();
+        self.plan.shapes.push(Shape {
+            object: object.clone(),
+            fields: Vec::new(),
+        });
+        self.known.insert(key, place);
+        let mut merged: Vec<(Name, Vec<&'a Shared<Selected>>)> = Vec::new();
+        let mut visited = Vec::new();
+        for set in sets {
+            self.collect(set, object, &mut merged, &mut visited);
+        }
+        let mut fields = Vec::with_capacity(merged.len());
+        for (key, selected) in merged {
+            let Some(first) = selected.first() else { continue };
+            let ty = first.definition.ty.clone();
+            // An object type may narrow the type that an interface has.
+            let definition = self.bound.definition(object.as_str(), first.name.as_str());
+            let ty = definition.map_or(ty, |definition| definition.ty.clone());
+            let sets: Vec<&SelectionSet> = selected.iter().map(|field| &field.selection_set).collect();
+            let mut shapes = Vec::new();
+            // What is asked of the schema is answered apart.
+            if !first.name.starts_with("__") {
+                for object in self.bound.objects(ty.inner_named_type()) {
+                    shapes.push((object.clone(), self.shape(&sets, &object, depth.saturating_add(1))?));
+                }
+            }
+            let below = shapes.iter().filter_map(|(_, shape)| self.plan.shapes.get(*shape));
+            let mut below = below.flat_map(|shape| &shape.fields);
+            let is_awaited = below.any(|field| {
+                let binding = field.binding.as_deref();
+                field.is_awaited || binding.is_some_and(|binding| binding.part().is_some())
+            });
+            fields.push(Field {
+                key,
+                first: Shared::clone(first),
+                binding: self.bound.binding(object.as_str(), first.name.as_str()).cloned(),
+                ty,
+                shapes,
+                is_awaited,
+            });
+        }
+        if let Some(shape) = self.plan.shapes.get_mut(place) {
+            shape.fields = fields;
+        }
+        Ok(place)
+    }
+
+    fn collect(
+        &self,
+        set: &'a SelectionSet,
+        object: &Name,
+        merged: &mut Vec<(Name, Vec<&'a Shared<Selected>>)>,
+        visited: &mut Vec<&'a Name>,
+    ) {
+        for selection in &set.selections {
+            match selection {
+                Selection::Field(field) if self.is_included(&field.directives) => {
+                    let key = field.response_key();
+                    match merged.iter_mut().find(|(own, _)| own == key) {
+                        Some((_, selected)) => selected.push(field),
+                        None => merged.push((key.clone(), vec![field])),
+                    }
+                }
+                Selection::InlineFragment(fragment) if self.is_included(&fragment.directives) => {
+                    let condition = fragment.type_condition.as_ref();
+                    if condition.is_none_or(|condition| self.bound.applies(condition, object)) {
+                        self.collect(&fragment.selection_set, object, merged, visited);
+                    }
+                }
+                Selection::FragmentSpread(spread) if self.is_included(&spread.directives) => {
+                    if visited.contains(&&spread.fragment_name) {
+                        continue;
+                    }
+                    visited.push(&spread.fragment_name);
+                    if let Some(fragment) = self.document.fragments.get(&spread.fragment_name)
+                        && self.bound.applies(&fragment.selection_set.ty, object)
+                    {
+                        self.collect(&fragment.selection_set, object, merged, visited);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the conditions of `@skip` and `@include` hold.
+    fn is_included(&self, directives: &DirectiveList) -> bool {
+        let condition = |name: &str| {
+            let value = directives.get(name)?.specified_argument_by_name("if")?;
+            value
+                .to_bool()
+                .or_else(|| Some(self.variables.get(value.as_variable()?.as_str()) == Some("true")))
+        };
+        condition("skip") != Some(true) && condition("include") != Some(false)
+    }
+}
+
+/// Selection sets are told apart by where they are: the document does not move while it is planned.
+fn address(set: &SelectionSet) -> usize {
+    std::ptr::from_ref(set).addr()
+}
+
+const MOST_SHAPES: usize = 2000;
+const MOST_STEPS: u64 = 20_000;
+
+/// Levels that a plan follows: more than any limit of depth.
+const DEEPEST: usize = 64;
