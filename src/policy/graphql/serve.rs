@@ -11,7 +11,7 @@ use crate::message::response::Whole;
 use crate::seam::{Context, Wait, WaitKind};
 
 use super::bound::Bound;
-use super::document;
+use super::document::Document;
 use super::execute::{self, Execution};
 use super::fault::{self, Refusal};
 use super::http::{self, Asked, Media, UNSHARED};
@@ -164,7 +164,13 @@ impl Graphql {
         };
         let refused = |refusal| Unexecuted::Refused(media, refusal);
         let asked = asked.map_err(refused)?;
-        let document = self.known.find(&self.bound, &asked, cx).map_err(refused)?;
+        let document = match self.known.find(&self.bound, &asked, cx) {
+            Ok(document) => document,
+            Err(_) if is_query_alone && Document::has_mutation(&asked, &self.bound.limits) => {
+                return Err(not_allowed("POST").into());
+            }
+            Err(refusal) => return Err(refused(refusal)),
+        };
         let operation = document
             .operation(asked.operation.as_deref(), &self.bound.limits)
             .map_err(refused)?;
@@ -224,7 +230,7 @@ impl Graphql {
     fn introspect(
         &self,
         request: &Request,
-        document: &document::Document,
+        document: &Document,
         operation: &apollo_compiler::executable::Operation,
         plan: &Plan,
         variables: &Variables,

@@ -1,6 +1,8 @@
 //! The case files against the core: the whole behaviour in seconds, without Envoy.
 
-use tollgate_e2e::case::CaseFile;
+use std::process::Command;
+
+use tollgate_e2e::case::{CaseFile, repository};
 use tollgate_e2e::native;
 
 #[test]
@@ -37,3 +39,25 @@ fn every_step_holds_natively() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
+
+#[test]
+fn graphql_answers_as_the_reference_does() {
+    let packages = repository().join("target/tools/graphql");
+    let output = Command::new("python3")
+        .arg(repository().join("tests/graphql/oracle.py"))
+        .arg(env!("CARGO_BIN_EXE_graphql"))
+        .arg(repository().join("tests/graphql/config.yaml"))
+        .args([OPERATIONS, "1"])
+        .env("PYTHONPATH", packages)
+        .output()
+        .expect("python3 runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && told.ends_with("0 differences\n"),
+        "{told}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    println!("{told}");
+}
+
+const OPERATIONS: &str = "20000";

@@ -9,6 +9,7 @@ mod cases;
 mod comparison;
 mod configuration;
 mod fallback;
+mod graphql;
 mod grpc;
 mod hostile;
 mod http2;
