@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::check::{UNUSABLE, load};
 use crate::finding::{Findings, Severity, complain, counted};
+use crate::operations::{Manifest, add};
 use crate::policies::{Files, Policies};
 use crate::yaml::Reader;
 
@@ -24,6 +25,10 @@ pub(crate) struct Build {
     /// The file that Envoy watches. It is replaced as a whole, and only where nothing is wrong.
     #[arg(long, short)]
     pub(crate) output: PathBuf,
+    /// A client's manifest of persisted queries, whose operations are added to a rule's `graphql.operations.documents`: Apollo's, or a map of
+    /// ids and documents.
+    #[arg(long, value_name = "RULE=FILE")]
+    pub(crate) operations: Vec<Manifest>,
 }
 
 pub(crate) fn run(command: &Build) -> ExitCode {
@@ -44,8 +49,12 @@ pub(crate) fn run(command: &Build) -> ExitCode {
         complain(&"none of the files is a policy file");
         return ExitCode::FAILURE;
     }
-    let policies = files.merge(&mut findings);
-    if let Some(policies) = &policies {
+    let mut policies = files.merge(&mut findings);
+    if let Some(policies) = &mut policies {
+        let document = &mut policies.filter.configuration.document;
+        if add(&command.operations, document, &mut findings).is_err() {
+            return ExitCode::from(UNUSABLE);
+        }
         let mut found = Findings::default();
         policies.filter.configuration.judge(&mut found);
         policies.filter.check_host(&mut found);

@@ -12,9 +12,11 @@
 mod build;
 mod check;
 mod finding;
+mod graphql;
 mod import;
 #[cfg(feature = "service")]
 mod keys;
+mod operations;
 mod policies;
 mod schema;
 mod yaml;
@@ -45,6 +47,8 @@ enum Command {
     Import(import::Import),
     /// Print the JSON Schema of a file, for editors.
     Schema(schema::Schema),
+    /// Print what tools for clients need of a GraphQL schema.
+    Graphql(graphql::Graphql),
     /// Make, change and serve API keys.
     #[cfg(feature = "service")]
     Keys(Box<keys::cli::Keys>),
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Command::Build(command) => build::run(&command),
         Command::Import(command) => import::run(&command),
         Command::Schema(command) => schema::run(&command),
+        Command::Graphql(command) => graphql::run(&command),
         #[cfg(feature = "service")]
         Command::Keys(command) => match keys::run(*command) {
             Ok(()) => ExitCode::SUCCESS,

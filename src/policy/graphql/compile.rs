@@ -35,7 +35,7 @@ pub fn compile(config: &GraphqlConfig, parts: &Parts, rule: &Rule<'_>, report: &
                 report.error_at(format!("limits.{name}"), format!("must be from 1 to {most}"));
             }
         }
-        let bound = Arc::new(bind(config, parts, rule, report)?);
+        let bound = Arc::new(bind(config, parts, report)?);
         warn_of_calls(&bound, config, report);
         let known = report.within("operations", |report| compile_known(&config.operations, &bound, report));
         let is_cookie = |source: &&credential::Source| matches!(source, credential::Source::Cookie(_));
@@ -58,11 +58,11 @@ pub fn compile(config: &GraphqlConfig, parts: &Parts, rule: &Rule<'_>, report: &
 }
 
 /// The schema; `None` if it has errors, which are reported with line and column.
-fn schema(text: &str, report: &mut Report) -> Option<Valid<Schema>> {
+pub(super) fn schema(text: &str, report: &mut Report) -> Option<Valid<Schema>> {
     let mut builder = Schema::builder();
     let mut parser = Parser::new().recursion_limit(NESTING);
     parser.parse_into_schema_builder(text, "schema", &mut builder);
-    if !text.contains("directive @oneOf") {
+    if text.contains("@oneOf") && !text.contains("directive @oneOf") {
         parser.parse_into_schema_builder(one_of::DEFINITION, "oneOf", &mut builder);
     }
     let valid = match builder.build() {
@@ -89,7 +89,7 @@ fn schema(text: &str, report: &mut Report) -> Option<Valid<Schema>> {
     Some(schema)
 }
 
-fn bind(config: &GraphqlConfig, parts: &Parts, rule: &Rule<'_>, report: &mut Report) -> Option<Bound> {
+fn bind(config: &GraphqlConfig, parts: &Parts, report: &mut Report) -> Option<Bound> {
     let schema = schema(&config.schema, report)?;
     let mut fields = BTreeMap::new();
     for (coordinate, field) in &config.fields.0 {
@@ -97,7 +97,7 @@ fn bind(config: &GraphqlConfig, parts: &Parts, rule: &Rule<'_>, report: &mut Rep
             let (of, name, definition) = find(&schema, coordinate, report)?;
             let is_root = Root::of(&schema, &of.name);
             let binding = binding(field, definition, is_root, parts, report);
-            check_part(&binding, definition, is_root, config, rule, report);
+            check_part(&binding, definition, is_root, config, report);
             Some(((of.name.to_string(), name.to_owned()), Arc::new(binding)))
         });
         fields.extend(binding);
@@ -242,7 +242,6 @@ fn check_part(
     definition: &FieldDefinition,
     root: Root,
     config: &GraphqlConfig,
-    rule: &Rule<'_>,
     report: &mut Report,
 ) {
     let Some(part) = binding.part() else { return };
@@ -278,12 +277,6 @@ fn check_part(
         report.error_at(
             "part",
             format!("`{name}` is a {}, which belongs to `Mutation`", part.method()),
-        );
-    }
-    if !part.is_safe && !rule.is_unsafe() {
-        report.error_at(
-            "part",
-            format!("`{name}` is a {}, so `match.methods` must be [POST]", part.method()),
         );
     }
     if part.is_safe && root == Root::Mutation {

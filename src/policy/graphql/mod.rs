@@ -15,10 +15,12 @@ mod one_of;
 mod output;
 mod plan;
 mod serve;
+mod tools;
 mod worst;
 
 pub use compile::compile;
 pub use config::GraphqlConfig;
+pub use tools::{introspection, printed};
 
 use crate::denial::Refusal;
 use crate::policy::parts::Parts;

@@ -20,6 +20,7 @@ use clap::Args;
 use crate::finding::{Findings, Severity, complain, counted};
 use crate::policies::Files;
 use crate::yaml::{Node, parse};
+use configuration::Sound;
 use envoy::Surroundings;
 use filter::Filter;
 
@@ -118,6 +119,19 @@ pub(crate) fn check(documents: &[Node], findings: &mut Findings) -> BTreeSet<Str
     mesh.check(&mut found);
     files.name_teams(found, findings);
     needs
+}
+
+/// The configurations of documents that the plugin takes.
+pub(crate) fn sound(documents: &[Node], findings: &mut Findings) -> Vec<Sound> {
+    let Sorted { files, mut filters, .. } = Sorted::of(documents, findings);
+    let mut found = Findings::default();
+    filters.extend(files.merge(findings).map(|policies| policies.filter));
+    let judged = filters
+        .iter()
+        .filter_map(|filter| filter.configuration.judge(&mut found));
+    let sound = judged.collect();
+    files.name_teams(found, findings);
+    sound
 }
 
 /// All documents, by what they are.

@@ -107,6 +107,7 @@ pub(crate) fn run(command: &Import) -> ExitCode {
     let built = build::run(&Build {
         files: policies,
         output,
+        operations: Vec::new(),
     });
     let _ = writeln!(
         io::stdout(),

@@ -149,3 +149,77 @@ fn cases() -> PathBuf {
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
+
+/// Runs the command in the repository's root.
+fn ran(arguments: &[&str]) -> Output {
+    tollgate().current_dir(root()).args(arguments).output().unwrap()
+}
+
+#[test]
+fn schemas_are_printed_for_the_tools_of_clients() {
+    let file = "tests/graphql/config.yaml";
+    let printed = ran(&["graphql", "introspect", file, "--sdl"]);
+    assert!(printed.status.success());
+    let sdl = String::from_utf8(printed.stdout).unwrap();
+    assert!(
+        sdl.contains("type User implements Node & Named {") && sdl.contains("input By @oneOf {"),
+        "{sdl}"
+    );
+    let answer = ran(&["graphql", "introspect", file, "--rule", "/"]);
+    let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
+    let types = answer["data"]["__schema"]["types"].as_array().unwrap();
+    let user = types.iter().find(|own| own["name"] == "User").unwrap();
+    assert_eq!(user["fields"][0]["type"]["ofType"]["name"], "ID");
+    assert_eq!(answer["data"]["__schema"]["mutationType"]["name"], "Mutation");
+    for (arguments, told) in [
+        (&[file, "--rule", "x"][..], "no rule `x` has a `graphql`; there is /"),
+        (&["crates/cli/tests/check/warnings.yaml"], "no rule has a `graphql`"),
+        (
+            &["crates/cli/tests/check/graphql.yaml"],
+            "graphql.yaml:23:7: routes[1].graphql.schema: line 1, column 17: cannot find type",
+        ),
+    ] {
+        let output = ran(&[&["graphql", "introspect"], arguments].concat());
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && error.contains(told),
+            "{arguments:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn operations_of_clients_are_built_in() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("operations");
+    fs::create_dir_all(&folder).unwrap();
+    let (output, manifest) = (folder.join("tollgate.yaml"), folder.join("operations.json"));
+    let files = entries(&root().join("envoy/policies"), "yaml");
+    let build = |rule: &str, text: &str| {
+        fs::write(&manifest, text).unwrap();
+        let operations = format!("{rule}={}", manifest.display());
+        let files: Vec<_> = files.iter().map(|file| file.to_str().unwrap()).collect();
+        let options = ["--operations", &operations, "--output", output.to_str().unwrap()];
+        let built = ran(&[&["build"], files.as_slice(), &options].concat());
+        String::from_utf8(built.stderr).unwrap()
+    };
+    let query = "query Names { dashboard { profile { name } } }";
+    let hash = "d5a3d7a2a52e0d3c2dd3ef20b5c0b5c0f9a2f0f1f6f5d5b8b3f0f7d2a1c4e6b8";
+    let apollo = format!(
+        r#"{{"format": "apollo-persisted-query-manifest", "version": 1, "operations": [{{"id": "n1", "name": "Names", "type": "query", "body": "{query}"}}]}}"#
+    );
+    let told = build("graphql", &apollo);
+    assert_eq!(told, "");
+    assert!(fs::read_to_string(&output).unwrap().contains("query Names"));
+    let relay = format!(r#"{{"{hash}": "{query}", "b": "{{ dashboard {{ nothing }} }}"}}"#);
+    let told = build("graphql", &relay);
+    assert!(
+        told.contains("operations.json:1:2: ") && told.contains("is not the hash of the document, sha256:"),
+        "{told}"
+    );
+    assert!(
+        told.contains("line 1, column 15: type `Dashboard` does not have a field `nothing`"),
+        "{told}"
+    );
+    assert!(build("users", &apollo).contains("no rule `users` has a `graphql`"));
+    assert!(build("graphql", "[]").contains("has no operations"));
+}
