@@ -11,6 +11,7 @@ use apollo_compiler::{Name, Schema};
 use sha2::{Digest as _, Sha256};
 
 use super::bound::{Binding, Bound, Source, Telling};
+use super::check::{Root, check_members, check_part, check_roots, check_types};
 use super::config::{FieldConfig, GraphqlConfig, IntrospectionConfig, OperationsConfig, TypeConfig};
 use super::document::Document;
 use super::known::Known;
@@ -20,9 +21,8 @@ use super::worst::warn_of_calls;
 use crate::auth::credential;
 use crate::clock::Millis;
 use crate::config::Report;
-use crate::policy::parts::{Part, Parts};
+use crate::policy::parts::Parts;
 use crate::policy::{Policy, Rule};
-use crate::template::Data;
 
 /// Compiles the GraphQL of a rule.
 pub fn compile(config: &GraphqlConfig, parts: &Parts, rule: &Rule<'_>, report: &mut Report) -> Option<Box<dyn Policy>> {
@@ -120,28 +120,6 @@ fn bind(config: &GraphqlConfig, parts: &Parts, report: &mut Report) -> Option<Bo
     Some(bound)
 }
 
-/// Which of the root types a type is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Root {
-    Query,
-    Mutation,
-    /// None of them.
-    Inner,
-}
-
-impl Root {
-    fn of(schema: &Schema, name: &Name) -> Self {
-        let is = |root: &Option<apollo_compiler::schema::ComponentName>| {
-            root.as_ref().is_some_and(|root| root.name == *name)
-        };
-        match &schema.schema_definition {
-            own if is(&own.query) => Self::Query,
-            own if is(&own.mutation) => Self::Mutation,
-            _ => Self::Inner,
-        }
-    }
-}
-
 /// The object type and the field of a coordinate.
 fn find<'a, 'b>(
     schema: &'a Schema,
@@ -236,133 +214,6 @@ fn binding(
     }
 }
 
-/// Checks the part of a field.
-fn check_part(
-    binding: &Binding,
-    definition: &FieldDefinition,
-    root: Root,
-    config: &GraphqlConfig,
-    report: &mut Report,
-) {
-    let Some(part) = binding.part() else { return };
-    let name = &part.name;
-    for argument in part.arguments_needed() {
-        if !definition.arguments.iter().any(|own| own.name == argument.as_str()) {
-            report.error_at(
-                "part",
-                format!("`{name}` needs {{args.{argument}}}, and the field has no such argument"),
-            );
-        }
-    }
-    if let Some(other) = part.parts().next() {
-        let message = format!(
-            "`{name}` refers to part `{other}`; a field's part has arguments and the members of its parent, as {{item.NAME}}"
-        );
-        report.error_at("part", message);
-    }
-    if part.data().any(|data| matches!(data, Data::Body(_))) {
-        report.error_at(
-            "part",
-            format!("`{name}` refers to the request's body, which is the query here"),
-        );
-    }
-    let is_of_items = part.data().any(|data| matches!(data, Data::Item(_) | Data::Keys));
-    if is_of_items && root != Root::Inner {
-        report.error_at(
-            "part",
-            format!("`{name}` is for items (`{{item}}`, `{{keys}}`), and a root field has no parent"),
-        );
-    }
-    if !part.is_safe && root != Root::Mutation {
-        report.error_at(
-            "part",
-            format!("`{name}` is a {}, which belongs to `Mutation`", part.method()),
-        );
-    }
-    if part.is_safe && root == Root::Mutation {
-        report.error_at(
-            "part",
-            format!(
-                "`{name}` is a {}, and a field of `Mutation` is one unsafe call",
-                part.method()
-            ),
-        );
-    }
-    if definition.ty.is_list() && part.wraps() && part.batch.is_none() {
-        report.error_at(
-            "part",
-            format!("`{name}` is an object (`wrap`), and the field is a list"),
-        );
-    }
-    if let Some(timeout) = part.own_timeout()
-        && timeout > config.deadline.millis()
-    {
-        let message = format!(
-            "`{name}` may take {}ms, the whole answer {}ms (`deadline`)",
-            timeout.get(),
-            config.deadline.millis().get()
-        );
-        report.error_at("part", message);
-    }
-    if definition.ty.is_non_null() {
-        report.warn_at(
-            "part",
-            format!(
-                "`{name}` may fail, and the field's type does not allow null: a failure empties the object around it"
-            ),
-        );
-    }
-}
-
-/// Every root field has a value of its own.
-fn check_roots(bound: &Bound, config: &GraphqlConfig, report: &mut Report) {
-    let own = &bound.schema.schema_definition;
-    for root in own.query.iter().chain(&own.mutation) {
-        let Some(object) = bound.schema.get_object(root.name.as_str()) else {
-            continue;
-        };
-        for name in object.fields.keys() {
-            let coordinate = format!("{}.{name}", root.name);
-            let mut fields = config.fields.0.iter();
-            let own = fields.find(|(own, _)| *own == coordinate).map(|(_, own)| own);
-            let has_value = own.is_some_and(|own| own.part.is_some() || own.group);
-            if !has_value {
-                report.error_at(
-                    format!("fields.{coordinate}"),
-                    "is missing: a root field has a `part`, or is a `group`",
-                );
-            }
-        }
-    }
-}
-
-/// Every interface and union that a field has tells its types.
-fn check_types(bound: &Bound, report: &mut Report) {
-    let objects = bound.schema.types.values().filter_map(ExtendedType::as_object);
-    for object in objects.filter(|object| {
-        !bound
-            .schema
-            .types
-            .get(&object.name)
-            .is_some_and(ExtendedType::is_built_in)
-    }) {
-        for field in object.fields.values() {
-            let name = field.ty.inner_named_type();
-            let is_abstract = matches!(
-                bound.schema.types.get(name),
-                Some(ExtendedType::Interface(_) | ExtendedType::Union(_))
-            );
-            if is_abstract && !bound.types.contains_key(name.as_str()) {
-                let message = format!(
-                    "is missing: `{}.{}` has it, and a member must tell the type of its values: {{ by: kind }}",
-                    object.name, field.name
-                );
-                report.error_at(format!("types.{name}"), message);
-            }
-        }
-    }
-}
-
 fn telling(schema: &Schema, name: &str, config: &TypeConfig, report: &mut Report) -> Option<Telling> {
     let Some(ExtendedType::Interface(_) | ExtendedType::Union(_)) = schema.types.get(name) else {
         report.error("is no interface or union of the schema");
@@ -380,43 +231,6 @@ fn telling(schema: &Schema, name: &str, config: &TypeConfig, report: &mut Report
         by: config.by.clone(),
         names: config.names.clone(),
     })
-}
-
-/// Fields that read a member which their part does not keep would always be null.
-fn check_members(bound: &Bound, report: &mut Report) {
-    for ((of, name), binding) in &bound.fields {
-        let Some(part) = binding.part().filter(|part| !part.kept.is_empty()) else {
-            continue;
-        };
-        let Some(definition) = bound.definition(of, name) else {
-            continue;
-        };
-        let Some(object) = bound.schema.get_object(definition.ty.inner_named_type().as_str()) else {
-            continue;
-        };
-        for field in object.fields.values() {
-            let own = bound.binding(object.name.as_str(), field.name.as_str());
-            let member = match own.map(|own| &own.source) {
-                None | Some(Source::Own) => field.name.as_str().to_owned(),
-                Some(Source::From(path)) => path
-                    .split_first()
-                    .map(|(first, _)| first.to_owned())
-                    .unwrap_or_default(),
-                Some(Source::Part(_) | Source::Group) => continue,
-            };
-            if !keeps(part, &member) {
-                let message = format!(
-                    "part `{}` does not keep `{member}`, which `{}.{}` reads",
-                    part.name, object.name, field.name
-                );
-                report.error_at(format!("fields.{of}.{name}"), message);
-            }
-        }
-    }
-}
-
-fn keeps(part: &Part, member: &str) -> bool {
-    part.kept.iter().any(|kept| kept == member)
 }
 
 fn compile_known(config: &OperationsConfig, bound: &Bound, report: &mut Report) -> Known {
@@ -449,9 +263,8 @@ fn compile_known(config: &OperationsConfig, bound: &Bound, report: &mut Report) 
                     return;
                 }
             };
-            for operation in document.valid.operations.iter() {
-                let name = operation.name.as_ref().map(Name::as_str);
-                if let Err(refusal) = document.operation(name, &bound.limits) {
+            for operation in document.operations() {
+                if let Err(refusal) = operation.check(&bound.limits) {
                     let message: Vec<_> = refusal.errors.iter().map(|error| error.text.as_str()).collect();
                     report.error_at("document", message.join(" "));
                 }

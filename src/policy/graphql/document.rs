@@ -1,6 +1,7 @@
 //! Documents: parsed, validated, and held to their bounds. Nothing here depends on a request's variables.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use apollo_compiler::ExecutableDocument;
 use apollo_compiler::ast;
@@ -14,12 +15,24 @@ use super::colons;
 use super::config::LimitsConfig;
 use super::fault::{Message, Refusal};
 use super::http::Asked;
+use super::input::Variables;
 use super::one_of;
+use super::plan::Plan;
 
-/// A valid document within its bounds.
+/// A valid document.
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) valid: Valid<ExecutableDocument>,
+    operations: Vec<Prepared>,
+}
+
+/// An operation with what is known of it before any request.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) operation: Shared<Operation>,
+    counts: Counts,
+    /// Its plan, once there is one; only where no `@skip` or `@include` could make another of it.
+    plan: OnceLock<Arc<Plan>>,
 }
 
 impl Document {
@@ -29,7 +42,22 @@ impl Document {
         let valid = ast.to_executable_validate(&bound.schema);
         let valid = valid.map_err(|list| refused("GRAPHQL_VALIDATION_FAILED", &list.errors))?;
         one_of::check(&bound.schema, &valid)?;
-        Ok(Self { valid })
+        let mut counting = Counting {
+            document: &valid,
+            fragments: BTreeMap::new(),
+        };
+        let operations = valid.operations.iter().map(|operation| {
+            let own = u64::try_from(operation.directives.len()).unwrap_or(u64::MAX);
+            let mut counts = counting.of(&operation.selection_set);
+            counts.directives = counts.directives.saturating_add(own);
+            Prepared {
+                operation: Shared::clone(operation),
+                counts,
+                plan: OnceLock::new(),
+            }
+        });
+        let operations = operations.collect();
+        Ok(Self { valid, operations })
     }
 
     /// Whether a request asks for a mutation, valid or not.
@@ -43,44 +71,58 @@ impl Document {
         })
     }
 
-    /// The operation of a name, or the only one, within its bounds.
-    pub(super) fn operation(&self, name: Option<&str>, limits: &LimitsConfig) -> Result<Shared<Operation>, Refusal> {
-        let operations = &self.valid.operations;
-        let found = match name {
-            Some(name) => operations.named.get(name),
-            None if operations.len() == 1 => operations.iter().next(),
-            None => None,
+    /// All operations.
+    pub(super) fn operations(&self) -> &[Prepared] {
+        &self.operations
+    }
+
+    /// The operation of a name, or the only one.
+    pub(super) fn operation(&self, name: Option<&str>) -> Result<&Prepared, Refusal> {
+        let found = match (name, self.operations.as_slice()) {
+            (Some(name), all) => all
+                .iter()
+                .find(|own| own.operation.name.as_ref().is_some_and(|own| own == name)),
+            (None, [only]) => Some(only),
+            (None, _) => None,
         };
-        let Some(operation) = found else {
+        found.ok_or_else(|| {
             let message = match name {
                 Some(_) => "The document has no operation of this name.",
                 None => "The document has several operations; \"operationName\" must name one.",
             };
-            return Err(Refusal::new("OPERATION_RESOLUTION_FAILURE", message));
-        };
-        self.count(operation, limits)?;
-        Ok(Shared::clone(operation))
+            Refusal::new("OPERATION_RESOLUTION_FAILURE", message)
+        })
     }
+}
 
-    fn count(&self, operation: &Operation, limits: &LimitsConfig) -> Result<(), Refusal> {
-        let mut counting = Counting {
-            document: &self.valid,
-            fragments: BTreeMap::new(),
-        };
-        let own = u64::try_from(operation.directives.len()).unwrap_or(u64::MAX);
-        let counts = counting.of(&operation.selection_set);
+impl Prepared {
+    /// Holds the operation to its bounds.
+    pub(super) fn check(&self, limits: &LimitsConfig) -> Result<(), Refusal> {
+        let counts = &self.counts;
         for (name, count, most) in [
             ("depth", counts.depth, limits.depth),
             ("aliases", counts.aliases, limits.aliases),
             ("roots", counts.roots, limits.roots),
             ("fields", counts.fields, limits.fields),
-            ("directives", counts.directives.saturating_add(own), limits.directives),
+            ("directives", counts.directives, limits.directives),
         ] {
             if count > most {
                 return Err(Refusal::over(name, most));
             }
         }
         Ok(())
+    }
+
+    /// The plan for these variables.
+    pub(super) fn plan(&self, bound: &Bound, document: &Document, variables: &Variables) -> Result<Arc<Plan>, Refusal> {
+        if let Some(plan) = self.plan.get() {
+            return Ok(Arc::clone(plan));
+        }
+        let plan = Arc::new(Plan::new(bound, &document.valid, &self.operation, variables)?);
+        match self.counts.directives {
+            0 => Ok(Arc::clone(self.plan.get_or_init(|| plan))),
+            _ => Ok(plan),
+        }
     }
 }
 

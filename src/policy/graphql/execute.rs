@@ -3,17 +3,13 @@
 
 use std::sync::Arc;
 
-use apollo_compiler::ast::Type;
-use apollo_compiler::schema::ExtendedType;
-
-use super::bound::{Bound, Source};
+use super::bound::Bound;
 use super::document::Document;
 use super::fault::Fault;
-use super::input::{NULL, Variables, arguments, scalar};
+use super::input::{NULL, Variables};
 use super::output::Output;
-use super::plan::{Field, Plan, Shape};
+use super::plan::{Field, Plan};
 use crate::clock::Seconds;
-use crate::json::Node;
 use crate::policy::parts::{Fan, Given, Many, Outcome, Session, Turn};
 use crate::seam::Ticket;
 
@@ -23,16 +19,16 @@ pub(super) struct Execution {
     pub(super) bound: Arc<Bound>,
     pub(super) document: Arc<Document>,
     pub(super) plan: Arc<Plan>,
-    variables: Variables,
-    slots: Vec<Slot>,
-    groups: Vec<Group>,
+    pub(super) variables: Variables,
+    pub(super) slots: Vec<Slot>,
+    pub(super) groups: Vec<Group>,
     /// Whether root fields run one after the other, as those of a mutation.
     is_serial: bool,
     session: Session,
     /// The parts that have failed, each once.
     failed: Vec<(String, Outcome)>,
     /// How much more the answer may have, in bytes.
-    room: usize,
+    pub(super) room: usize,
 }
 
 /// A value of the answer, or the place of one.
@@ -54,21 +50,21 @@ pub(super) enum Slot {
 
 /// All values of one field that are bound to a part, at one place of the query.
 #[derive(Debug)]
-struct Group {
-    shape: usize,
-    field: usize,
+pub(super) struct Group {
+    pub(super) shape: usize,
+    pub(super) field: usize,
     /// The group in whose answers the objects are.
-    under: Option<usize>,
+    pub(super) under: Option<usize>,
     /// The root field that it is part of.
-    root: usize,
-    arguments: Vec<(String, String)>,
+    pub(super) root: usize,
+    pub(super) arguments: Vec<(String, String)>,
     /// Where the answers belong, with the objects that have the field.
-    places: Vec<(usize, String)>,
-    state: State,
+    pub(super) places: Vec<(usize, String)>,
+    pub(super) state: State,
 }
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     /// More objects may come.
     Gathering,
     Called(Box<Fan>),
@@ -86,16 +82,16 @@ pub(super) struct Operation {
 
 /// Where an object is.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    slot: usize,
-    under: Option<usize>,
-    root: usize,
+pub(super) struct Place {
+    pub(super) slot: usize,
+    pub(super) under: Option<usize>,
+    pub(super) root: usize,
 }
 
 /// The values of one advance.
-struct With<'a> {
-    plan: &'a Plan,
-    given: Given<'a>,
+pub(super) struct With<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) given: Given<'a>,
 }
 
 impl Execution {
@@ -289,167 +285,6 @@ impl Execution {
                 earlier.all(is_over) && !self.output().has_failed_before(group.root)
             }
             None => true,
-        }
-    }
-
-    fn set(&mut self, place: usize, slot: Slot) {
-        let size = match &slot {
-            Slot::Leaf(text) => text.len(),
-            Slot::List { .. } | Slot::Object { .. } => 2,
-            _ => NULL.len(),
-        };
-        self.room = self.room.saturating_sub(size);
-        if let Some(own) = self.slots.get_mut(place) {
-            *own = slot;
-        }
-    }
-
-    /// The first of so many new slots.
-    fn reserve(&mut self, count: usize) -> usize {
-        let first = self.slots.len();
-        let count = match self.room < count {
-            true => 0,
-            false => count,
-        };
-        self.room = self.room.saturating_sub(count);
-        self.slots.extend(std::iter::repeat_with(|| Slot::Open).take(count));
-        first
-    }
-
-    /// Sets a value from JSON (specification section 6.4.3, CompleteValue).
-    fn complete(&mut self, field: &Field, ty: &Type, text: &str, place: Place, with: &With<'_>) {
-        if text == NULL {
-            return self.set(place.slot, Slot::Null);
-        }
-        if let Type::List(inner) | Type::NonNullList(inner) = ty {
-            let mut node = Node::Text(text);
-            let Some(items) = node.items() else {
-                return self.fail(place.slot, format!("\"{}\" is no list.", field.first.name));
-            };
-            let count = items.len();
-            let first = self.reserve(count);
-            self.set(place.slot, Slot::List { first, count });
-            for (at, item) in items.iter().enumerate() {
-                let slot = first.saturating_add(at);
-                let text = item.text().unwrap_or(NULL);
-                self.complete(field, inner, text, Place { slot, ..place }, with);
-            }
-            return;
-        }
-        let name = ty.inner_named_type();
-        let leaf = match self.bound.schema.types.get(name) {
-            Some(ExtendedType::Scalar(_)) => scalar(name.as_str(), text),
-            Some(ExtendedType::Enum(own)) => {
-                let value: Option<String> = serde_json::from_str(text).ok();
-                let is_known = |value: &String| own.values.keys().any(|known| known.as_str() == value);
-                value.filter(is_known).map(|value| format!("\"{value}\""))
-            }
-            _ => return self.complete_object(field, text, place, with),
-        };
-        match leaf {
-            Some(leaf) => self.set(place.slot, Slot::Leaf(leaf)),
-            None => self.fail(place.slot, format!("\"{}\" is no {name}.", field.first.name)),
-        }
-    }
-
-    fn complete_object(&mut self, field: &Field, text: &str, place: Place, with: &With<'_>) {
-        let name = field.named();
-        let mut node = Node::Text(text);
-        if node.members().is_none() {
-            return self.fail(place.slot, format!("\"{}\" is no {name}.", field.first.name));
-        }
-        let told = |by: &str| -> Option<String> {
-            let mut node = Node::Text(text);
-            let text = node.member(by)?.to_string();
-            serde_json::from_str(&text).ok().or(Some(text))
-        };
-        let object = self.bound.object_of(name, &told);
-        let shape = object.and_then(|object| field.shapes.iter().find(|(own, _)| *own == object));
-        match shape {
-            Some((_, shape)) => self.object(*shape, text, place, with),
-            None => self.fail(place.slot, format!("The type of \"{}\" is not told.", field.first.name)),
-        }
-    }
-
-    fn fail(&mut self, slot: usize, message: String) {
-        self.set(slot, Slot::Failed(Box::new(Fault::invalid(message))));
-    }
-
-    /// Sets an object of a shape, and what of its fields is there.
-    fn object(&mut self, shape: usize, text: &str, place: Place, with: &With<'_>) {
-        let Some(own) = with.plan.shape(shape) else { return };
-        let first = self.reserve(own.fields.len());
-        self.set(place.slot, Slot::Object { shape, first });
-        let mut node = Node::Text(text);
-        for (at, field) in own.fields.iter().enumerate() {
-            let slot = first.saturating_add(at);
-            let root = if place.slot == 0 { at } else { place.root };
-            let place = Place { slot, root, ..place };
-            let binding = field.binding.as_deref();
-            let is_denied = binding
-                .and_then(|binding| binding.require.as_ref())
-                .is_some_and(|require| !require.holds(with.given.request.identity.as_ref()));
-            if field.first.name == "__typename" {
-                self.set(slot, Slot::Leaf(format!("\"{}\"", own.object)));
-                continue;
-            }
-            if is_denied {
-                self.set(slot, Slot::Failed(Box::new(Fault::forbidden())));
-                continue;
-            }
-            let found = match binding.map(|binding| &binding.source) {
-                Some(Source::Part(_)) => {
-                    self.gather(shape, own, at, text, place);
-                    continue;
-                }
-                Some(Source::Group) => {
-                    self.complete(field, &field.ty, "{}", place, with);
-                    continue;
-                }
-                Some(Source::From(path)) => node.at(path.segments()),
-                Some(Source::Own) | None => node.member(field.first.name.as_str()),
-            };
-            match found {
-                Some(Node::Text(text)) => {
-                    let text = *text;
-                    self.complete(field, &field.ty, text, place, with);
-                }
-                Some(other) => {
-                    let text = other.to_string();
-                    self.complete(field, &field.ty, &text, place, with);
-                }
-                None => self.set(slot, Slot::Null),
-            }
-        }
-    }
-
-    /// Adds an object to the group of one of its fields.
-    fn gather(&mut self, shape: usize, own: &Shape, field: usize, text: &str, place: Place) {
-        let known = self.groups.iter_mut().find(|group| {
-            (group.under, group.root, group.shape, group.field) == (place.under, place.root, shape, field)
-        });
-        if let Some(group) = known {
-            group.places.push((place.slot, text.to_owned()));
-            return;
-        }
-        let Some(selected) = own.fields.get(field).map(|field| &field.first) else {
-            return;
-        };
-        let definition = self.bound.definition(own.object.as_str(), selected.name.as_str());
-        let arguments =
-            definition.map(|definition| arguments(&self.bound.schema, definition, selected, &self.variables));
-        match arguments {
-            Some(Ok(arguments)) => self.groups.push(Group {
-                shape,
-                field,
-                under: place.under,
-                root: place.root,
-                arguments,
-                places: vec![(place.slot, text.to_owned())],
-                state: State::Gathering,
-            }),
-            Some(Err(message)) => self.set(place.slot, Slot::Failed(Box::new(Fault::argument(message)))),
-            None => self.set(place.slot, Slot::Null),
         }
     }
 }

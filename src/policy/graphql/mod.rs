@@ -1,8 +1,10 @@
 //! GraphQL: a schema whose fields are parts. It is the last policy of a rule, and answers in place of an upstream.
 
 mod bound;
+mod check;
 mod colons;
 mod compile;
+mod complete;
 mod config;
 mod document;
 mod execute;

@@ -18,6 +18,8 @@ pub(super) struct Output<'a> {
     /// Errors beyond those that are listed.
     omitted: u64,
     path: Vec<Step<'a>>,
+    /// The names in the paths of errors, in bytes.
+    named: usize,
 }
 
 /// A position is null that must not be.
@@ -31,6 +33,7 @@ impl<'a> Output<'a> {
             errors: Vec::new(),
             omitted: 0,
             path: Vec::new(),
+            named: 0,
         }
     }
 
@@ -131,7 +134,13 @@ impl<'a> Output<'a> {
 
     fn report(&mut self, fault: &Fault, field: &Field) {
         let most = usize::try_from(self.execution.bound.limits.errors).unwrap_or(usize::MAX);
-        if self.errors.len() >= most {
+        let names = self.path.iter().map(|step| match step {
+            Step::Name(name) => name.len(),
+            Step::Item(_) => 0,
+        });
+        self.named = names.fold(self.named, usize::saturating_add);
+        let room = usize::try_from(self.execution.bound.limits.answer).unwrap_or(usize::MAX);
+        if self.errors.len() >= most || self.named > room {
             self.omitted = self.omitted.saturating_add(1);
             return;
         }

@@ -49,6 +49,9 @@ struct Cost {
     calls: u64,
 }
 
+/// Costs by shape and number of objects.
+type Costs = HashMap<(usize, u64), Cost>;
+
 struct Planning<'a> {
     bound: &'a Bound,
     document: &'a ExecutableDocument,
@@ -118,9 +121,8 @@ impl Plan {
                 check_bounds(&field.key, name, value, bounds)?;
             }
         }
-        let mut steps = 0;
-        let total = self.cost(bound, variables, 0, 1, &mut steps);
-        if total.cost > bound.limits.cost || steps > MOST_STEPS {
+        let total = self.cost(bound, variables, (0, 1), &mut HashMap::new());
+        if total.cost > bound.limits.cost {
             return Err(Refusal::over("cost", bound.limits.cost));
         }
         if total.calls > bound.limits.calls {
@@ -129,15 +131,15 @@ impl Plan {
         Ok(())
     }
 
-    /// What so many objects of a shape cost at most.
-    fn cost(&self, bound: &Bound, variables: &Variables, shape: usize, many: u64, steps: &mut u64) -> Cost {
+    /// What so many objects of a shape cost at most. Types of interfaces share shapes: each is counted once.
+    fn cost(&self, bound: &Bound, variables: &Variables, of: (usize, u64), known: &mut Costs) -> Cost {
+        if let Some(cost) = known.get(&of) {
+            return *cost;
+        }
+        let (shape, many) = of;
         let mut total = Cost::default();
         let Some(shape) = self.shape(shape) else { return total };
         for field in &shape.fields {
-            *steps = steps.saturating_add(1);
-            if *steps > MOST_STEPS {
-                break;
-            }
             let size = field.size(bound, &shape.object, variables);
             if let Some(binding) = &field.binding
                 && let Some(part) = binding.part()
@@ -151,7 +153,7 @@ impl Plan {
             }
             let below = field.shapes.iter().map(|(_, shape)| {
                 let many = many.saturating_mul(size);
-                self.cost(bound, variables, *shape, many, steps)
+                self.cost(bound, variables, (*shape, many), known)
             });
             let below = below.fold(Cost::default(), |most, own| Cost {
                 cost: most.cost.max(own.cost),
@@ -160,6 +162,7 @@ impl Plan {
             total.cost = total.cost.saturating_add(below.cost);
             total.calls = total.calls.saturating_add(below.calls);
         }
+        known.insert(of, total);
         total
     }
 }
@@ -310,7 +313,6 @@ fn address(set: &SelectionSet) -> usize {
 }
 
 const MOST_SHAPES: usize = 2000;
-const MOST_STEPS: u64 = 20_000;
 
 /// Levels that a plan follows: more than any limit of depth.
 const DEEPEST: usize = 64;

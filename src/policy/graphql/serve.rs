@@ -171,18 +171,18 @@ impl Graphql {
             }
             Err(refusal) => return Err(refused(refusal)),
         };
-        let operation = document
-            .operation(asked.operation.as_deref(), &self.bound.limits)
-            .map_err(refused)?;
+        let prepared = document.operation(asked.operation.as_deref()).map_err(refused)?;
+        let operation = &prepared.operation;
         if is_query_alone && !operation.is_query() {
             return Err(not_allowed("POST").into());
         }
-        let variables = Variables::read(&self.bound.schema, &operation, asked.variables.as_deref());
+        prepared.check(&self.bound.limits).map_err(refused)?;
+        let variables = Variables::read(&self.bound.schema, operation, asked.variables.as_deref());
         let variables = variables.map_err(|reason| refused(Refusal::new(fault::BAD_INPUT, reason)))?;
-        let plan = Plan::new(&self.bound, &document.valid, &operation, &variables).map_err(refused)?;
+        let plan = prepared.plan(&self.bound, &document, &variables).map_err(refused)?;
         plan.check(&self.bound, &variables).map_err(refused)?;
         let told = self
-            .introspect(request, &document, &operation, &plan, &variables)
+            .introspect(request, &document, operation, &plan, &variables)
             .map_err(refused)?;
         let begin = || Session::begin(plan.first_calls(), self.deadline, &self.services, cx);
         let Some(session) = request.may_wait.then(begin).flatten() else {
@@ -191,8 +191,8 @@ impl Graphql {
         };
         let asked = execute::Operation {
             is_serial: operation.is_mutation(),
-            document,
-            plan: Arc::new(plan),
+            document: Arc::clone(&document),
+            plan,
             variables,
         };
         let execution = Execution::begin(&self.bound, asked, session, &told, self.given(request));
