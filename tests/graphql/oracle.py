@@ -384,6 +384,23 @@ class Mutator:
             field = remade(field, selection_set=remade(inner, selections=inner.selections[:1]))
         return self.replace(document, selections, remade(selections, selections=(*selections.selections, field)))
 
+    def again(self, document, variables):
+        """A field with arguments once more, with another value of one of them."""
+        selections = self.one(document, ast.SelectionSetNode)
+        fields = [field for field in selections.selections if getattr(field, "arguments", None)]
+        if not fields:
+            return None
+        field = self.rng.choice(fields)
+        value = self.rng.choice(["1", "[]", "[1]", "[1, 2]", "[2, 1]", "null", "{}", "ADMIN", '"x"'])
+        first = remade(field.arguments[0], value=graphql.language.parse_value(value))
+        other = remade(field, arguments=(first, *field.arguments[1:]))
+        if self.rng.random() < 0.3:
+            other = remade(other, directives=self.parsed("f @skip(if: true)").directives)
+        place = self.rng.randrange(len(selections.selections) + 1)
+        return self.replace(
+            document, selections, remade(selections, selections=(*selections.selections[:place], other, *selections.selections[place:]))
+        )
+
     def inline(self, document, _variables):
         selections = self.one(document, ast.SelectionSetNode)
         kind = self.rng.choice(["", "on User ", "on Node ", "on Named ", "on Team ", "on Query ", "on Item ", "on Missing "])

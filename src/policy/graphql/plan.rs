@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use apollo_compiler::ast::{DirectiveList, Type};
+use apollo_compiler::ast::{Argument, DirectiveList, Type, Value};
 use apollo_compiler::executable::{Field as Selected, Operation, Selection, SelectionSet};
 use apollo_compiler::{ExecutableDocument, Name, Node as Shared};
 
 use super::bound::{Binding, Bound};
 use super::config::LimitsConfig;
+use super::document::place;
 use super::fault::{BAD_INPUT, Refusal};
 use super::input::{Variables, arguments};
 use crate::policy::aggregate::Bounds;
@@ -51,6 +52,19 @@ struct Cost {
 
 /// Costs by shape and number of objects.
 type Costs = HashMap<(usize, u64), Cost>;
+
+/// Fields by response name, in the order of the query.
+type Fields<'a> = Vec<(Name, Vec<&'a Shared<Selected>>)>;
+
+/// The fields of selection sets for one object type.
+#[derive(Default)]
+struct Collected<'a> {
+    selected: Fields<'a>,
+    /// Those whose conditions do not hold.
+    skipped: Fields<'a>,
+    /// Fragments that have been looked at, with whether their conditions held.
+    visited: Vec<(&'a Name, bool)>,
+}
 
 struct Planning<'a> {
     bound: &'a Bound,
@@ -216,13 +230,15 @@ impl<'a> Planning<'a> {
             fields: Vec::new(),
         });
         self.known.insert(key, place);
-        let mut merged: Vec<(Name, Vec<&'a Shared<Selected>>)> = Vec::new();
-        let mut visited = Vec::new();
+        let mut collected = Collected::default();
         for set in sets {
-            self.collect(set, object, &mut merged, &mut visited);
+            self.collect(set, object, true, &mut collected);
         }
-        let mut fields = Vec::with_capacity(merged.len());
-        for (key, selected) in merged {
+        if let Some((key, field)) = collected.conflict() {
+            return Err(self.conflicting(key, field));
+        }
+        let mut fields = Vec::with_capacity(collected.selected.len());
+        for (key, selected) in collected.selected {
             let Some(first) = selected.first() else { continue };
             let ty = first.definition.ty.clone();
             // An object type may narrow the type that an interface has.
@@ -257,42 +273,54 @@ impl<'a> Planning<'a> {
         Ok(place)
     }
 
-    fn collect(
-        &self,
-        set: &'a SelectionSet,
-        object: &Name,
-        merged: &mut Vec<(Name, Vec<&'a Shared<Selected>>)>,
-        visited: &mut Vec<&'a Name>,
-    ) {
+    fn collect(&self, set: &'a SelectionSet, object: &Name, is_included: bool, collected: &mut Collected<'a>) {
         for selection in &set.selections {
+            let is_included = is_included && self.is_included(selection.directives());
             match selection {
-                Selection::Field(field) if self.is_included(&field.directives) => {
+                Selection::Field(field) => {
+                    let fields = match is_included {
+                        true => &mut collected.selected,
+                        false => &mut collected.skipped,
+                    };
                     let key = field.response_key();
-                    match merged.iter_mut().find(|(own, _)| own == key) {
-                        Some((_, selected)) => selected.push(field),
-                        None => merged.push((key.clone(), vec![field])),
+                    match fields.iter_mut().find(|(own, _)| own == key) {
+                        Some((_, fields)) => fields.push(field),
+                        None => fields.push((key.clone(), vec![field])),
                     }
                 }
-                Selection::InlineFragment(fragment) if self.is_included(&fragment.directives) => {
+                Selection::InlineFragment(fragment) => {
                     let condition = fragment.type_condition.as_ref();
                     if condition.is_none_or(|condition| self.bound.applies(condition, object)) {
-                        self.collect(&fragment.selection_set, object, merged, visited);
+                        self.collect(&fragment.selection_set, object, is_included, collected);
                     }
                 }
-                Selection::FragmentSpread(spread) if self.is_included(&spread.directives) => {
-                    if visited.contains(&&spread.fragment_name) {
+                Selection::FragmentSpread(spread) => {
+                    let visit = (&spread.fragment_name, is_included);
+                    if collected.visited.contains(&visit) {
                         continue;
                     }
-                    visited.push(&spread.fragment_name);
+                    collected.visited.push(visit);
                     if let Some(fragment) = self.document.fragments.get(&spread.fragment_name)
                         && self.bound.applies(&fragment.selection_set.ty, object)
                     {
-                        self.collect(&fragment.selection_set, object, merged, visited);
+                        self.collect(&fragment.selection_set, object, is_included, collected);
                     }
                 }
-                _ => {}
             }
         }
+    }
+
+    /// The error of fields with one response name and different arguments, which validation has let through.
+    fn conflicting(&self, key: &Name, field: &Selected) -> Refusal {
+        let message = format!("operation must not provide conflicting field arguments for the same name `{key}`");
+        let mut refusal = Refusal::new("GRAPHQL_VALIDATION_FAILED", message);
+        let location = field.arguments.first().and_then(|argument| argument.location());
+        let places = place(&self.document.sources, location);
+        refusal
+            .errors
+            .iter_mut()
+            .for_each(|error| error.locations.clone_from(&places));
+        refusal
     }
 
     /// Whether the conditions of `@skip` and `@include` hold.
@@ -304,6 +332,44 @@ impl<'a> Planning<'a> {
                 .or_else(|| Some(self.variables.get(value.as_variable()?.as_str()) == Some("true")))
         };
         condition("skip") != Some(true) && condition("include") != Some(false)
+    }
+}
+
+impl<'a> Collected<'a> {
+    /// A field with other arguments than another one of its response name. The crate's own rule takes lists of different
+    /// lengths for the same.
+    fn conflict(&self) -> Option<(&Name, &'a Selected)> {
+        let all = self.selected.iter().chain(&self.skipped);
+        all.clone().find_map(|(key, fields)| {
+            let mut others = all.clone().filter(|(own, _)| own == key).flat_map(|(_, fields)| fields);
+            let first = fields.first()?;
+            let other = others.find(|other| !has_same_arguments(first, other))?;
+            Some((key, &***other))
+        })
+    }
+}
+
+fn has_same_arguments(one: &Selected, other: &Selected) -> bool {
+    let is_there = |argument: &Shared<Argument>| {
+        let mut others = other.arguments.iter();
+        others.any(|other| other.name == argument.name && same(&other.value, &argument.value))
+    };
+    one.arguments.len() == other.arguments.len() && one.arguments.iter().all(is_there)
+}
+
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::List(one), Value::List(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let is_there = |(name, value): &(Name, Shared<Value>)| {
+                let mut others = other.iter();
+                others.any(|(own, other)| own == name && same(value, other))
+            };
+            one.len() == other.len() && one.iter().all(is_there)
+        }
+        (one, other) => one == other,
     }
 }
 

@@ -218,3 +218,26 @@ fn any_json() -> impl Strategy<Value = Value> {
         ]
     })
 }
+
+#[test]
+fn fields_of_one_name_have_the_same_arguments() {
+    let graphql = json!({
+        "schema": "type Query { a(l: [Int], o: O): Int } input O { x: [Int] y: Int }",
+        "fields": {"Query.a": {"part": "a"}},
+    });
+    let parts = json!({"a": {"cluster": "c", "path": "/"}});
+    for (query, is_right) in [
+        ("{ a(l: [1]) a(l: [1]) }", true),
+        ("{ a(l: []) a(l: [0]) }", false),
+        ("{ a(l: [0]) a(l: [0, 1]) }", false),
+        ("{ a(l: [0]) a(l: [0, 1]) @skip(if: true) }", false),
+        ("{ a(l: [0]) @skip(if: true) a(l: []) @skip(if: true) }", false),
+        ("{ a(o: {x: [1], y: 2}) ...f } fragment f on Query { a(o: {y: 2, x: [1]}) }", true),
+        ("{ a(o: {x: [1], y: 2}) ...f } fragment f on Query { a(o: {y: 2, x: []}) }", false),
+    ] {
+        let told = of_text(&answer(&graphql, &parts, query, &json!(1)));
+        let code = told["errors"][0]["extensions"]["code"].as_str();
+        let wanted = (!is_right).then_some("GRAPHQL_VALIDATION_FAILED");
+        assert_eq!(code, wanted, "{query}: {told}");
+    }
+}
