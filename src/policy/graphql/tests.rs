@@ -232,8 +232,14 @@ fn fields_of_one_name_have_the_same_arguments() {
         ("{ a(l: [0]) a(l: [0, 1]) }", false),
         ("{ a(l: [0]) a(l: [0, 1]) @skip(if: true) }", false),
         ("{ a(l: [0]) @skip(if: true) a(l: []) @skip(if: true) }", false),
-        ("{ a(o: {x: [1], y: 2}) ...f } fragment f on Query { a(o: {y: 2, x: [1]}) }", true),
-        ("{ a(o: {x: [1], y: 2}) ...f } fragment f on Query { a(o: {y: 2, x: []}) }", false),
+        (
+            "{ a(o: {x: [1], y: 2}) ...f } fragment f on Query { a(o: {y: 2, x: [1]}) }",
+            true,
+        ),
+        (
+            "{ a(o: {x: [1], y: 2}) ...f } fragment f on Query { a(o: {y: 2, x: []}) }",
+            false,
+        ),
     ] {
         let told = of_text(&answer(&graphql, &parts, query, &json!(1)));
         let code = told["errors"][0]["extensions"]["code"].as_str();
