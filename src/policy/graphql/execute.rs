@@ -27,6 +27,8 @@ pub(super) struct Execution {
     session: Session,
     /// The parts that have failed, each once.
     failed: Vec<(String, Outcome)>,
+    /// How many more calls it may make: lists may be longer than was said.
+    calls: usize,
     /// How much more the answer may have, in bytes.
     pub(super) room: usize,
 }
@@ -114,6 +116,7 @@ impl Execution {
             is_serial: operation.is_serial,
             session,
             failed: Vec::new(),
+            calls: usize::try_from(bound.limits.calls).unwrap_or(usize::MAX),
             room: usize::try_from(bound.limits.answer).unwrap_or(usize::MAX),
         };
         let with = With { plan: &plan, given };
@@ -221,7 +224,9 @@ impl Execution {
                 let make = |item: Option<&str>, keys: Option<&str>| part.call(own.scope(&own.values(item, keys)));
                 let key = |item: &str| part.key(own.scope(&own.values(Some(item), None)));
                 let items: Vec<String> = group.places.iter_mut().map(|(_, item)| std::mem::take(item)).collect();
-                let fan = Fan::begin(&items, usize::MAX, AT_ONCE, part, &make, &key);
+                let each = part.batch.as_ref().map_or(1, |batch| batch.max.max(1));
+                let fan = Fan::begin(&items, self.calls.saturating_mul(each), AT_ONCE, part, &make, &key);
+                self.calls = self.calls.saturating_sub(fan.calls());
                 group.state = State::Called(Box::new(fan));
                 true
             }

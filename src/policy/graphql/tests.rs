@@ -156,6 +156,32 @@ fn a_name_that_a_client_chooses_counts_as_a_part_of_the_answer() {
 }
 
 #[test]
+fn lists_that_are_longer_than_was_said_make_no_more_calls_than_allowed() {
+    let graphql = json!({
+        "schema": "type Query { all: [Item] } type Item { id: Int one: Item many: Item }",
+        "fields": {"Query.all": {"part": "all", "size": 1}, "Item.one": {"part": "one"}, "Item.many": {"part": "many"}},
+        "limits": {"calls": 5, "errors": 1000},
+    });
+    let parts = json!({
+        "all": {"cluster": "c", "path": "/"},
+        "one": {"cluster": "c", "path": "/{item.id}"},
+        "many": {"cluster": "c", "path": "/", "query": {"ids": "{keys}"}, "batch": {"key": "{item.id}", "by": "id", "max": 2}},
+    });
+    let items: Vec<_> = (0..10).map(|id| json!({"id": id})).collect();
+    // One call for the list, four for its items; two of ten keys with each of four calls.
+    for (field, without) in [("one", 6), ("many", 2)] {
+        let query = format!("{{ all {{ {field} {{ id }} }} }}");
+        let told = of_text(&answer(&graphql, &parts, &query, &json!(items)));
+        let refused = told["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|error| error["extensions"]["code"] == "PART_FAILED");
+        assert_eq!(refused.count(), without, "{told}");
+    }
+}
+
+#[test]
 fn interfaces_in_interfaces_do_not_multiply() {
     let kinds: Vec<_> = (0..20)
         .map(|number| format!("type T{number} implements N {{ n: N }}"))

@@ -198,6 +198,11 @@ impl Fan {
         is_over.then(|| self.results(part))
     }
 
+    /// How many calls it makes, those that are shared with others included.
+    pub fn calls(&self) -> usize {
+        self.groups.len()
+    }
+
     /// The tickets of calls under way.
     pub fn tickets(&self) -> Vec<Ticket> {
         let pending = self.groups.iter().filter_map(|group| group.pending.as_ref());
