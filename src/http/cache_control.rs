@@ -27,6 +27,9 @@ fn arguments(headers: &Headers, directive: &str) -> impl Iterator<Item = Option<
     })
 }
 
+/// The value for a response that is one caller's.
+pub const UNSHARED: &str = "private, no-store";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -288,8 +288,12 @@ fn of_json<'a>(lookup: &dyn Lookup, data: &Data) -> Option<Value<'a>> {
     let json = lookup.json(data)?;
     if matches!(data, Data::Keys | Data::Argument(_)) && json.starts_with('[') {
         let items: Vec<serde_json::Value> = serde_json::from_str(&json).ok()?;
-        let texts: Option<Vec<_>> = items.into_iter().map(plain_text).collect();
-        return texts.filter(|texts| !texts.is_empty()).map(Value::Texts);
+        let is_plain = |item: &serde_json::Value| !item.is_object() && !item.is_array();
+        if *data != Data::Keys && !items.iter().all(is_plain) {
+            return None;
+        }
+        let texts: Vec<_> = items.into_iter().map(item_text).collect();
+        return Some(texts).filter(|texts| !texts.is_empty()).map(Value::Texts);
     }
     let text = match json.as_bytes().first()? {
         b'"' => serde_json::from_str(&json).ok()?,
@@ -299,13 +303,12 @@ fn of_json<'a>(lookup: &dyn Lookup, data: &Data) -> Option<Value<'a>> {
     Some(Value::Text(text.into()))
 }
 
-/// An item of a list as text; `None` for objects and arrays.
-fn plain_text<'a>(item: serde_json::Value) -> Option<Cow<'a, str>> {
-    Some(match item {
+/// An item of a list as text.
+fn item_text<'a>(item: serde_json::Value) -> Cow<'a, str> {
+    match item {
         serde_json::Value::String(text) => text.into(),
-        serde_json::Value::Object(_) | serde_json::Value::Array(_) => return None,
         other => other.to_string().into(),
-    })
+    }
 }
 
 const NAMES: &str = "`headers.NAME`, `query.NAME`, `path.NAME`, `claims.ATTRIBUTE`, `identity.user_id` (`tenant_id`, `plan`, \

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::State;
 use crate::denial::{Denial, DenialKind, More};
+use crate::http::cache_control::UNSHARED;
 use crate::json::{Node, Path};
 use crate::message::request::{Answered, Request};
 use crate::message::response::Whole;
@@ -163,6 +164,3 @@ impl Lookup for Document<'_> {
 
 const NULL: &str = "null";
 const UNAVAILABLE: u16 = 503;
-
-/// The answer is one caller's.
-const UNSHARED: &str = "private, no-store";

@@ -8,14 +8,14 @@ mod config;
 
 use std::sync::Arc;
 
-use super::parts::{Given, Run, Services, Units};
+use super::parts::{Given, Run, Services, Units, no_room};
 use super::{Answers, Policy, Stop};
 use crate::clock::Millis;
 use crate::denial::{Denial, DenialKind};
 use crate::http::headers::media_type;
 use crate::json;
 use crate::message::request::{Answered, Request};
-use crate::seam::{Context, Wait, WaitKind};
+use crate::seam::{Context, WaitKind};
 use crate::template::{Content, Scope, Template};
 
 use arguments::Argument;
@@ -93,13 +93,9 @@ impl Policy for Aggregate {
             })));
         }
         if !tickets.is_empty() {
-            let until = Some(state.run.deadline());
+            let stop = state.run.session().wait(tickets);
             request.memory.put(state);
-            return Err(Stop::Wait(Wait {
-                kind: WaitKind::Parts,
-                tickets,
-                until,
-            }));
+            return Err(stop);
         }
         let answered = answer::complete(&state, request, &self.route, &self.varies);
         Err(Stop::Answer(Box::new(answered)))
@@ -126,8 +122,7 @@ impl Aggregate {
         let arguments = arguments::read(&shape.arguments, given)?;
         let begin = || Run::begin(&shape.units, self.deadline, &self.services, cx);
         let Some(run) = request.may_wait.then(begin).flatten() else {
-            let denial = Denial::new(DenialKind::Unavailable, "too_many_aggregates");
-            return Err(denial.with_header("retry-after", "1".into()).into());
+            return Err(no_room().into());
         };
         Ok(State {
             shape,

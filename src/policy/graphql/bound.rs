@@ -9,7 +9,7 @@ use apollo_compiler::schema::{ExtendedType, Implementers};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Node as Shared, Schema};
 
-use super::config::{LimitsConfig, SizeConfig};
+use super::config::{LimitsConfig, SizeConfig, TypeConfig};
 use crate::json::Path;
 use crate::policy::aggregate::Bounds;
 use crate::policy::authorize::RequireConfig;
@@ -23,7 +23,7 @@ pub(super) struct Bound {
     /// The bindings that the configuration names, by type and field.
     pub(super) fields: BTreeMap<(String, String), Arc<Binding>>,
     /// How the types of values are told, by the name of the interface or union.
-    pub(super) types: BTreeMap<String, Telling>,
+    pub(super) types: BTreeMap<String, TypeConfig>,
     pub(super) limits: LimitsConfig,
 }
 
@@ -48,13 +48,6 @@ pub(super) enum Source {
     Group,
     /// The answer of a part.
     Part(Arc<Part>),
-}
-
-/// How the type of a value is told.
-#[derive(Debug)]
-pub(super) struct Telling {
-    pub(super) by: String,
-    pub(super) names: BTreeMap<String, String>,
 }
 
 impl Bound {

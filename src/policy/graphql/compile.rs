@@ -10,13 +10,13 @@ use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Schema};
 use sha2::{Digest as _, Sha256};
 
-use super::bound::{Binding, Bound, Source, Telling};
+use super::bound::{Binding, Bound, Source};
 use super::check::{Root, check_members, check_part, check_roots, check_types};
-use super::config::{FieldConfig, GraphqlConfig, IntrospectionConfig, OperationsConfig, TypeConfig};
+use super::config::{FieldConfig, GraphqlConfig, OperationsConfig, TypeConfig};
 use super::document::Document;
 use super::known::Known;
 use super::one_of;
-use super::serve::{Graphql, Introspection};
+use super::serve::Graphql;
 use super::worst::warn_of_calls;
 use crate::auth::credential;
 use crate::clock::Millis;
@@ -44,11 +44,7 @@ pub fn compile(config: &GraphqlConfig, parts: &Parts, rule: &Rule<'_>, report: &
             deadline: config.deadline.millis(),
             services: Arc::clone(&parts.services),
             known,
-            introspection: match &config.introspection {
-                IntrospectionConfig::Off => Introspection::Nobody,
-                IntrospectionConfig::On => Introspection::Everybody,
-                IntrospectionConfig::Require(require) => Introspection::Those(require.clone()),
-            },
+            introspection: config.introspection.clone(),
             takes_get: config.get,
             wants_preflight: rule.credentials.iter().copied().any(|source| is_cookie(&source)),
             bound,
@@ -102,16 +98,16 @@ fn bind(config: &GraphqlConfig, parts: &Parts, report: &mut Report) -> Option<Bo
         });
         fields.extend(binding);
     }
-    let types = config.types.iter().filter_map(|(name, own)| {
-        let telling = report.within(format!("types.{name}"), |report| telling(&schema, name, own, report));
-        Some((name.clone(), telling?))
-    });
-    let types: BTreeMap<_, _> = types.collect();
+    for (name, own) in &config.types {
+        report.within(format!("types.{name}"), |report| {
+            check_telling(&schema, name, own, report)
+        });
+    }
     let bound = Bound {
         implementers: schema.implementers_map(),
         schema,
         fields,
-        types,
+        types: config.types.clone(),
         limits: config.limits,
     };
     check_roots(&bound, config, report);
@@ -214,10 +210,10 @@ fn binding(
     }
 }
 
-fn telling(schema: &Schema, name: &str, config: &TypeConfig, report: &mut Report) -> Option<Telling> {
+/// Checks how the types of an interface's or union's values are told.
+fn check_telling(schema: &Schema, name: &str, config: &TypeConfig, report: &mut Report) {
     let Some(ExtendedType::Interface(_) | ExtendedType::Union(_)) = schema.types.get(name) else {
-        report.error("is no interface or union of the schema");
-        return None;
+        return report.error("is no interface or union of the schema");
     };
     for (value, object) in &config.names {
         if !schema.is_subtype(name, object) || schema.get_object(object).is_none() {
@@ -227,10 +223,6 @@ fn telling(schema: &Schema, name: &str, config: &TypeConfig, report: &mut Report
             );
         }
     }
-    Some(Telling {
-        by: config.by.clone(),
-        names: config.names.clone(),
-    })
 }
 
 fn compile_known(config: &OperationsConfig, bound: &Bound, report: &mut Report) -> Known {

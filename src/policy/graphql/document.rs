@@ -140,14 +140,11 @@ fn syntax(text: &str, limits: &LimitsConfig) -> Result<ast::Document, Refusal> {
     let parsed = parsed.map_err(|with| refused("GRAPHQL_PARSE_FAILED", &with.errors))?;
     match colons::missing(text) {
         None => Ok(parsed),
-        Some(place) => {
-            let mut refusal = Refusal::new("GRAPHQL_PARSE_FAILED", "syntax error: expected a colon and a value");
-            refusal
-                .errors
-                .iter_mut()
-                .for_each(|error| error.locations = vec![place]);
-            Err(refusal)
-        }
+        Some(place) => Err(Refusal::at(
+            "GRAPHQL_PARSE_FAILED",
+            "syntax error: expected a colon and a value",
+            vec![place],
+        )),
     }
 }
 

@@ -202,7 +202,10 @@ impl Execution {
 
     fn advance_group(&mut self, place: usize, turn: &mut Turn<'_>) -> bool {
         let plan = Arc::clone(&self.plan);
-        let may_begin = self.may_begin(place);
+        let is_gathering = |group: &Group| matches!(group.state, State::Gathering);
+        if self.groups.get(place).is_some_and(is_gathering) && !self.may_begin(place) {
+            return false;
+        }
         let Some(group) = self.groups.get_mut(place) else {
             return false;
         };
@@ -214,7 +217,6 @@ impl Execution {
         let has_begun = match &group.state {
             State::Over => return false,
             State::Called(_) => false,
-            State::Gathering if !may_begin => return false,
             State::Gathering => {
                 let arguments = std::mem::take(&mut group.arguments);
                 let own = Given {

@@ -53,6 +53,17 @@ impl Refusal {
         }
     }
 
+    /// A document that is wrong at a place.
+    pub(super) fn at(code: &'static str, message: impl Into<String>, locations: Vec<(usize, usize)>) -> Self {
+        Self {
+            errors: vec![Message {
+                text: message.into(),
+                locations,
+            }],
+            ..Self::new(code, "")
+        }
+    }
+
     /// The HTTP request is no GraphQL request.
     pub(super) fn malformed(message: impl Into<String>) -> Self {
         Self {

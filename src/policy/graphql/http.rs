@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::fault::{Kind, Refusal};
 use crate::denial::{Denial, DenialKind};
+use crate::http::cache_control::UNSHARED;
 use crate::http::headers::media_type;
 use crate::json::{self, Node};
 use crate::message::request::Received;
@@ -232,8 +233,5 @@ fn map(name: &str, text: Option<String>) -> Result<Option<String>, Refusal> {
 
 /// The parameters of a request.
 const NAMES: [&str; 5] = ["query", "operationName", "variables", "extensions", "documentId"];
-
-/// The answer is one caller's.
-pub(super) const UNSHARED: &str = "private, no-store";
 
 const FRAME: usize = 64;

@@ -7,7 +7,7 @@ use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{ExecutableDocument, Node as Shared, Schema};
 
 use super::document::place;
-use super::fault::{Message, Refusal};
+use super::fault::Refusal;
 
 /// The definition of the directive, for schemas without it.
 pub(super) const DEFINITION: &str = "directive @oneOf on INPUT_OBJECT";
@@ -27,17 +27,11 @@ pub(super) fn check(schema: &Schema, document: &ExecutableDocument) -> Result<()
     });
     match found {
         None => Ok(()),
-        Some(value) => {
-            let mut refusal = Refusal::new(
-                "GRAPHQL_VALIDATION_FAILED",
-                "a OneOf input object has exactly one member, which is not null",
-            );
-            let locations = place(&document.sources, value.location());
-            if let Some(Message { locations: own, .. }) = refusal.errors.first_mut() {
-                *own = locations;
-            }
-            Err(refusal)
-        }
+        Some(value) => Err(Refusal::at(
+            "GRAPHQL_VALIDATION_FAILED",
+            "a OneOf input object has exactly one member, which is not null",
+            place(&document.sources, value.location()),
+        )),
     }
 }
 

@@ -313,14 +313,9 @@ impl<'a> Planning<'a> {
     /// The error of fields with one response name and different arguments, which validation has let through.
     fn conflicting(&self, key: &Name, field: &Selected) -> Refusal {
         let message = format!("operation must not provide conflicting field arguments for the same name `{key}`");
-        let mut refusal = Refusal::new("GRAPHQL_VALIDATION_FAILED", message);
         let location = field.arguments.first().and_then(|argument| argument.location());
         let places = place(&self.document.sources, location);
-        refusal
-            .errors
-            .iter_mut()
-            .for_each(|error| error.locations.clone_from(&places));
-        refusal
+        Refusal::at("GRAPHQL_VALIDATION_FAILED", message, places)
     }
 
     /// Whether the conditions of `@skip` and `@include` hold.

@@ -6,22 +6,23 @@ use serde_json::json;
 
 use crate::clock::Millis;
 use crate::denial::{Denial, DenialKind};
+use crate::http::cache_control::UNSHARED;
 use crate::message::request::{Answered, Request};
 use crate::message::response::Whole;
-use crate::seam::{Context, Wait, WaitKind};
+use crate::seam::{Context, WaitKind};
 
 use super::bound::Bound;
+use super::config::IntrospectionConfig;
 use super::document::Document;
 use super::execute::{self, Execution};
 use super::fault::{self, Refusal};
-use super::http::{self, Asked, Media, UNSHARED};
+use super::http::{self, Asked, Media};
 use super::input::Variables;
 use super::introspection;
 use super::known::Known;
 use super::plan::Plan;
 use super::{NOT_ACCEPTABLE, PREFLIGHT_REQUIRED};
-use crate::policy::authorize::RequireConfig;
-use crate::policy::parts::{Given, Services, Session};
+use crate::policy::parts::{Given, Services, Session, no_room};
 use crate::policy::{Answers, Policy, Stop};
 
 /// The GraphQL of one rule.
@@ -32,18 +33,10 @@ pub(super) struct Graphql {
     pub(super) services: Arc<Services>,
     pub(super) bound: Arc<Bound>,
     pub(super) known: Known,
-    pub(super) introspection: Introspection,
+    pub(super) introspection: IntrospectionConfig,
     pub(super) takes_get: bool,
     /// Whether credentials come in cookies, which browsers send with requests of other sites.
     pub(super) wants_preflight: bool,
-}
-
-/// Who may ask for the schema.
-#[derive(Debug)]
-pub(super) enum Introspection {
-    Nobody,
-    Everybody,
-    Those(RequireConfig),
 }
 
 /// The state of one request.
@@ -87,13 +80,9 @@ impl Policy for Graphql {
         let tickets = state.execution.advance(&mut turn);
         request.notes = notes;
         if !tickets.is_empty() {
-            let until = Some(state.execution.session().deadline());
+            let stop = state.execution.session().wait(tickets);
             request.memory.put(state);
-            return Err(Stop::Wait(Wait {
-                kind: WaitKind::Parts,
-                tickets,
-                until,
-            }));
+            return Err(stop);
         }
         Err(complete(&state, request))
     }
@@ -186,8 +175,7 @@ impl Graphql {
             .map_err(refused)?;
         let begin = || Session::begin(plan.first_calls(), self.deadline, &self.services, cx);
         let Some(session) = request.may_wait.then(begin).flatten() else {
-            let denial = Denial::new(DenialKind::Unavailable, "too_many_aggregates");
-            return Err(denial.with_header("retry-after", "1".into()).into());
+            return Err(no_room().into());
         };
         let asked = execute::Operation {
             is_serial: operation.is_mutation(),
@@ -246,9 +234,9 @@ impl Graphql {
             return Ok(Vec::new());
         }
         let is_allowed = match &self.introspection {
-            Introspection::Nobody => false,
-            Introspection::Everybody => true,
-            Introspection::Those(require) => require.holds(request.identity.as_ref()),
+            IntrospectionConfig::Off => false,
+            IntrospectionConfig::On => true,
+            IntrospectionConfig::Require(require) => require.holds(request.identity.as_ref()),
         };
         if !is_allowed {
             let message = "Clients may not ask for the schema here.";

@@ -20,6 +20,6 @@ pub use each::{Each, Fan, Make, Many};
 pub use outcome::{Outcome, PART_REFUSED, REFUSALS};
 pub use part::Part;
 pub use run::{Failed, Run, Unit, Units};
-pub use session::{Asked, Asking, Session, Turn};
+pub use session::{Asked, Asking, Session, Turn, no_room};
 pub use value::{Settled, Text};
 pub use values::{Given, Values};

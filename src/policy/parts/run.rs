@@ -104,9 +104,9 @@ impl Run {
         tickets.collect()
     }
 
-    /// When the run must end, by the monotonic clock.
-    pub fn deadline(&self) -> Millis {
-        self.session.deadline()
+    /// The session of its calls.
+    pub const fn session(&self) -> &Session {
+        &self.session
     }
 
     /// The part that fails the whole: of the required ones that have failed, the first in the file.

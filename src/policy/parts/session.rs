@@ -12,7 +12,9 @@ use super::part::Part;
 use super::value::Settled;
 use super::values::Given;
 use crate::clock::Millis;
-use crate::seam::{Call, Context, Note};
+use crate::denial::{Denial, DenialKind};
+use crate::policy::Stop;
+use crate::seam::{Call, Context, Note, Ticket, Wait, WaitKind};
 
 /// The calls of one request.
 #[derive(Debug)]
@@ -67,9 +69,13 @@ impl Session {
         })
     }
 
-    /// When it must end, by the monotonic clock.
-    pub const fn deadline(&self) -> Millis {
-        self.deadline
+    /// Waits for calls under way.
+    pub fn wait(&self, tickets: Vec<Ticket>) -> Stop {
+        Stop::Wait(Wait {
+            kind: WaitKind::Parts,
+            tickets,
+            until: Some(self.deadline),
+        })
     }
 
     /// Begins to advance.
@@ -136,6 +142,11 @@ impl Session {
         self.asked.push((Pending::clone(&pending), bare));
         Ok(Asked::Called(pending))
     }
+}
+
+/// The refusal of a request for which the worker has no room.
+pub fn no_room() -> Denial {
+    Denial::new(DenialKind::Unavailable, "too_many_aggregates").with_header("retry-after", "1".into())
 }
 
 /// What has become of a call for a part; `None` if it is under way.
