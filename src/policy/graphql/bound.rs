@@ -83,7 +83,7 @@ impl Bound {
     }
 
     /// The object type of a value, told by one of its members; `None` if it is none of this type's.
-    pub(super) fn object_of(&self, ty: &Name, told: &dyn Fn(&str) -> Option<String>) -> Option<Name> {
+    pub(super) fn object_of(&self, ty: &Name, told: &mut dyn FnMut(&str) -> Option<String>) -> Option<Name> {
         let objects = self.objects(ty);
         if let (Some(ExtendedType::Object(_)), Some(only)) = (self.schema.types.get(ty), objects.first()) {
             return Some(only.clone());

@@ -77,15 +77,14 @@ impl Execution {
         if node.members().is_none() {
             return self.fail(place.slot, format!("\"{}\" is no {name}.", field.first.name));
         }
-        let told = |by: &str| -> Option<String> {
-            let mut node = Node::Text(text);
+        let mut told = |by: &str| -> Option<String> {
             let text = node.member(by)?.to_string();
             serde_json::from_str(&text).ok().or(Some(text))
         };
-        let object = self.bound.object_of(name, &told);
+        let object = self.bound.object_of(name, &mut told);
         let shape = object.and_then(|object| field.shapes.iter().find(|(own, _)| *own == object));
         match shape {
-            Some((_, shape)) => self.object(*shape, text, place, with),
+            Some((_, shape)) => self.object(*shape, node, text, place, with),
             None => self.fail(place.slot, format!("The type of \"{}\" is not told.", field.first.name)),
         }
     }
@@ -94,15 +93,14 @@ impl Execution {
         self.set(slot, Slot::Failed(Box::new(Fault::invalid(message))));
     }
 
-    /// Sets an object of a shape, and what of its fields is there.
-    pub(super) fn object(&mut self, shape: usize, text: &str, place: Place, with: &With<'_>) {
+    /// Sets an object of a shape, and what of its fields is there, from its JSON and that as text.
+    pub(super) fn object(&mut self, shape: usize, mut node: Node<'_>, text: &str, place: Place, with: &With<'_>) {
         let Some(own) = with.plan.shape(shape) else { return };
         // Names are a part of the answer, and a client chooses how long they are.
         let names = own.fields.iter().map(|field| field.key.len().saturating_add(FRAME));
         self.room = names.fold(self.room, usize::saturating_sub);
         let first = self.reserve(own.fields.len());
         self.set(place.slot, Slot::Object { shape, first });
-        let mut node = Node::Text(text);
         for (at, field) in own.fields.iter().enumerate() {
             let slot = first.saturating_add(at);
             let root = if place.slot == 0 { at } else { place.root };

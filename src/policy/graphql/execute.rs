@@ -10,6 +10,7 @@ use super::input::{NULL, Variables};
 use super::output::Output;
 use super::plan::{Field, Plan};
 use crate::clock::Seconds;
+use crate::json::Node;
 use crate::policy::parts::{Fan, Given, Many, Outcome, Session, Turn};
 use crate::seam::Ticket;
 
@@ -125,7 +126,7 @@ impl Execution {
             under: None,
             root: 0,
         };
-        execution.object(0, "{}", place, &with);
+        execution.object(0, Node::Text("{}"), "{}", place, &with);
         if let (Some(shape), Some(Slot::Object { first, .. })) = (plan.shape(0), execution.slots.first()) {
             let first = *first;
             for (place, field) in shape.fields.iter().enumerate() {
@@ -165,11 +166,8 @@ impl Execution {
 
     /// How long the answer may be kept: as long as the part that is kept shortest; `None` if one is not kept at all.
     pub(super) fn max_age(&self) -> Option<Seconds> {
-        let bindings = self
-            .plan
-            .fields()
-            .filter_map(|(_, field)| field.binding.as_ref()?.part());
-        let ages: Option<Vec<_>> = bindings.map(|part| part.max_age()).collect();
+        let parts = self.plan.fields().filter_map(|(_, field)| field.part());
+        let ages: Option<Vec<_>> = parts.map(|part| part.max_age()).collect();
         ages?.into_iter().min()
     }
 
@@ -211,9 +209,7 @@ impl Execution {
         };
         let field = plan.shape(group.shape).and_then(|shape| shape.fields.get(group.field));
         let Some(field) = field else { return false };
-        let Some(part) = field.binding.as_ref().and_then(|binding| binding.part()) else {
-            return false;
-        };
+        let Some(part) = field.part() else { return false };
         let has_begun = match &group.state {
             State::Over => return false,
             State::Called(_) => false,

@@ -14,6 +14,7 @@ use super::document::place;
 use super::fault::{BAD_INPUT, Refusal};
 use super::input::{Variables, arguments};
 use crate::policy::aggregate::Bounds;
+use crate::policy::parts::Part;
 
 /// The plan of one operation.
 #[derive(Debug)]
@@ -102,8 +103,7 @@ impl Plan {
     /// The number of calls to begin with.
     pub(super) fn first_calls(&self) -> usize {
         let root = self.shape(0).into_iter().flat_map(|shape| &shape.fields);
-        root.filter(|field| field.binding.as_ref().is_some_and(|binding| binding.part().is_some()))
-            .count()
+        root.filter(|field| field.part().is_some()).count()
     }
 
     /// Whether a root field is about the schema.
@@ -182,6 +182,11 @@ impl Plan {
 }
 
 impl Field {
+    /// The part, if it is bound to one.
+    pub(super) fn part(&self) -> Option<&Arc<Part>> {
+        self.binding.as_ref()?.part()
+    }
+
     /// The type of its value without lists.
     pub(super) fn named(&self) -> &Name {
         self.ty.inner_named_type()
@@ -254,10 +259,7 @@ impl<'a> Planning<'a> {
             }
             let below = shapes.iter().filter_map(|(_, shape)| self.plan.shapes.get(*shape));
             let mut below = below.flat_map(|shape| &shape.fields);
-            let is_awaited = below.any(|field| {
-                let binding = field.binding.as_deref();
-                field.is_awaited || binding.is_some_and(|binding| binding.part().is_some())
-            });
+            let is_awaited = below.any(|field| field.is_awaited || field.part().is_some());
             fields.push(Field {
                 key,
                 first: Shared::clone(first),

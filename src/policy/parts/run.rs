@@ -283,13 +283,7 @@ impl Run {
 
     /// Makes the call of a part, for an item or for keys.
     fn call(&self, part: &Part, item: Option<&str>, keys: Option<&str>, turn: &Turn<'_>) -> Result<Call, Outcome> {
-        let values = Values {
-            run: Some(self),
-            given: turn.given,
-            item,
-            keys,
-        };
-        part.call(turn.given.scope(&values))
+        part.call(turn.given.scope(&self.values(item, keys, turn)))
     }
 
     /// The texts of the items for which a part is called: none where there is no array, [`Outcome::Shape`] where there is
@@ -309,12 +303,14 @@ impl Run {
 
     /// The key of an item.
     fn key(&self, part: &Part, item: &str, turn: &Turn<'_>) -> Option<String> {
-        let values = Values {
+        part.key(turn.given.scope(&self.values(Some(item), None, turn)))
+    }
+
+    /// The values for the templates of one call.
+    fn values<'a>(&'a self, item: Option<&'a str>, keys: Option<&'a str>, turn: &Turn<'a>) -> Values<'a> {
+        Values {
             run: Some(self),
-            given: turn.given,
-            item: Some(item),
-            keys: None,
-        };
-        part.key(turn.given.scope(&values))
+            ..turn.given.values(item, keys)
+        }
     }
 }
