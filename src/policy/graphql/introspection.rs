@@ -7,6 +7,7 @@ use apollo_compiler::response::JsonMap;
 use apollo_compiler::validation::Valid;
 
 use super::bound::Bound;
+use super::extent::extent;
 use super::fault::Refusal;
 use super::input::Variables;
 
@@ -19,6 +20,10 @@ pub(super) fn answer(
 ) -> Result<Vec<(String, String)>, Refusal> {
     if check_max_depth(document, operation).is_err() {
         return Err(Refusal::over("depth", bound.limits.depth));
+    }
+    let most = bound.limits.answer.div_ceil(LEAST);
+    if extent(bound, document, operation, variables, most) > most {
+        return Err(Refusal::over("answer", bound.limits.answer));
     }
     let variables = variables
         .iter()
@@ -41,3 +46,6 @@ pub(super) fn answer(
     });
     Ok(members.collect())
 }
+
+/// The bytes that a field takes in an answer at least: `"a":1,`.
+const LEAST: u64 = 6;

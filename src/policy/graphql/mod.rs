@@ -8,6 +8,7 @@ mod complete;
 mod config;
 mod document;
 mod execute;
+mod extent;
 mod fault;
 mod http;
 mod input;

@@ -273,3 +273,57 @@ fn fields_of_one_name_have_the_same_arguments() {
         assert_eq!(code, wanted, "{query}: {told}");
     }
 }
+
+/// Members of objects, at all depths.
+fn members(value: &Value) -> u64 {
+    match value {
+        Value::Object(own) => own.values().map(|value| 1 + members(value)).sum(),
+        Value::Array(items) => items.iter().map(members).sum(),
+        _ => 0,
+    }
+}
+
+#[test]
+fn answers_about_the_schema_are_counted_before_they_are_made() {
+    let asked = |query: &str, limit: u64| {
+        let graphql = json!({
+            "schema": "type Query { find(by: [By!]! = []): [Node!]!  sorts: [Sort!]  item: Item }
+                interface Node { id: ID! }  type User implements Node { id: ID!  name(short: Boolean): String }
+                type Post implements Node { id: ID! }  union Item = User | Post  enum Sort { NAME DATE }
+                input By { name: String!  sort: Sort }",
+            "fields": {"Query.find": {"part": "a"}, "Query.sorts": {"part": "a"}, "Query.item": {"part": "a"}},
+            "types": {"Node": {"by": "kind"}, "Item": {"by": "kind"}},
+            "introspection": true,
+            "limits": {"answer": limit, "depth": 20, "aliases": 1000},
+        });
+        of_text(&answer(
+            &graphql,
+            &json!({"a": {"cluster": "a", "path": "/"}}),
+            query,
+            &Value::Null,
+        ))
+    };
+    let all = "__schema {
+            queryType { name } mutationType { name } directives { name args { name type { ...Ref } } }
+            types { name fields { name args { name type { ...Ref } } type { ...Ref } } interfaces { name } enumValues { name }
+                possibleTypes { name ofType { name } } inputFields { name type { ...Ref } } }
+        }";
+    let refs = "fragment Ref on __Type { kind name ofType { name fields { name } ofType { name ofType { name } } } }";
+    for query in [
+        "{ __schema { types { name } } }".to_owned(),
+        format!("{{ {all} }} {refs}"),
+        format!("{{ __typename a: {all} ... on Query {{ b: {all} }} }} {refs}"),
+        "{ __type(name: \"User\") { fields { type { name } } } other: __type(name: \"Other\") { name } }".to_owned(),
+        "query($name: String! = \"Node\") { __type(name: $name) { possibleTypes { fields { name } } } }".to_owned(),
+    ] {
+        let told = asked(&query, 1 << 20);
+        let count = members(&told["data"]);
+        assert!(count > 4, "{told}");
+        // Large enough to be made, and then too large; then not made.
+        for (limit, is_made) in [(count * 6, true), (count * 6 - 6, false)] {
+            let told = asked(&query, limit);
+            assert_eq!(told["errors"][0]["extensions"]["limit"], "answer", "{told}");
+            assert_eq!(told.get("data").is_some(), is_made, "{query}: {told}");
+        }
+    }
+}

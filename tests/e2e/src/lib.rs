@@ -18,6 +18,7 @@ pub mod key_service;
 pub mod keys;
 pub mod native;
 pub mod policies;
+pub mod pooled;
 pub mod postgres;
 pub mod program;
 pub mod publisher;

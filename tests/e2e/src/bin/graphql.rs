@@ -8,14 +8,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tollgate::config::Environment;
-use tollgate::exchange::Exchange;
 use tollgate::gateway::decode;
 use tollgate::gateway::plan::Plan;
 use tollgate::gateway::worker::Worker;
 use tollgate::http::headers::Headers;
-use tollgate::http::piece::Chunk;
 use tollgate::seam::simulated::Simulated;
-use tollgate::seam::{Answer, Call, Event, StreamId, Then, Wakeup};
+use tollgate::seam::{Answer, Call};
+use tollgate_e2e::native;
 
 /// A line of input.
 #[derive(Deserialize)]
@@ -55,36 +54,8 @@ fn answer(worker: &Rc<Worker>, case: &Case) -> Vec<u8> {
     world.now.set(1_700_000_000_000);
     let body =
         json!({"query": case.query, "variables": case.variables, "operationName": case.operation_name}).to_string();
-    let pairs = [
-        (":method", "POST"),
-        (":authority", "a"),
-        (":path", "/"),
-        ("content-type", "application/json"),
-    ];
-    let mut exchange = Exchange::new(Rc::clone(worker), StreamId(0));
-    let event = Event::RequestHeaders {
-        headers: Rc::new(pairs.into_iter().collect()),
-        route_name: None,
-        has_body: true,
-    };
-    exchange.on(event, &world);
-    let read = || Some(body.clone().into_bytes());
-    let chunk = Chunk {
-        size: body.len(),
-        ends: true,
-        read: &read,
-    };
-    let mut step = exchange.on(Event::RequestBody(chunk), &world);
-    while step.then == Then::Wait {
-        let mut is_woken = false;
-        for (id, call) in worker.attend(&world).calls {
-            let agenda = worker.answered(id, Some(service(&call, &case.answers)), &world);
-            is_woken |= !agenda.wakeups.is_empty();
-        }
-        assert!(is_woken, "the request waits for nothing: {}", case.query);
-        step = exchange.wake(Wakeup::Due, &world).expect("a request that waits").step;
-    }
-    step.reply().expect("an answer").body.clone()
+    let reply = native::post(worker, &world, body.as_bytes(), |call| service(call, &case.answers));
+    reply.body
 }
 
 fn service(call: &Call, answers: &Map<String, Value>) -> Answer {

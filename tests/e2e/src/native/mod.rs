@@ -1,7 +1,9 @@
 //! Runs cases against the core, without Envoy.
 
+mod request;
 mod steps;
 
+pub use request::post;
 pub use steps::run_steps;
 
 use std::rc::Rc;

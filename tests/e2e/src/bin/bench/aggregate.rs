@@ -1,16 +1,15 @@
 //! One answer made of three, beside the same by a service written for it behind the same Envoy.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 use tollgate_e2e::bootstrap::{Bare, direct, listener, to_upstream};
 use tollgate_e2e::echo::Echo;
-use tollgate_e2e::envoy::{Envoy, processor_time};
+use tollgate_e2e::envoy::Envoy;
 
+use crate::backend::Backend;
 use crate::measure::{Connection, ROUNDS, cost, median, message_to};
 use crate::transform::{answer, document, long};
 use crate::{Row, calibration};
@@ -28,41 +27,6 @@ pub(crate) fn run() -> Vec<Row> {
     let mut rows = compared();
     rows.extend(sizes());
     rows
-}
-
-/// The service written for it, as a process of its own.
-struct Backend {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Backend {
-    fn start(service: SocketAddr) -> Self {
-        let program = std::env::current_exe().expect("this program").with_file_name("bff");
-        let mut process = Command::new(program)
-            .arg(service.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("bff is built beside the bench");
-        let output = process.stdout.take().expect("its output");
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line).expect("its address");
-        Self {
-            process,
-            address: line.trim().parse().expect("an address"),
-        }
-    }
-
-    fn processor_time(&self) -> Duration {
-        processor_time(self.process.id())
-    }
-}
-
-impl Drop for Backend {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// An Envoy that answers everything with a document of about so many bytes.
@@ -93,7 +57,7 @@ fn gateway(service: SocketAddr, max_bytes: usize) -> Bare {
 fn compared() -> Vec<Row> {
     let documents = service(2048);
     let address = documents.listener(1);
-    let backend = Backend::start(address);
+    let backend = Backend::start("bff", address);
     let mut bare = gateway(address, 1 << 20);
     bare.upstream = backend.address;
     bare.listeners = vec![listener("front", vec![], vec![to_upstream()]), calibration(CALLS)];
@@ -116,11 +80,9 @@ fn compared() -> Vec<Row> {
         let began = Instant::now();
         let ours = cost(&envoy, 0, &messages);
         let our_rate = messages.len() as f64 / began.elapsed().as_secs_f64();
-        let before = backend.processor_time();
         let began = Instant::now();
-        let front = cost(&envoy, FRONT, &messages);
+        let [front, backend] = backend.cost(messages.len(), || cost(&envoy, FRONT, &messages));
         let their_rate = messages.len() as f64 / began.elapsed().as_secs_f64();
-        let backend = (backend.processor_time() - before).as_secs_f64() * 1e6 / messages.len() as f64;
         rounds.push([
             ours,
             front,

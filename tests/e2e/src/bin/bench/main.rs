@@ -3,7 +3,10 @@
 
 mod aggregate;
 mod apikey;
+mod backend;
 mod floor;
+mod graphql;
+mod instructions;
 mod jwt;
 mod measure;
 mod picture;
@@ -21,6 +24,12 @@ use tollgate_e2e::bootstrap::{direct, listener, scripted_filter};
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = env::args().skip(1).collect();
+    if let [mode, case, requests] = arguments.as_slice()
+        && mode == instructions::MODE
+    {
+        instructions::run(case, requests.parse().expect("a number of requests"));
+        return ExitCode::SUCCESS;
+    }
     let json = arguments.iter().position(|argument| argument == "--json").map(|at| {
         let file = arguments.drain(at..).nth(1);
         file.expect("--json FILE")
@@ -58,7 +67,7 @@ fn main() -> ExitCode {
 }
 
 /// What can be measured, by name.
-const GROUPS: [(&str, Group); 7] = [
+const GROUPS: [(&str, Group); 8] = [
     ("jwt", jwt::run),
     ("apikey", apikey::run),
     ("ratelimit", ratelimit::run),
@@ -66,6 +75,7 @@ const GROUPS: [(&str, Group); 7] = [
     ("routes", routes::run),
     ("transform", transform::run),
     ("aggregate", aggregate::run),
+    ("graphql", graphql::run),
 ];
 
 type Group = fn() -> Vec<Row>;
