@@ -77,6 +77,7 @@ fn every_figure_comes_from_the_results_beside_it() {
         "routes",
         "transform",
         "aggregate",
+        "graphql",
     ] {
         hold("docs/PERFORMANCE.md", group, &figures(group));
     }

@@ -41,7 +41,11 @@ impl<'a> Member<'a> {
 
     /// Whether this is its name, with or without escapes.
     pub fn is_named(&self, name: &str) -> bool {
-        self.plain_name() == name
+        // With its quotes; an escape makes it longer than the name.
+        match self.name.len() == name.len().saturating_add(2) {
+            true => self.name.get(1..self.name.len().saturating_sub(1)) == Some(name) && !name.contains('\\'),
+            false => self.name.len() > name.len() && self.plain_name() == name,
+        }
     }
 
     /// The name without quotes and escapes.
@@ -261,7 +265,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
+        let mut members = Vec::with_capacity(USUAL);
         while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             members.push(Member {
                 name: name.get(),
@@ -271,6 +275,9 @@ impl<'de> Visitor<'de> for MembersVisitor {
         Ok(Members(members))
     }
 }
+
+/// Members of an object, mostly: room for them is made at once.
+const USUAL: usize = 8;
 
 struct ItemsVisitor;
 

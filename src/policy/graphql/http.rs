@@ -190,10 +190,10 @@ impl Asked {
         let mut asked = Self {
             query: member("query"),
             operation: member("operationName"),
-            variables: map("variables", member("variables"))?,
+            variables: map("variables", checked("variables", member("variables"))?)?,
             id: member("documentId"),
         };
-        asked.add_hash(map("extensions", member("extensions"))?)?;
+        asked.add_hash(map("extensions", checked("extensions", member("extensions"))?)?)?;
         asked.checked()
     }
 
@@ -219,16 +219,25 @@ impl Asked {
     }
 }
 
-/// The text of a map; `None` if it is absent or null.
-fn map(name: &str, text: Option<String>) -> Result<Option<String>, Refusal> {
-    let Some(text) = text.filter(|text| text != "null") else {
-        return Ok(None);
-    };
-    let is_map = json::check(text.as_bytes()).is_ok() && text.trim_start().starts_with('{');
-    match is_map {
-        true => Ok(Some(text.trim().to_owned())),
-        false => Err(Refusal::malformed(format!("\"{name}\" is not a JSON object."))),
+/// A parameter's text, which must be JSON.
+fn checked(name: &str, text: Option<String>) -> Result<Option<String>, Refusal> {
+    match text.as_ref().is_none_or(|text| json::check(text.as_bytes()).is_ok()) {
+        true => Ok(text),
+        false => Err(no_map(name)),
     }
+}
+
+/// The text of a map; `None` if it is absent or null.
+fn map(name: &str, json: Option<String>) -> Result<Option<String>, Refusal> {
+    let text = json.as_deref().map(str::trim).filter(|text| *text != "null");
+    match text {
+        Some(text) if !text.starts_with('{') => Err(no_map(name)),
+        text => Ok(text.map(str::to_owned)),
+    }
+}
+
+fn no_map(name: &str) -> Refusal {
+    Refusal::malformed(format!("\"{name}\" is not a JSON object."))
 }
 
 /// The parameters of a request.

@@ -153,8 +153,7 @@ impl Plan {
         let (shape, many) = of;
         let mut total = Cost::default();
         let Some(shape) = self.shape(shape) else { return total };
-        for field in &shape.fields {
-            let size = field.size(bound, &shape.object, variables);
+        for field in shape.fields.iter().filter(|field| field.makes_calls()) {
             if let Some(binding) = &field.binding
                 && let Some(part) = binding.part()
             {
@@ -165,10 +164,14 @@ impl Plan {
                 total.calls = total.calls.saturating_add(calls);
                 total.cost = total.cost.saturating_add(calls.saturating_mul(binding.cost));
             }
-            let below = field.shapes.iter().map(|(_, shape)| {
-                let many = many.saturating_mul(size);
-                self.cost(bound, variables, (*shape, many), known)
-            });
+            if !field.is_awaited {
+                continue;
+            }
+            let many = many.saturating_mul(field.size(bound, &shape.object, variables));
+            let below = field
+                .shapes
+                .iter()
+                .map(|(_, shape)| self.cost(bound, variables, (*shape, many), known));
             let below = below.fold(Cost::default(), |most, own| Cost {
                 cost: most.cost.max(own.cost),
                 calls: most.calls.max(own.calls),
@@ -185,6 +188,11 @@ impl Field {
     /// The part, if it is bound to one.
     pub(super) fn part(&self) -> Option<&Arc<Part>> {
         self.binding.as_ref()?.part()
+    }
+
+    /// Whether calls are made for it or for what is in its value.
+    fn makes_calls(&self) -> bool {
+        self.is_awaited || self.part().is_some()
     }
 
     /// The type of its value without lists.
@@ -259,7 +267,7 @@ impl<'a> Planning<'a> {
             }
             let below = shapes.iter().filter_map(|(_, shape)| self.plan.shapes.get(*shape));
             let mut below = below.flat_map(|shape| &shape.fields);
-            let is_awaited = below.any(|field| field.is_awaited || field.part().is_some());
+            let is_awaited = below.any(Field::makes_calls);
             fields.push(Field {
                 key,
                 first: Shared::clone(first),

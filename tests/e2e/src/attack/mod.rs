@@ -1,6 +1,7 @@
 //! An attack on a gateway with everything on: bytes that no HTTP library would send, over HTTP/1 and HTTP/2, and a judge of what comes through.
 
 mod bytes;
+pub mod documents;
 mod http1;
 mod http2;
 mod judge;
