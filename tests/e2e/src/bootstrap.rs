@@ -121,9 +121,14 @@ impl Bare {
             let explicit = json!({"explicit_http_config": {"http2_protocol_options": {}}});
             with_protocol(cluster(name, *address), &explicit)
         }));
+        // Envoy wants a name where it watches files.
+        let mut node = json!({"id": "gateway", "cluster": "gateway"});
+        if is_native() && !self.environment.is_empty() {
+            // A module has the process' own environment: it begins with this.
+            node["metadata"] = json!({"environment": self.environment});
+        }
         json!({
-            // Envoy wants a name where it watches files.
-            "node": {"id": "gateway", "cluster": "gateway"},
+            "node": node,
             "admin": {"address": address(0)},
             "static_resources": {"listeners": listeners, "clusters": clusters},
         })
@@ -143,26 +148,41 @@ impl Bare {
                 "name": "tollgate",
                 "config_discovery": {
                     "config_source": {"path_config_source": {"path": path}, "resource_api_version": "V3"},
-                    "type_urls": [WASM],
+                    "type_urls": [if is_native() { MODULE } else { WASM }],
                 },
             }),
-            form => json!({"name": "tollgate", "typed_config": self.wasm(form)}),
+            form => json!({"name": "tollgate", "typed_config": self.plugin(form)}),
+        }
+    }
+
+    fn plugin(&self, form: &Form) -> Value {
+        match is_native() {
+            true => json!({
+                "@type": MODULE,
+                "dynamic_module_config": {"name": "tollgate_native", "do_not_close": true},
+                "filter_name": "tollgate",
+                "filter_config": self.configuration(form),
+            }),
+            false => self.wasm(form),
+        }
+    }
+
+    fn configuration(&self, form: &Form) -> Value {
+        match form {
+            Form::Text => json!({"@type": STRING, "value": self.config.to_string()}),
+            Form::Raw(text) => json!({"@type": STRING, "value": text}),
+            Form::Struct | Form::Discovered(_) => json!({"@type": STRUCT, "value": self.config}),
         }
     }
 
     fn wasm(&self, form: &Form) -> Value {
-        let configuration = match form {
-            Form::Text => json!({"@type": STRING, "value": self.config.to_string()}),
-            Form::Raw(text) => json!({"@type": STRING, "value": text}),
-            Form::Struct | Form::Discovered(_) => json!({"@type": STRUCT, "value": self.config}),
-        };
         json!({
             "@type": WASM,
             "config": {
                 "name": "tollgate",
                 "failure_policy": "FAIL_RELOAD",
                 "allow_on_headers_stop_iteration": self.tells_of_held,
-                "configuration": configuration,
+                "configuration": self.configuration(form),
                 "vm_config": {
                     "vm_id": "tollgate",
                     "runtime": "envoy.wasm.runtime.v8",
@@ -178,7 +198,7 @@ impl Bare {
         let resource = json!({
             "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
             "name": "tollgate",
-            "typed_config": self.wasm(&self.form),
+            "typed_config": self.plugin(&self.form),
         });
         json!({"version_info": "1", "resources": [resource]}).to_string()
     }
@@ -352,6 +372,12 @@ pub(crate) fn wasm_file() -> String {
     repository().join("target/tollgate.wasm").display().to_string()
 }
 
+/// Whether the gateway is the dynamic module (`TOLLGATE_SHELL=native`) in place of the Wasm plugin.
+pub fn is_native() -> bool {
+    std::env::var("TOLLGATE_SHELL").is_ok_and(|shell| shell == "native")
+}
+
+const MODULE: &str = "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::bootstrap::is_native;
 use crate::bundled::environment;
 use crate::case::repository;
 use crate::raw::{self, Response};
@@ -239,10 +240,8 @@ fn build_plugin() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
         let script = repository().join("scripts/build");
-        let output = Command::new(script)
-            .arg("--graphql-only")
-            .output()
-            .expect("scripts/build runs");
+        let what = if is_native() { "--native" } else { "--graphql-only" };
+        let output = Command::new(script).arg(what).output().expect("scripts/build runs");
         assert!(
             output.status.success(),
             "scripts/build failed:\n{}",

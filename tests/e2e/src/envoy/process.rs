@@ -11,6 +11,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::program::Program;
+use crate::bootstrap::is_native;
+use crate::case::repository;
 use crate::container::Container;
 use crate::raw::{self, Response};
 
@@ -54,6 +56,20 @@ impl Refused {
     }
 }
 
+/// The variables of a process: those of its settings, and those that a module of the bootstrap wants.
+fn environment(bootstrap: &Value, options: &Options) -> BTreeMap<String, String> {
+    let mut all = options.environment.clone();
+    let wanted = bootstrap["node"]["metadata"]["environment"].as_object();
+    for (name, value) in wanted.into_iter().flatten() {
+        all.insert(name.clone(), value.as_str().unwrap_or_default().to_owned());
+    }
+    if is_native() {
+        let modules = repository().join("target/modules").display().to_string();
+        all.insert("ENVOY_DYNAMIC_MODULES_SEARCH_PATH".to_owned(), modules);
+    }
+    all
+}
+
 impl Process {
     /// Starts Envoy and waits until it is ready or has ended.
     pub(super) fn start(bootstrap: &Value, options: &Options) -> Result<Self, Refused> {
@@ -73,7 +89,7 @@ impl Process {
         // Envoy opens its standard output once more for the access log.
         let log = File::options().create(true).append(true).open(file("log"));
         let log = log.expect("a file");
-        let (mut command, container) = Program::wanted().command(&options.environment);
+        let (mut command, container) = Program::wanted().command(&environment(bootstrap, options));
         command
             .arg("-c")
             .arg(file("envoy.json"))
@@ -84,7 +100,12 @@ impl Process {
                 &options.concurrency.to_string(),
                 "--disable-hot-restart",
             ])
-            .args(["--log-level", "warning", "--component-log-level", "wasm:debug"])
+            .args([
+                "--log-level",
+                "warning",
+                "--component-log-level",
+                "wasm:debug,dynamic_modules:debug",
+            ])
             .args(["--file-flush-interval-msec", "100"])
             .args(more);
         let mut command = until_we_end(&command);

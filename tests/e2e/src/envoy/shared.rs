@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::comes_to_hold;
 use super::process::{Options, Process, Refused};
-use crate::bootstrap::{address, direct, listener, wasm_file, wasm_filter};
+use crate::bootstrap::{address, direct, is_native, listener, wasm_file, wasm_filter};
 
 /// The listener that keeps the compiled plugin.
 pub(super) const KEEPER: &str = "keeper";
@@ -46,6 +46,7 @@ pub(super) fn parts(bootstrap: &Value) -> Option<Parts> {
     };
     let resources = &bootstrap["static_resources"];
     known(bootstrap, &["node", "admin", "static_resources"])?;
+    known(&bootstrap["node"], &["id", "cluster"])?;
     known(resources, &["listeners", "clusters"])?;
     let list = |name: &str| resources[name].as_array().cloned().unwrap_or_default();
     let (listeners, clusters) = (list("listeners"), list("clusters"));
@@ -138,7 +139,11 @@ fn blank(concurrency: u32) -> Result<Process, Refused> {
         json!({"path_config_source": {"path": path}, "resource_api_version": "V3"})
     };
     let plugin = json!({"version": 1, "routes": [{"match": {"path_prefix": "/"}, "public": true}]});
-    let keeper = listener(KEEPER, vec![wasm_filter(KEEPER, &wasm_file(), &plugin)], vec![direct()]);
+    let filters = match is_native() {
+        true => Vec::new(),
+        false => vec![wasm_filter(KEEPER, &wasm_file(), &plugin)],
+    };
+    let keeper = listener(KEEPER, filters, vec![direct()]);
     let bootstrap = json!({
         "node": {"id": "gateway", "cluster": "gateway"},
         "admin": {"address": address(0)},
@@ -177,7 +182,7 @@ fn rename_vms(value: &mut Value, end: &str) {
         Value::Object(members) => {
             for (name, member) in members {
                 match member {
-                    Value::String(text) if name == "vm_id" => text.push_str(end),
+                    Value::String(text) if name == "vm_id" || name == "filter_name" => text.push_str(end),
                     other => rename_vms(other, end),
                 }
             }

@@ -347,8 +347,13 @@ fn a_response_in_pieces_is_kept_whole_and_one_that_breaks_off_not_at_all() {
             return;
         }
     });
-    let broken = raw::send(envoy.address(), &request("GET", "/broken", &[("host", "a")], b""));
-    assert_eq!(broken.expect("its beginning").text(), "half of it");
+    // A worker may not have noticed yet that its connection to the upstream before has ended.
+    let mut broken = (0..10).map(|_| {
+        let sent = raw::send(envoy.address(), &request("GET", "/broken", &[("host", "a")], b""));
+        sent.expect("its beginning").text()
+    });
+    let broken = broken.find(|text| !text.contains("connection termination"));
+    assert_eq!(broken.as_deref(), Some("half of it"));
     half.join().expect("it ends");
     assert_lost(&ask(&envoy, "GET", "/broken", &[]));
     assert_kept(&ask(&envoy, "GET", "/large", &[]), &large);
