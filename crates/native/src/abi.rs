@@ -288,14 +288,6 @@ impl Stream {
     /// Replaces all values of a name by these; none removes it.
     pub(crate) fn set_header(self, map: Map, name: &[u8], values: &[Vec<u8>]) -> Result<(), Failed> {
         let first = values.first().map_or(Own::NONE, |value| Own::of(value));
-        // An empty value must not be taken for none.
-        let first = match values.first() {
-            Some(value) if value.is_empty() => Own {
-                pointer: c"".as_ptr().cast(),
-                length: 0,
-            },
-            _ => first,
-        };
         // SAFETY: see above.
         let mut is_done =
             unsafe { envoy_dynamic_module_callback_http_set_header(self.0, map as u32, Own::of(name), first) };
@@ -427,22 +419,9 @@ impl Stream {
         body: &[u8],
         timeout: u64,
     ) -> Result<u64, Failed> {
-        let pairs: Vec<_> = headers.iter().map(|pair| Pair::of(*pair)).collect();
-        let mut id = 0;
+        let start = envoy_dynamic_module_callback_http_filter_start_http_stream;
         // SAFETY: see above.
-        let status = unsafe {
-            envoy_dynamic_module_callback_http_filter_start_http_stream(
-                self.0,
-                &raw mut id,
-                Own::of(cluster.as_bytes()),
-                pairs.as_ptr(),
-                pairs.len(),
-                Own::of(body),
-                true,
-                timeout,
-            )
-        };
-        done(status == 0).map(|()| id)
+        unsafe { begin(start, self.0, cluster, headers, body, timeout) }
     }
 
     /// Gives up a call. The filter's hook for calls that are reset may be called before this returns.
@@ -482,6 +461,37 @@ impl Stream {
     }
 }
 
+/// A callback that begins a call.
+type Start = unsafe extern "C" fn(*mut c_void, *mut u64, Own, *const Pair, usize, Own, bool, u64) -> u32;
+
+/// # Safety
+/// The callback is for what the pointer points to, which is alive.
+unsafe fn begin(
+    start: Start,
+    of: *mut c_void,
+    cluster: &str,
+    headers: &[(&[u8], &[u8])],
+    body: &[u8],
+    timeout: u64,
+) -> Result<u64, Failed> {
+    let pairs: Vec<_> = headers.iter().map(|pair| Pair::of(*pair)).collect();
+    let mut id = 0;
+    // SAFETY: the caller's promise, and values that outlive the call.
+    let status = unsafe {
+        start(
+            of,
+            &raw mut id,
+            Own::of(cluster.as_bytes()),
+            pairs.as_ptr(),
+            pairs.len(),
+            Own::of(body),
+            true,
+            timeout,
+        )
+    };
+    done(status == 0).map(|()| id)
+}
+
 impl Configuration {
     /// Calls a cluster; the configuration's hooks get the answer with this number.
     pub(crate) fn call(
@@ -491,22 +501,9 @@ impl Configuration {
         body: &[u8],
         timeout: u64,
     ) -> Result<u64, Failed> {
-        let pairs: Vec<_> = headers.iter().map(|pair| Pair::of(*pair)).collect();
-        let mut id = 0;
+        let start = envoy_dynamic_module_callback_http_filter_config_start_http_stream;
         // SAFETY: see above.
-        let status = unsafe {
-            envoy_dynamic_module_callback_http_filter_config_start_http_stream(
-                self.0,
-                &raw mut id,
-                Own::of(cluster.as_bytes()),
-                pairs.as_ptr(),
-                pairs.len(),
-                Own::of(body),
-                true,
-                timeout,
-            )
-        };
-        done(status == 0).map(|()| id)
+        unsafe { begin(start, self.0, cluster, headers, body, timeout) }
     }
 
     /// Gives up a call. The configuration's hook for calls that are reset may be called before this returns.

@@ -46,7 +46,6 @@ pub(super) fn parts(bootstrap: &Value) -> Option<Parts> {
     };
     let resources = &bootstrap["static_resources"];
     known(bootstrap, &["node", "admin", "static_resources"])?;
-    known(&bootstrap["node"], &["id", "cluster"])?;
     known(resources, &["listeners", "clusters"])?;
     let list = |name: &str| resources[name].as_array().cloned().unwrap_or_default();
     let (listeners, clusters) = (list("listeners"), list("clusters"));
@@ -60,6 +59,8 @@ pub(super) fn parts(bootstrap: &Value) -> Option<Parts> {
     ]
     .iter()
     .any(|part| text.contains(part));
+    // The variables that a module wants are the process' own too.
+    let is_own = is_own || !bootstrap["node"]["metadata"].is_null();
     (!is_own && !listeners.is_empty()).then_some(Parts { listeners, clusters })
 }
 
