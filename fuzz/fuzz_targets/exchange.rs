@@ -87,7 +87,7 @@ fn answer(worker: &Worker, world: &Simulated, body: &[u8]) {
             trailers: Headers::default(),
             body: body.to_vec(),
         };
-        calls.extend(worker.answered(id, Some(answer), world).calls);
+        calls.extend(worker.answered(id, Ok(answer), world).calls);
     }
 }
 

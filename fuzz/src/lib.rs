@@ -11,7 +11,7 @@ use tollgate::gateway::worker::Worker;
 use tollgate::http::headers::Headers;
 use tollgate::http::piece::Chunk;
 use tollgate::seam::simulated::Simulated;
-use tollgate::seam::{Answer, Event, Step, StreamId, Then, Wakeup};
+use tollgate::seam::{Answer, Event, Lost, Step, StreamId, Then, Wakeup};
 
 /// The plan of a configuration.
 pub fn compile(config: &serde_json::Value) -> Arc<Plan> {
@@ -69,7 +69,7 @@ pub fn go_through(plan: &Arc<Plan>, method: &str, path: &str, body: &[u8], bytes
             break;
         }
         for (id, _) in worker.attend(&world).calls {
-            worker.answered(id, answers.next(), &world);
+            worker.answered(id, answers.next().ok_or(Lost::Unsent), &world);
         }
         step = exchange.wake(Wakeup::Due, &world).expect("a request that waits").step;
     }

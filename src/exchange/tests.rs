@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 use crate::config::Environment;
 use crate::seam::simulated::Simulated;
-use crate::seam::{Answer, Reply};
+use crate::seam::{Answer, Lost, Reply};
 
 fn worker(config: &serde_json::Value) -> Rc<Worker> {
     Rc::new(Worker::new(Plan::of(config, &Environment::new()).unwrap()))
@@ -286,7 +286,7 @@ fn a_request_waits_for_keys_once_and_is_counted_once() {
         "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
     }]});
     let answer = Answer::new("200", body.to_string());
-    let agenda = worker.answered(*call, Some(answer), &host);
+    let agenda = worker.answered(*call, Ok(answer), &host);
     assert_eq!(agenda.wakeups, [(StreamId(0), Wakeup::Due)]);
     let woken = exchange.wake(Wakeup::Due, &host).unwrap();
     assert_eq!(woken.direction, Direction::Request);
@@ -322,7 +322,7 @@ fn all_waits_of_a_request_share_one_deadline() {
     let (call, _) = calls.iter().find(|(_, call)| call.cluster == "rls").unwrap();
     host.now.set(500);
     assert_eq!(
-        worker.answered(*call, None, &host).wakeups,
+        worker.answered(*call, Err(Lost::Unsent), &host).wakeups,
         [(StreamId(0), Wakeup::Due)]
     );
     assert_eq!(exchange.wake(Wakeup::Due, &host).unwrap().step.then, Then::Continue);

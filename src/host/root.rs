@@ -17,7 +17,7 @@ use crate::config::{ConfigError, Environment};
 use crate::gateway::decode;
 use crate::gateway::plan::Plan;
 use crate::gateway::worker::{Agenda, CallId, Worker};
-use crate::seam::Answer;
+use crate::seam::{Answer, Lost};
 
 /// The root context of one plugin configuration in one VM.
 #[derive(Default)]
@@ -60,7 +60,7 @@ impl Root {
             match self.dispatch_http_call(&call.cluster, headers, body, Vec::new(), call.timeout) {
                 Ok(token) => drop(self.calls.insert(token, (id, call.max_body))),
                 Err(_) => {
-                    let agenda = worker.answered(id, None, &Envoy);
+                    let agenda = worker.answered(id, Err(Lost::Unsent), &Envoy);
                     note(agenda.notes);
                     calls.extend(agenda.calls);
                     wakeups.extend(agenda.wakeups);
@@ -89,7 +89,7 @@ impl Context for Root {
                 .unwrap_or_default(),
             body,
         };
-        let agenda = worker.answered(id, Some(answer), &Envoy);
+        let agenda = worker.answered(id, Ok(answer), &Envoy);
         self.carry_out(&worker, agenda);
     }
 }

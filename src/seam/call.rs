@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Context, Note};
+use super::{Context, Note, Ticket};
 use crate::http::headers::Headers;
 use crate::json;
 
@@ -25,6 +25,8 @@ pub struct Call {
     pub max_body: usize,
     /// An id for the caller, to recognize the call.
     pub topic: u64,
+    /// What the one request waits for that waits for the call; `None` if the call is of the background.
+    pub ticket: Option<Ticket>,
 }
 
 /// The answer to a call. Without headers, the connection was reset, or the answer exceeded Envoy's buffer.
@@ -36,6 +38,15 @@ pub struct Answer {
     pub trailers: Headers,
     /// The body; cut to one byte more than [`Call::max_body`] if it is too large.
     pub body: Vec<u8>,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// It could not be sent.
+    Unsent,
+    /// It was given up with the request that waited for it. This says nothing about the other service.
+    Abandoned,
 }
 
 #[cfg(test)]
@@ -71,8 +82,13 @@ pub trait Caller: Send + Sync {
     /// A call to send now. Called until it returns `None`.
     fn next_call(&self, cx: &Context<'_>) -> Option<Call>;
 
-    /// Handles the answer to a call; `None` if it could not be sent.
-    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> Outcome;
+    /// Handles the answer to a call.
+    fn answer(&self, call: &Call, answer: Result<Answer, Lost>, cx: &Context<'_>) -> Outcome;
+
+    /// Whether its calls are of the background: what they bring is for all workers, and they outlive every request.
+    fn is_background(&self) -> bool {
+        false
+    }
 
     /// Whether something is awaited, so that the timer should run fast.
     fn is_awaited(&self, cx: &Context<'_>) -> bool;

@@ -12,7 +12,7 @@ mod step;
 pub mod store;
 mod wait;
 
-pub use call::{Answer, Call, Caller, Outcome, document};
+pub use call::{Answer, Call, Caller, Lost, Outcome, document};
 pub use context::{Context, Local, Locals};
 pub use event::{Event, HostFailure};
 pub use host::{Host, SignatureCheck};

@@ -39,6 +39,11 @@ impl Suspended {
         self.places.is_empty()
     }
 
+    /// The stream whose message waits for a ticket; one of them if there are several.
+    pub fn waiting_for(&self, ticket: Ticket) -> Option<StreamId> {
+        self.by_ticket.get(&ticket)?.first().copied()
+    }
+
     /// Suspends a message until a time of the monotonic clock; `false` if there is no place.
     pub fn hold(&mut self, stream: StreamId, wait: Wait, origin: ClientNetwork, until: Millis) -> bool {
         if !self.has_place(wait.kind, || origin) {

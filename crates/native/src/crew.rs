@@ -6,14 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tollgate::gateway::worker::{Agenda, CallId, Worker};
+use tollgate::gateway::worker::{Agenda, CallId, Duties, Worker};
 use tollgate::http::piece::Direction;
-use tollgate::seam::{Answer, Call, Host as _, StreamId, Wakeup};
+use tollgate::seam::{Answer, Call, Host as _, Lost, StreamId, Wakeup};
 
 use crate::abi::{Configuration, Failed, Stream};
 use crate::filter::{Applied, Phase, Seat};
 use crate::gateway::Gateway;
 use crate::host::{Here, random};
+use crate::timer::Timer;
 
 /// A worker on its thread.
 pub(crate) struct Crew {
@@ -41,7 +42,7 @@ struct UnderWay {
     ended: Option<bool>,
 }
 
-/// Whose hook runs, through which calls are sent.
+/// Whose hook runs.
 #[derive(Clone, Copy)]
 pub(crate) enum Via {
     Main(Configuration),
@@ -58,14 +59,23 @@ thread_local! {
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Crew {
-    /// The one of this thread.
+    /// The main thread's, for calls of the background.
+    pub(crate) fn of_main(gateway: &Arc<Gateway>) -> Rc<Self> {
+        Self::for_duties(gateway, Duties::Background)
+    }
+
+    /// The one of this worker's thread.
     pub(crate) fn of(gateway: &Arc<Gateway>) -> Rc<Self> {
+        Self::for_duties(gateway, Duties::Requests)
+    }
+
+    fn for_duties(gateway: &Arc<Gateway>, duties: Duties) -> Rc<Self> {
         CREWS.with_borrow_mut(|crews| {
             if let Some(crew) = crews.get(&gateway.id) {
                 return Rc::clone(crew);
             }
             crews.retain(|_, crew| !crew.gateway.is_over());
-            let worker = Worker::new(Arc::clone(&gateway.plan));
+            let worker = Worker::with(Arc::clone(&gateway.plan), duties);
             let crew = Rc::new(Self {
                 id: NEXT.fetch_add(1, Ordering::Relaxed),
                 gateway: Arc::clone(gateway),
@@ -108,11 +118,13 @@ impl Crew {
         let host = self.here(Some(via));
         self.attended.set(host.monotonic().get());
         let agenda = self.worker.attend(&host);
-        if let Via::Main(_) = via {
-            let is_awaited = agenda.is_awaited;
-            self.gateway.with_timer(|timer| timer.await_on_main(is_awaited));
+        let (is_awaited, awaits_main) = (agenda.is_awaited, agenda.awaits_background);
+        match via {
+            Via::Main(_) => self.gateway.with_timer(|timer| timer.await_on_main(is_awaited)),
+            Via::Stream(..) if awaits_main => self.gateway.with_timer(Timer::call_main),
+            Via::Stream(..) => {}
         }
-        self.carry_out(agenda, via);
+        self.carry_out(agenda, Some(via));
     }
 
     /// Suspends a stream. Its scheduled hook sends the call that it may wait for: a call that fails at once would let the stream go
@@ -148,7 +160,10 @@ impl Crew {
         if is_begun == Some(true)
             && let Some(agenda) = self.ended((via.own(), call), via)
         {
-            self.carry_out(agenda, via);
+            self.carry_out(agenda, Some(via));
+            if let Via::Main(_) = via {
+                self.gateway.with_timer(Timer::call_workers);
+            }
         }
     }
 
@@ -157,7 +172,7 @@ impl Crew {
         let UnderWay { id, answer, ended, .. } = self.calls.borrow_mut().remove(&key)?;
         // Without headers, the connection was reset.
         let answer = if ended? { answer } else { Answer::default() };
-        Some(self.worker.answered(id?, Some(answer), &self.here(Some(via))))
+        Some(self.worker.answered(id?, Ok(answer), &self.here(Some(via))))
     }
 
     fn with<T>(&self, call: u64, via: Via, act: impl FnOnce(&mut UnderWay) -> T) -> Option<T> {
@@ -182,10 +197,8 @@ impl Crew {
             .filter_map(|key| self.calls.borrow_mut().remove(key))
             .collect();
         for id in lost.into_iter().filter_map(|under_way| under_way.id) {
-            let other = self.suspended.borrow().values().next().cloned();
-            let via = other.map(|seat| Via::Stream(seat.id, seat.stream));
-            let agenda = self.worker.answered(id, None, &self.here(None));
-            self.carry_out_through(agenda, via);
+            let agenda = self.worker.answered(id, Err(Lost::Abandoned), &self.here(None));
+            self.carry_out(agenda, None);
         }
     }
 
@@ -193,12 +206,8 @@ impl Crew {
         self.gateway.here(via.and_then(Via::stream))
     }
 
-    fn carry_out(&self, agenda: Agenda, via: Via) {
-        self.carry_out_through(agenda, Some(via));
-    }
-
-    /// Carries out an agenda, and what follows from it. Without anybody to send them, calls fail.
-    fn carry_out_through(&self, agenda: Agenda, via: Option<Via>) {
+    /// Carries out an agenda, and what follows from it.
+    fn carry_out(&self, agenda: Agenda, via: Option<Via>) {
         let mut agenda = Some(agenda);
         while let Some(next) = agenda {
             let waits_again = self.carry_out_once(next, via);
@@ -214,23 +223,7 @@ impl Crew {
         let mut wakeups = agenda.wakeups;
         let mut calls = VecDeque::from(agenda.calls);
         while let Some((id, call)) = calls.pop_front() {
-            self.begins.set(Some(call.max_body));
-            let sent = via.ok_or(Failed).and_then(|via| Ok((via, via.call(&call)?)));
-            self.begins.set(None);
-            let more = match sent {
-                Ok((via, number)) => {
-                    let key = (via.own(), number);
-                    let has_ended = {
-                        let mut all = self.calls.borrow_mut();
-                        let own = all.entry(key).or_insert_with(|| UnderWay::new(call.max_body));
-                        own.id = Some(id);
-                        own.ended.is_some()
-                    };
-                    has_ended.then(|| self.ended(key, via)).flatten()
-                }
-                Err(Failed) => Some(self.worker.answered(id, None, &host)),
-            };
-            if let Some(more) = more {
+            if let Some(more) = self.send(id, &call, via) {
                 self.gateway.note(more.notes, host.stream);
                 calls.extend(more.calls);
                 wakeups.extend(more.wakeups);
@@ -241,6 +234,34 @@ impl Crew {
             waits_again |= self.wake(stream, wakeup);
         }
         waits_again
+    }
+
+    /// Sends a call through a stream that waits for it, or through the configuration: Envoy gives up the calls of a stream
+    /// that ends. Returns what follows if it is at its end with that.
+    fn send(&self, id: CallId, call: &Call, via: Option<Via>) -> Option<Agenda> {
+        let host = self.here(via);
+        let via = match (call.ticket, self.worker.waits_for(id)) {
+            (None, _) => via,
+            (Some(_), None) => return Some(self.worker.answered(id, Err(Lost::Abandoned), &host)),
+            (Some(_), Some(stream)) => {
+                let suspended = self.suspended.borrow();
+                suspended.get(&stream).map(|seat| Via::Stream(stream, seat.stream))
+            }
+        };
+        self.begins.set(Some(call.max_body));
+        let sent = via.ok_or(Failed).and_then(|via| Ok((via, via.call(call)?)));
+        self.begins.set(None);
+        let Ok((via, number)) = sent else {
+            return Some(self.worker.answered(id, Err(Lost::Unsent), &host));
+        };
+        let key = (via.own(), number);
+        let has_ended = {
+            let mut all = self.calls.borrow_mut();
+            let own = all.entry(key).or_insert_with(|| UnderWay::new(call.max_body));
+            own.id = Some(id);
+            own.ended.is_some()
+        };
+        has_ended.then(|| self.ended(key, via)).flatten()
     }
 
     /// Whether it waits again.

@@ -24,6 +24,7 @@ pub(crate) struct Gateway {
     timer: Mutex<Option<Timer>>,
     /// Metrics of the main thread, which only a stream can count.
     pending: Mutex<Vec<Note>>,
+    has_pending: AtomicBool,
     is_over: AtomicBool,
 }
 
@@ -53,6 +54,7 @@ impl Gateway {
             metrics: Metrics::define(configuration),
             timer: Mutex::new((!only_validates()).then(|| Timer::start(configuration.scheduler()))),
             pending: Mutex::default(),
+            has_pending: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         })
     }
@@ -103,11 +105,15 @@ impl Gateway {
             let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             let room = MOST_PENDING.saturating_sub(all.len());
             all.extend(pending.into_iter().take(room));
+            self.has_pending.store(true, Ordering::Release);
         }
     }
 
-    /// Counts what happened on the main thread.
+    /// Counts what happened on the main thread. Requests take the lock only if there is something to count.
     pub(crate) fn flush(&self, stream: Stream) {
+        if !self.has_pending.load(Ordering::Relaxed) || !self.has_pending.swap(false, Ordering::AcqRel) {
+            return;
+        }
         let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         for note in &pending {
             self.metrics.note(note, stream);

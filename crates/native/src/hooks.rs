@@ -43,7 +43,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
             name.to_vec(),
             &bytes.to_vec(),
         )?);
-        Crew::of(&gateway).prepare();
+        Crew::of_main(&gateway).prepare();
         Some(Box::into_raw(Box::new(gateway)).cast_const().cast())
     };
     caught(load).flatten().unwrap_or(NOTHING)
@@ -180,7 +180,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
 ) {
     // SAFETY: a configuration of ours.
     let gateway = unsafe { &*gateway.cast::<Arc<Gateway>>() };
-    caught(|| Crew::of(gateway).attend(Via::Main(Configuration(configuration))));
+    caught(|| Crew::of_main(gateway).attend(Via::Main(Configuration(configuration))));
 }
 
 /// What Envoy tells of a call.
@@ -218,7 +218,7 @@ macro_rules! calls {
                 unsafe {
                     let told = $told;
                     let gateway = &*gateway.cast::<Arc<Gateway>>();
-                    caught(|| tell(&Crew::of(gateway), call, told, Via::Main(Configuration(configuration))));
+                    caught(|| tell(&Crew::of_main(gateway), call, told, Via::Main(Configuration(configuration))));
                 }
             }
         )*

@@ -67,6 +67,18 @@ impl Timer {
         }
     }
 
+    /// Has the hook of the main thread called.
+    pub(crate) fn call_main(&self) {
+        if let Some(main) = &self.shared.lock().main {
+            main.call();
+        }
+    }
+
+    /// Has the hooks of all workers called that have suspended streams.
+    pub(crate) fn call_workers(&self) {
+        self.shared.lock().call_workers();
+    }
+
     /// Adds a suspended stream of a worker.
     pub(crate) fn add(&self, worker: u64, stream: StreamId, scheduler: Scheduler) {
         let mut state = self.shared.lock();
@@ -99,6 +111,16 @@ impl Drop for Timer {
     }
 }
 
+impl State {
+    fn call_workers(&self) {
+        for streams in self.suspended.values() {
+            if let Some(scheduler) = streams.values().next() {
+                scheduler.call();
+            }
+        }
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -113,11 +135,7 @@ impl Shared {
                 told_main = Some(Instant::now());
                 main.call();
             }
-            for streams in state.suspended.values() {
-                if let Some(scheduler) = streams.values().next() {
-                    scheduler.call();
-                }
-            }
+            state.call_workers();
             let is_fast = state.is_awaited || !state.suspended.is_empty();
             let waited = self.changed.wait_timeout(state, if is_fast { FAST } else { SLOW });
             state = waited.unwrap_or_else(PoisonError::into_inner).0;

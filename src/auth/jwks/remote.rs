@@ -14,7 +14,7 @@ use crate::clock::{Millis, Seconds};
 use crate::config::Report;
 use crate::json;
 use crate::seam::store::{Store, update};
-use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, Ticket, Wait, WaitKind, document};
+use crate::seam::{Answer, Call, Caller, Context, Local, Lost, Note, Outcome, Ticket, Wait, WaitKind, document};
 
 /// One issuer's published keys.
 #[derive(Debug)]
@@ -40,8 +40,6 @@ pub struct RemoteKeys {
 struct Own {
     /// A copy of the state in the store.
     known: RefCell<Known>,
-    /// Whether a request waits for a key that is not in the set.
-    demanded: Cell<bool>,
     /// The ticket that requests wait for, and the version of the keys at that time.
     awaited: Cell<Option<(Ticket, u64)>>,
 }
@@ -155,8 +153,8 @@ impl RemoteKeys {
         let own = cx.local(&self.own);
         let schedule = own.known.borrow().schedule;
         let worthwhile = schedule.lease_until > now || schedule.may_demand(now, self.cooldown);
-        if worthwhile {
-            own.demanded.set(true);
+        if worthwhile && !schedule.is_demanded {
+            self.set_demanded(true, cx);
         }
         worthwhile
     }
@@ -192,7 +190,6 @@ impl RemoteKeys {
                 return;
             };
             own.known.borrow_mut().keys = Arc::new(set);
-            own.demanded.set(false);
         }
         own.learn(schedule, cx);
     }
@@ -200,22 +197,18 @@ impl RemoteKeys {
     /// Begins a fetch if one is due. Only one worker at a time gets a call to make.
     fn begin(&self, cx: &Context<'_>) -> Option<Call> {
         let (own, now) = (cx.local(&self.own), cx.wall());
-        let demanded = own.demanded.get();
         let steps = if self.discovery { 2 } else { 1 };
         let lease = self.timeout.saturating_mul(steps).saturating_add(LEASE_SLACK);
-        let begun = self.update(cx.store(), |schedule| {
-            schedule.begin(now, demanded, lease, self.cooldown)
-        });
+        let begun = self.update(cx.store(), |schedule| schedule.begin(now, lease, self.cooldown));
         let Some(schedule) = begun else {
             // If the bucket grants no fetch now, the demand is dropped: the next token asks again.
             let schedule = own.known.borrow().schedule;
-            if schedule.lease_until <= now && !schedule.may_demand(now, self.cooldown) {
-                own.demanded.set(false);
+            if schedule.is_demanded && schedule.lease_until <= now && !schedule.may_demand(now, self.cooldown) {
+                self.set_demanded(false, cx);
             }
             return None;
         };
         own.learn(schedule, cx);
-        own.demanded.set(false);
         let topic = if self.discovery { DISCOVERY } else { KEYS };
         Some(self.fetch(&self.authority, &self.path, topic))
     }
@@ -243,6 +236,18 @@ impl RemoteKeys {
             self.fail(cx);
             Fetched::Failed(reason, Vec::new())
         })
+    }
+
+    fn set_demanded(&self, is_demanded: bool, cx: &Context<'_>) {
+        let changed = self.update(cx.store(), |schedule| {
+            (schedule.is_demanded != is_demanded).then_some(Schedule {
+                is_demanded,
+                ..schedule
+            })
+        });
+        if let Some(schedule) = changed {
+            cx.local(&self.own).learn(schedule, cx);
+        }
     }
 
     fn fail(&self, cx: &Context<'_>) {
@@ -279,6 +284,7 @@ impl RemoteKeys {
             timeout: self.timeout.duration(),
             max_body: MAX_BODY,
             topic,
+            ticket: None,
         }
     }
 
@@ -333,10 +339,10 @@ impl Caller for RemoteKeys {
         self.begin(cx)
     }
 
-    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> Outcome {
+    fn answer(&self, call: &Call, answer: Result<Answer, Lost>, cx: &Context<'_>) -> Outcome {
         let fetched = match answer {
-            Some(answer) => self.end(call.topic, &answer, cx),
-            None => {
+            Ok(answer) => self.end(call.topic, &answer, cx),
+            Err(_) => {
                 self.fail(cx);
                 Fetched::Failed("cluster", Vec::new())
             }
@@ -373,7 +379,11 @@ impl Caller for RemoteKeys {
     fn is_awaited(&self, cx: &Context<'_>) -> bool {
         let own = cx.local(&self.own);
         let schedule = own.known.borrow().schedule;
-        own.demanded.get() || schedule.lease_until > cx.wall() || (schedule.version == 0 && schedule.failures == 0)
+        schedule.is_demanded || schedule.lease_until > cx.wall() || (schedule.version == 0 && schedule.failures == 0)
+    }
+
+    fn is_background(&self) -> bool {
+        true
     }
 }
 

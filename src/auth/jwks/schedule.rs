@@ -18,11 +18,21 @@ pub(super) struct Schedule {
     pub(super) failures: u64,
     /// The theoretical arrival time (GCRA) of fetches for unknown keys.
     pub(super) demand_at: Millis,
+    /// Whether a request of any worker waits for a key that is not in the set.
+    pub(super) is_demanded: bool,
 }
 
 impl Schedule {
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let [version, fetched_at, refresh_at, lease_until, failures, demand_at] = store::numbers(bytes)?;
+        let [
+            version,
+            fetched_at,
+            refresh_at,
+            lease_until,
+            failures,
+            demand_at,
+            is_demanded,
+        ] = store::numbers(bytes)?;
         Some(Self {
             version,
             fetched_at: Millis::new(fetched_at),
@@ -30,6 +40,7 @@ impl Schedule {
             lease_until: Millis::new(lease_until),
             failures,
             demand_at: Millis::new(demand_at),
+            is_demanded: is_demanded != 0,
         })
     }
 
@@ -41,6 +52,7 @@ impl Schedule {
             lease_until,
             failures,
             demand_at,
+            is_demanded,
         } = self;
         store::encode(&[
             version,
@@ -49,21 +61,23 @@ impl Schedule {
             lease_until.get(),
             failures,
             demand_at.get(),
+            is_demanded.into(),
         ])
     }
 
-    /// Takes the lease if a fetch is due, or `demanded` by an unknown key that [may](Self::may_demand).
-    pub(super) fn begin(self, now: Millis, demanded: bool, lease: Millis, cooldown: Millis) -> Option<Self> {
+    /// Takes the lease if a fetch is due, or demanded by an unknown key that [may](Self::may_demand).
+    pub(super) fn begin(self, now: Millis, lease: Millis, cooldown: Millis) -> Option<Self> {
         if self.lease_until > now {
             return None;
         }
         let mut next = self;
         if now < self.refresh_at {
-            if !demanded || !self.may_demand(now, cooldown) {
+            if !self.is_demanded || !self.may_demand(now, cooldown) {
                 return None;
             }
             next.demand_at = self.demand_at.max(now).saturating_add(cooldown);
         }
+        next.is_demanded = false;
         next.lease_until = now.saturating_add(lease);
         Some(next)
     }
@@ -82,6 +96,7 @@ impl Schedule {
             refresh_at: now.saturating_add(interval),
             lease_until: Millis::ZERO,
             failures: 0,
+            is_demanded: false,
             ..self
         }
     }
@@ -119,6 +134,13 @@ mod tests {
         Millis::new(millis)
     }
 
+    fn demanded(schedule: Schedule) -> Schedule {
+        Schedule {
+            is_demanded: true,
+            ..schedule
+        }
+    }
+
     #[test]
     fn it_survives_shared_memory() {
         let schedule = Schedule {
@@ -128,25 +150,26 @@ mod tests {
             lease_until: at(4),
             failures: 5,
             demand_at: at(u64::MAX),
+            is_demanded: true,
         };
         assert_eq!(Schedule::decode(&schedule.encode()), Some(schedule));
-        for bad in [&[][..], &[0; 47], &[0; 49]] {
+        for bad in [&[][..], &[0; 55], &[0; 57]] {
             assert_eq!(Schedule::decode(bad), None);
         }
     }
 
     #[test]
     fn one_fetches_at_a_time_and_a_lost_lease_ends() {
-        let held = Schedule::default().begin(at(1000), false, LEASE, COOLDOWN).unwrap();
-        assert_eq!(held.begin(at(6999), true, LEASE, COOLDOWN), None);
-        assert!(held.begin(at(7000), false, LEASE, COOLDOWN).is_some());
+        let held = Schedule::default().begin(at(1000), LEASE, COOLDOWN).unwrap();
+        assert_eq!(demanded(held).begin(at(6999), LEASE, COOLDOWN), None);
+        assert!(held.begin(at(7000), LEASE, COOLDOWN).is_some());
         let fetched = held.succeed(at(2000), at(600_000));
         assert_eq!(
             (fetched.version, fetched.fetched_at, fetched.refresh_at),
             (1, at(2000), at(602_000))
         );
-        assert_eq!(fetched.begin(at(601_999), false, LEASE, COOLDOWN), None);
-        assert!(fetched.begin(at(602_000), false, LEASE, COOLDOWN).is_some());
+        assert_eq!(fetched.begin(at(601_999), LEASE, COOLDOWN), None);
+        assert!(fetched.begin(at(602_000), LEASE, COOLDOWN).is_some());
     }
 
     #[test]
@@ -154,7 +177,7 @@ mod tests {
         let mut schedule = Schedule::default().succeed(at(0), at(1_000_000_000));
         let mut asked = Vec::new();
         for now in (0..200_000).step_by(100) {
-            if let Some(next) = schedule.begin(at(now), true, Millis::ZERO, COOLDOWN) {
+            if let Some(next) = demanded(schedule).begin(at(now), Millis::ZERO, COOLDOWN) {
                 asked.push(now);
                 schedule = next.succeed(at(now), at(1_000_000_000));
             }
@@ -168,7 +191,7 @@ mod tests {
         let mut now = Millis::ZERO;
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            schedule = schedule.begin(now, false, LEASE, COOLDOWN).unwrap().fail(now);
+            schedule = schedule.begin(now, LEASE, COOLDOWN).unwrap().fail(now);
             pauses.push(schedule.refresh_at.saturating_sub(now).get());
             now = schedule.refresh_at;
         }
@@ -178,9 +201,8 @@ mod tests {
 
     #[test]
     fn a_failed_demand_does_not_bring_the_next_refresh_nearer() {
-        let schedule = Schedule::default()
-            .succeed(at(0), at(600_000))
-            .begin(at(10), true, LEASE, COOLDOWN)
+        let schedule = demanded(Schedule::default().succeed(at(0), at(600_000)))
+            .begin(at(10), LEASE, COOLDOWN)
             .unwrap()
             .fail(at(20));
         assert_eq!(schedule.refresh_at, at(600_000));

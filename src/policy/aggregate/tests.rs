@@ -11,7 +11,7 @@ use crate::gateway::plan::Plan;
 use crate::gateway::worker::{CallId, Worker};
 use crate::http::headers::Headers;
 use crate::seam::simulated::Simulated;
-use crate::seam::{Answer, Call, Event, Step, StreamId, Then, Wakeup};
+use crate::seam::{Answer, Call, Event, Lost, Step, StreamId, Then, Wakeup};
 
 /// A request under way, with what a shell keeps of it.
 struct Visit {
@@ -60,7 +60,7 @@ impl Visit {
 
     /// Answers a call; `None` if it could not be sent.
     fn answer(&mut self, id: CallId, answer: Option<Answer>) {
-        let agenda = self.worker.answered(id, answer, &self.world);
+        let agenda = self.worker.answered(id, answer.ok_or(Lost::Unsent), &self.world);
         if !agenda.wakeups.is_empty() {
             self.woken = self.woken.saturating_add(1);
             self.step = self.exchange.wake(Wakeup::Due, &self.world).unwrap().step;

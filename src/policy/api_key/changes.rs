@@ -8,7 +8,7 @@ use super::service::{Known, Service, Unsettled};
 use crate::auth::api_key::wire;
 use crate::clock::Millis;
 use crate::seam::store::{self, Store, update};
-use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, document};
+use crate::seam::{Answer, Call, Caller, Context, Local, Lost, Note, Outcome, document};
 
 /// The caller that asks for changes. Times are of the wall clock.
 #[derive(Debug)]
@@ -190,9 +190,9 @@ impl Caller for Changes {
         self.begin(cx, is_free)
     }
 
-    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> Outcome {
+    fn answer(&self, call: &Call, answer: Result<Answer, Lost>, cx: &Context<'_>) -> Outcome {
         let read = answer
-            .ok_or("cluster")
+            .map_err(|_| "cluster")
             .and_then(|answer| document(&answer, call.max_body))
             .and_then(|document| serde_json::from_value::<wire::Changes>(document).map_err(|_| "not_an_answer"));
         let own = cx.local(&self.term).get();
@@ -222,6 +222,10 @@ impl Caller for Changes {
 
     fn is_awaited(&self, _: &Context<'_>) -> bool {
         false
+    }
+
+    fn is_background(&self) -> bool {
+        true
     }
 }
 

@@ -1,8 +1,8 @@
 //! Lookups by the key service: one call for all requests with the same key, cached for all workers.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::changes;
 use super::config::LookupConfig;
@@ -14,7 +14,7 @@ use crate::auth::api_key::{KeyHash, KeyRecord, Presented};
 use crate::clock::{Millis, Seconds};
 use crate::message::request::Request;
 use crate::seam::store::Store;
-use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome, Ticket, Wait, WaitKind, document};
+use crate::seam::{Answer, Call, Caller, Context, Local, Lost, Note, Outcome, Ticket, Wait, WaitKind, document};
 use crate::shared::calls::Calls;
 use crate::shared::table::Entry;
 
@@ -26,6 +26,8 @@ pub(super) struct Lookups {
     cache: Millis,
     negative_cache: Millis,
     max_stale: Millis,
+    /// What requests have asked, of all workers that share this memory, and nobody has sent yet.
+    asked: Mutex<VecDeque<Question>>,
     own: Local<Own>,
 }
 
@@ -77,6 +79,7 @@ impl Lookups {
             cache: config.cache.millis(),
             negative_cache: config.negative_cache.millis(),
             max_stale: config.max_stale.millis(),
+            asked: Mutex::default(),
             own: Local::default(),
         }
     }
@@ -133,12 +136,26 @@ impl Lookups {
                 self.settle(&question, None, cx);
                 return Found::Known(record, "hit");
             }
-            if cx.local(&self.own).calls.ask(question, cx.wakes()).is_none() {
+            if !self.ask(question) {
                 self.service.unsettled.remove(&name, now, store);
                 return may_be_old(stale, SHORT_PAUSE);
             }
         }
         self.soon(name, cx)
+    }
+
+    /// `false` if too much is asked already.
+    fn ask(&self, question: Question) -> bool {
+        let mut asked = self.asked();
+        let has_room = asked.len() < MOST_ASKED;
+        if has_room {
+            asked.push_back(question);
+        }
+        has_room
+    }
+
+    fn asked(&self) -> MutexGuard<'_, VecDeque<Question>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A cached key, and whether it is still fresh.
@@ -264,10 +281,10 @@ impl Lookups {
 /// Parses the answer to a lookup; returns it with the record to cache.
 fn read(
     question: &Question,
-    answer: Option<&Answer>,
+    answer: Result<&Answer, Lost>,
     max_body: usize,
 ) -> Result<(LookupAnswer, Vec<u8>), &'static str> {
-    let document = document(answer.ok_or("cluster")?, max_body)?;
+    let document = document(answer.map_err(|_| "cluster")?, max_body)?;
     let read: Result<LookupAnswer, _> = serde_json::from_value(document.clone());
     let answer = read.map_err(
         |_| match document.get("key").is_some_and(serde_json::Value::is_object) {
@@ -305,11 +322,15 @@ impl Caller for Lookups {
     }
 
     fn next_call(&self, cx: &Context<'_>) -> Option<Call> {
-        let (topic, entry) = cx.local(&self.own).calls.send()?;
+        let own = cx.local(&self.own);
+        if own.calls.room() > 0 {
+            own.calls.ask(self.asked().pop_front()?, cx.wakes());
+        }
+        let (topic, entry) = own.calls.send()?;
         self.call(topic, &entry.about)
     }
 
-    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> Outcome {
+    fn answer(&self, call: &Call, answer: Result<Answer, Lost>, cx: &Context<'_>) -> Outcome {
         let own = cx.local(&self.own);
         let Some(entry) = own.calls.answered(call.topic) else {
             return Outcome::default();
@@ -319,7 +340,7 @@ impl Caller for Lookups {
             Note::Count(format!("tollgate_key_lookups_total;outcome={outcome};reason={reason};").into())
         };
         let mut outcome = Outcome::default();
-        match read(question, answer.as_ref(), call.max_body) {
+        match read(question, answer.as_ref().map_err(|lost| *lost), call.max_body) {
             Ok((answer, record)) => {
                 self.service.breaker.succeeded(store);
                 if !self.remember(question, &answer, &record, cx) {
@@ -362,9 +383,16 @@ impl Caller for Lookups {
     }
 
     fn is_awaited(&self, cx: &Context<'_>) -> bool {
-        !cx.local(&self.own).calls.is_empty()
+        !self.asked().is_empty() || !cx.local(&self.own).calls.is_empty()
+    }
+
+    fn is_background(&self) -> bool {
+        true
     }
 }
+
+/// Maximum number of questions that are not sent yet.
+const MOST_ASKED: usize = 1024;
 
 /// Reasons that concern one key's record, not the service.
 const OF_ONE_KEY: [&str; 3] = ["bad_record", "other_key", "too_large"];

@@ -141,6 +141,7 @@ impl Service {
             timeout: self.timeout.saturating_add(wait).duration(),
             max_body: MAX_BODY,
             topic: 0,
+            ticket: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::config::Report;
 use crate::http::headers::Headers;
 use crate::message::body::DEFAULT_MAX_BYTES;
 use crate::message::response::Whole;
-use crate::seam::{Answer, Call, Caller, Context, Local, Outcome};
+use crate::seam::{Answer, Call, Caller, Context, Local, Lost, Outcome};
 use crate::shared::calls::{Calls, InFlight};
 
 #[derive(Debug)]
@@ -77,13 +77,14 @@ impl Caller for Cluster {
             timeout: self.timeout,
             max_body: MAX_BODY,
             topic,
+            ticket: Some(entry.ticket),
         })
     }
 
-    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> Outcome {
+    fn answer(&self, call: &Call, answer: Result<Answer, Lost>, cx: &Context<'_>) -> Outcome {
         if let Some(entry) = cx.local(&self.calls).answered(call.topic) {
             // This cannot fail: a question has one call, and a call one answer.
-            let _ = entry.about.answer.set(answer.as_ref().and_then(usable));
+            let _ = entry.about.answer.set(answer.ok().as_ref().and_then(usable));
             cx.wakes().wake(entry.ticket);
         }
         Outcome::default()

@@ -9,7 +9,7 @@ use crate::gateway::plan::Plan;
 use crate::gateway::worker::Worker;
 use crate::http::headers::Headers;
 use crate::seam::simulated::Simulated;
-use crate::seam::{Answer, Event, Note, Step, StreamId, Then, Wakeup};
+use crate::seam::{Answer, Event, Lost, Note, Step, StreamId, Then, Wakeup};
 
 fn compile(fallback: &Value) -> Result<Arc<Plan>, String> {
     let rule = json!({"name": "r", "match": {"path_prefix": "/"}, "public": true, "fallback": fallback});
@@ -159,7 +159,7 @@ fn another_cluster_is_asked_once_then_the_answer_is_given() {
             .map(|(name, value)| format!("{name}: {value}"))
             .collect();
         assert_eq!(headers, [":method: GET", ":authority: h", ":path: /a?b", "x-a: 1"]);
-        let agenda = worker.answered(*id, answer.clone(), &world);
+        let agenda = worker.answered(*id, answer.clone().ok_or(Lost::Unsent), &world);
         assert_eq!(agenda.wakeups, [(StreamId(0), Wakeup::Due)]);
         assert!(!worker.attend(&world).is_awaited);
         stands_in(&exchange.wake(Wakeup::Due, &world).unwrap().step)

@@ -48,7 +48,7 @@ fn answer(graphql: &Value, parts: &Value, query: &str, service: &Value) -> Reply
     let mut step = exchange.on(Event::RequestBody(chunk), &world);
     while step.then == Then::Wait {
         for (id, _) in worker.attend(&world).calls {
-            worker.answered(id, Some(Answer::new("200", service.to_string())), &world);
+            worker.answered(id, Ok(Answer::new("200", service.to_string())), &world);
         }
         step = exchange.wake(Wakeup::Due, &world).unwrap().step;
     }

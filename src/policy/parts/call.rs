@@ -11,7 +11,7 @@ use super::part::Part;
 use super::value::Settled;
 use crate::clock::Millis;
 use crate::http::headers::Headers;
-use crate::seam::{self, Answer, Call, Caller, Context, Local, Note};
+use crate::seam::{self, Answer, Call, Caller, Context, Local, Lost, Note};
 use crate::shared::calls::{Calls, InFlight};
 use crate::shared::kept::Owner;
 
@@ -108,9 +108,9 @@ impl Services {
         Some(pending)
     }
 
-    fn receive(&self, call: &PartCall, answer: Option<Answer>, cx: &Context<'_>) -> Result<Received, Outcome> {
+    fn receive(&self, call: &PartCall, answer: Result<Answer, Lost>, cx: &Context<'_>) -> Result<Received, Outcome> {
         // A dispatch that fails is the word of the cluster's breaker.
-        let answer = answer.ok_or(Outcome::Unavailable)?;
+        let answer = answer.map_err(|_| Outcome::Unavailable)?;
         if answer.body.len() > call.call.max_body {
             return Err(Outcome::TooLarge);
         }
@@ -174,12 +174,13 @@ impl Caller for Services {
             entry.about.sent.set(Some(cx.monotonic()));
             return Some(Call {
                 topic,
+                ticket: Some(entry.ticket),
                 ..entry.about.call.clone()
             });
         }
     }
 
-    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> seam::Outcome {
+    fn answer(&self, call: &Call, answer: Result<Answer, Lost>, cx: &Context<'_>) -> seam::Outcome {
         let Some(entry) = cx.local(&self.calls).answered(call.topic) else {
             return seam::Outcome::default();
         };

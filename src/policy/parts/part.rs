@@ -199,6 +199,7 @@ impl Part {
             timeout: std::time::Duration::from_millis(self.timeout.get()),
             max_body: self.max_bytes,
             topic: 0,
+            ticket: None,
         })
     }
 

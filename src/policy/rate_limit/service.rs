@@ -11,7 +11,7 @@ use crate::config::Report;
 use crate::limit::Rate;
 use crate::message::grpc;
 use crate::message::request::Request;
-use crate::seam::{Answer, Call, Caller, Context, Local, Note, Outcome};
+use crate::seam::{Answer, Call, Caller, Context, Local, Lost, Note, Outcome};
 use crate::shared::breaker::Breaker;
 use crate::shared::calls::{Calls, InFlight};
 
@@ -108,16 +108,23 @@ impl Caller for RateLimitService {
             timeout: self.timeout,
             max_body: MAX_BODY,
             topic,
+            ticket: Some(entry.ticket),
         })
     }
 
-    fn answer(&self, call: &Call, answer: Option<Answer>, cx: &Context<'_>) -> Outcome {
+    fn answer(&self, call: &Call, answer: Result<Answer, Lost>, cx: &Context<'_>) -> Outcome {
         let Some(entry) = cx.local(&self.calls).answered(call.topic) else {
             return Outcome::default();
         };
         let (question, now, store) = (&entry.about, cx.wall(), cx.store());
+        if let Err(Lost::Abandoned) = answer {
+            let notes = vec![Note::Count(
+                "tollgate_rls_calls_total;outcome=abandoned;reason=nobody_waits;".into(),
+            )];
+            return Outcome { notes, next: None };
+        }
         let told = answer
-            .ok_or("cluster")
+            .map_err(|_| "cluster")
             .and_then(|answer| grpc::message(&answer, call.max_body))
             .and_then(|response| read(&response, &question.rate));
         let (outcome, reason) = match told {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::seam::{Answer, Call, Caller, Outcome, Ticket};
+use crate::seam::{Answer, Call, Caller, Lost, Outcome, Ticket};
 
 /// A worker, with its callers for lookups and changes.
 struct Worker {
@@ -60,12 +60,12 @@ impl Worker {
 
     fn answered(&self, call: &Call, status: &str, body: &Value, world: &Simulated) -> Outcome {
         let answer = Answer::new(status, body.to_string());
-        self.lookups.answer(call, Some(answer), &world.cx())
+        self.lookups.answer(call, Ok(answer), &world.cx())
     }
 
     fn changed(&self, call: &Call, body: &Value, world: &Simulated) -> Option<Call> {
         let answer = Answer::new("200", body.to_string());
-        self.changes.answer(call, Some(answer), &world.cx()).next
+        self.changes.answer(call, Ok(answer), &world.cx()).next
     }
 }
 
@@ -376,7 +376,7 @@ fn a_call_that_cannot_be_sent_and_one_without_an_answer_are_failures() {
     let key = mint(1).key;
     assert_eq!(worker.ask(&key, &world), "wait");
     let call = worker.lookup(&world).unwrap();
-    let outcome = worker.lookups.answer(&call, None, &world.at(NOW));
+    let outcome = worker.lookups.answer(&call, Err(Lost::Unsent), &world.at(NOW));
     assert_eq!(
         outcome.notes.first(),
         Some(&Note::Count(
@@ -469,7 +469,13 @@ fn a_feed_that_fails_is_asked_again_after_a_pause() {
     let worker = worker(&world);
     for pause in [250, 500, 1000, 1000] {
         let call = worker.changes.next_call(&world.cx()).unwrap();
-        assert!(worker.changes.answer(&call, None, &world.cx()).next.is_none());
+        assert!(
+            worker
+                .changes
+                .answer(&call, Err(Lost::Unsent), &world.cx())
+                .next
+                .is_none()
+        );
         pass(&world, pause - 1);
         assert!(worker.changes.next_call(&world.cx()).is_none());
         pass(&world, 1);

@@ -186,7 +186,7 @@ fn publish(keys: &RemoteKeys, kid: &str, now: u64, host: &Simulated) {
     let before = host.now.get();
     let call = keys.next_call(&host.at(now * 1000)).unwrap();
     let answer = Answer::new("200", key_set(kid));
-    keys.answer(&call, Some(answer), &host.cx());
+    keys.answer(&call, Ok(answer), &host.cx());
     host.now.set(before);
 }
 

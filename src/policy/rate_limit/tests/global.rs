@@ -7,7 +7,7 @@ use super::*;
 use crate::gateway::worker::{Agenda, CallId};
 use crate::message::grpc;
 use crate::policy::rate_limit::protocol::{Limit, Question, Response, Status};
-use crate::seam::{Answer, Call};
+use crate::seam::{Answer, Call, Lost};
 
 const OK: i32 = 1;
 const OVER_LIMIT: i32 = 2;
@@ -37,7 +37,9 @@ impl Gateway {
     }
 
     fn answer(&self, (id, _): &(CallId, Rc<Call>), answer: Option<&Answer>) -> Vec<Note> {
-        let Agenda { notes, wakeups, .. } = self.worker.answered(*id, answer.cloned(), &self.world);
+        let Agenda { notes, wakeups, .. } = self
+            .worker
+            .answered(*id, answer.cloned().ok_or(Lost::Unsent), &self.world);
         self.woken
             .borrow_mut()
             .extend(wakeups.iter().map(|(stream, _)| *stream));

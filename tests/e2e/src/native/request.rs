@@ -33,7 +33,7 @@ pub fn post(worker: &Rc<Worker>, world: &Simulated, body: &[u8], service: impl F
     while step.then == Then::Wait {
         let mut is_woken = false;
         for (id, call) in worker.attend(world).calls {
-            let agenda = worker.answered(id, Some(service(&call)), world);
+            let agenda = worker.answered(id, Ok(service(&call)), world);
             is_woken |= !agenda.wakeups.is_empty();
         }
         assert!(is_woken, "the request waits for nothing");

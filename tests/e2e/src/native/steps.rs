@@ -77,7 +77,7 @@ impl Native {
     /// Answers the call of this place, if it is still under way.
     fn answered(&mut self, place: usize, answer: &Answer) {
         if let Some(id) = self.calls[place].id.take() {
-            let agenda = self.worker.answered(id, Some(answer.clone()), &self.world);
+            let agenda = self.worker.answered(id, Ok(answer.clone()), &self.world);
             self.carry_out(agenda);
         }
     }
