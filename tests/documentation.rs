@@ -96,11 +96,13 @@ fn every_counter_is_in_the_table_and_its_labels_are_envoys_tags() {
             let mut parts = name.split(';');
             let counter = parts.next().unwrap_or_default().to_owned();
             let labels = parts.filter_map(|part| Some(part.split_once('=')?.0.to_owned()));
-            if counter.ends_with("_total") {
+            if counter.ends_with("_total") || counter.ends_with("_ms") {
                 counters.entry(counter).or_default().extend(labels);
             }
         }
     }
+    assert_eq!(defined_natively(), counters, "crates/native/src/metrics.rs");
+    counters.retain(|name, _| name.ends_with("_total"));
     let envoy = fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
     for label in counters.values().flatten() {
         assert!(
@@ -116,6 +118,18 @@ fn every_counter_is_in_the_table_and_its_labels_are_envoys_tags() {
         table + &row
     });
     hold("docs/OBSERVABILITY.md", "metrics", &table);
+}
+
+/// The metrics with their labels that the native shell defines: a line each, like `("tollgate_name", &["label"]),`.
+fn defined_natively() -> BTreeMap<String, BTreeSet<String>> {
+    let text = fs::read_to_string(root().join("crates/native/src/metrics.rs")).unwrap();
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("(\"tollgate_"));
+    let metrics = lines.map(|line| {
+        let (name, labels) = line.split_once('"').unwrap();
+        let labels = labels.split('"').skip(1).step_by(2).map(str::to_owned);
+        (format!("tollgate_{name}"), labels.collect())
+    });
+    metrics.collect()
 }
 
 /// What the plugin is made of, without its tests.

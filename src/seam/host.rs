@@ -1,7 +1,11 @@
 //! The interface of the host to the core.
 
+use std::any::Any;
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
+use crate::auth::jose::Algorithm;
 use crate::clock::{Millis, Seconds};
 use crate::seam::store::Store;
 
@@ -33,21 +37,45 @@ pub trait Host {
         None
     }
 
-    /// Verifies a signature with the host's cryptography; `None` if this host has none, and the core must do it.
+    /// Verifies a signature with the host's cryptography; `None` if this host cannot, and the core must do it.
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool>;
 }
 
-/// An RSASSA-PKCS1-v1_5 or ECDSA signature to verify.
+/// A signature to verify with a public key that fits the algorithm.
 #[derive(Debug, Clone, Copy)]
 pub struct SignatureCheck<'a> {
-    /// The hash function's name, as OpenSSL spells it: `sha256`, `sha384`, `sha512`.
-    pub hash: &'static str,
-    /// The public key as SubjectPublicKeyInfo (RFC 5280), DER.
+    /// The algorithm, with a public key.
+    pub algorithm: Algorithm,
+    /// The public key as SubjectPublicKeyInfo (RFC 5280), DER. Ed25519: its 32 bytes (RFC 8032).
     pub public_key: &'a [u8],
+    /// What the host has made of this key before.
+    pub prepared: &'a Prepared,
     /// The signed bytes.
     pub message: &'a [u8],
-    /// The signature. RSA: as in RFC 8017. ECDSA: `ECDSA-Sig-Value` (RFC 3279), minimal DER.
+    /// The signature. RSA: as in RFC 8017. ECDSA: `ECDSA-Sig-Value` (RFC 3279), minimal DER. Ed25519: as in RFC 8032.
     pub signature: &'a [u8],
+}
+
+/// A place for what a host makes of one public key for each algorithm, as reading a key takes long.
+#[derive(Default)]
+pub struct Prepared([OnceLock<Box<dyn Any + Send + Sync>>; Algorithm::ALL.len()]);
+
+impl Prepared {
+    /// What was made of the key for an algorithm; `None` if it could not be made.
+    pub fn get_or_make<T: Send + Sync + 'static>(
+        &self,
+        algorithm: Algorithm,
+        make: impl FnOnce() -> Option<T>,
+    ) -> Option<&T> {
+        let made = self.0.get(algorithm as usize)?.get_or_init(|| Box::new(make()));
+        made.downcast_ref::<Option<T>>()?.as_ref()
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Prepared")
+    }
 }
 
 /// A simulated host for running the core natively.

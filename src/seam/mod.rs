@@ -15,7 +15,7 @@ mod wait;
 pub use call::{Answer, Call, Caller, Lost, Outcome, document};
 pub use context::{Context, Local, Locals};
 pub use event::{Event, HostFailure};
-pub use host::{Host, SignatureCheck};
+pub use host::{Host, Prepared, SignatureCheck};
 pub use step::{Note, Reply, Step, Then};
 pub use wait::{StreamId, Ticket, Wait, WaitKind, Wakes, Wakeup};
 

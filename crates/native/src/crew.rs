@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tollgate::gateway::worker::{Agenda, CallId, Duties, Worker};
 use tollgate::http::piece::Direction;
-use tollgate::seam::{Answer, Call, Host as _, Lost, StreamId, Wakeup};
+use tollgate::seam::{Answer, Call, Host as _, Lost, Note, StreamId, Wakeup};
 
 use crate::abi::{Configuration, Failed, Stream};
 use crate::filter::{Applied, Phase, Seat};
 use crate::gateway::Gateway;
 use crate::host::{Here, random};
+use crate::metrics::Tally;
 use crate::timer::Timer;
 
 /// A worker on its thread.
@@ -21,6 +22,7 @@ pub(crate) struct Crew {
     id: u64,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) worker: Rc<Worker>,
+    pub(crate) tally: Tally,
     suspended: RefCell<BTreeMap<StreamId, Rc<Seat>>>,
     /// Calls under way.
     calls: RefCell<BTreeMap<Sent, UnderWay>>,
@@ -80,6 +82,7 @@ impl Crew {
                 id: NEXT.fetch_add(1, Ordering::Relaxed),
                 gateway: Arc::clone(gateway),
                 worker: Rc::new(worker),
+                tally: Tally::default(),
                 suspended: RefCell::default(),
                 calls: RefCell::default(),
                 next_stream: Cell::default(),
@@ -117,6 +120,7 @@ impl Crew {
     pub(crate) fn attend(&self, via: Via) {
         let host = self.here(Some(via));
         self.attended.set(host.monotonic().get());
+        self.gateway.metrics.flush(via);
         let agenda = self.worker.attend(&host);
         let (is_awaited, awaits_main) = (agenda.is_awaited, agenda.awaits_background);
         match via {
@@ -184,8 +188,16 @@ impl Crew {
         calls.get_mut(&key).map(act)
     }
 
+    /// Counts, logs and sets filter state.
+    pub(crate) fn note(&self, notes: Vec<Note>, stream: Option<Stream>) {
+        for note in notes {
+            self.gateway.note(note, stream, &self.tally);
+        }
+    }
+
     /// Forgets a stream that has ended. Envoy has given up its calls.
-    pub(crate) fn leave(&self, stream: StreamId) {
+    pub(crate) fn leave(&self, seat: &Seat) {
+        let stream = seat.id;
         self.worker.leave(stream);
         if self.suspended.borrow_mut().remove(&stream).is_some() {
             self.gateway.with_timer(|timer| timer.remove(self.id, stream));
@@ -197,7 +209,8 @@ impl Crew {
             .filter_map(|key| self.calls.borrow_mut().remove(key))
             .collect();
         for id in lost.into_iter().filter_map(|under_way| under_way.id) {
-            let agenda = self.worker.answered(id, Err(Lost::Abandoned), &self.here(None));
+            let mut agenda = self.worker.answered(id, Err(Lost::Abandoned), &self.here(None));
+            self.note(std::mem::take(&mut agenda.notes), Some(seat.stream));
             self.carry_out(agenda, None);
         }
     }
@@ -219,12 +232,12 @@ impl Crew {
     /// Whether a stream waits again that was woken up.
     fn carry_out_once(&self, agenda: Agenda, via: Option<Via>) -> bool {
         let host = self.here(via);
-        self.gateway.note(agenda.notes, host.stream);
+        self.note(agenda.notes, host.stream);
         let mut wakeups = agenda.wakeups;
         let mut calls = VecDeque::from(agenda.calls);
         while let Some((id, call)) = calls.pop_front() {
             if let Some(more) = self.send(id, &call, via) {
-                self.gateway.note(more.notes, host.stream);
+                self.note(more.notes, host.stream);
                 calls.extend(more.calls);
                 wakeups.extend(more.wakeups);
             }
@@ -277,7 +290,7 @@ impl Crew {
             self.gateway.with_timer(|timer| timer.remove(self.id, stream));
             return false;
         };
-        let applied = seat.carry_out(woken.step, woken.direction, Phase::Woken, &self.gateway);
+        let applied = seat.carry_out(woken.step, woken.direction, Phase::Woken, self);
         if applied == Applied::Wait {
             self.suspended.borrow_mut().insert(stream, seat);
             return true;

@@ -63,7 +63,6 @@ impl Filter {
 
     pub(crate) fn on_request_headers(&self, ends: bool) -> Applied {
         self.crew.attend_at_times(self.via());
-        self.crew.gateway.flush(self.seat.stream);
         let Some(headers) = self.seat.stream.headers(Map::RequestHeaders) else {
             return self.fail(HostFailure::RequestUnreadable, Direction::Request, Phase::Headers);
         };
@@ -151,7 +150,7 @@ impl Filter {
             .exchange
             .borrow_mut()
             .on(event, &self.crew.gateway.here(Some(self.seat.stream)));
-        let applied = self.seat.carry_out(step, direction, phase, &self.crew.gateway);
+        let applied = self.seat.carry_out(step, direction, phase, &self.crew);
         if applied == Applied::Wait {
             self.crew.suspend(&self.seat);
         }
@@ -194,25 +193,28 @@ impl Held {
 
 impl Seat {
     /// Carries out a step. If Envoy fails, the core says what then.
-    pub(crate) fn carry_out(&self, step: Step, direction: Direction, phase: Phase, gateway: &Gateway) -> Applied {
-        match self.apply(step, direction, phase, gateway) {
+    pub(crate) fn carry_out(&self, step: Step, direction: Direction, phase: Phase, crew: &Crew) -> Applied {
+        match self.apply(step, direction, phase, crew) {
             Ok(applied) => applied,
             Err(Failed) => {
                 let event = Event::HostFailed(direction, HostFailure::Call(0));
-                let step = self.exchange.borrow_mut().on(event, &gateway.here(Some(self.stream)));
-                self.apply(step, direction, phase, gateway).unwrap_or(Applied::Replied)
+                let step = self
+                    .exchange
+                    .borrow_mut()
+                    .on(event, &crew.gateway.here(Some(self.stream)));
+                self.apply(step, direction, phase, crew).unwrap_or(Applied::Replied)
             }
         }
     }
 
-    fn apply(&self, step: Step, direction: Direction, phase: Phase, gateway: &Gateway) -> Result<Applied, Failed> {
+    fn apply(&self, step: Step, direction: Direction, phase: Phase, crew: &Crew) -> Result<Applied, Failed> {
         let Step {
             headers,
             body,
             notes,
             then,
         } = step;
-        gateway.note(notes, Some(self.stream));
+        crew.note(notes, Some(self.stream));
         let map = match (direction, phase) {
             (Direction::Request, Phase::Trailers) => Map::RequestTrailers,
             (Direction::Request, _) => Map::RequestHeaders,

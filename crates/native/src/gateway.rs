@@ -10,7 +10,7 @@ use tollgate::seam::Note;
 
 use crate::abi::{Configuration, Stream, only_validates};
 use crate::host::{Here, Shared};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Tally};
 use crate::timer::Timer;
 
 /// One configuration.
@@ -19,12 +19,9 @@ pub(crate) struct Gateway {
     pub(crate) id: u64,
     pub(crate) plan: Arc<Plan>,
     shared: &'static Shared,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// None where Envoy only checks its configuration.
     timer: Mutex<Option<Timer>>,
-    /// Metrics of the main thread, which only a stream can count.
-    pending: Mutex<Vec<Note>>,
-    has_pending: AtomicBool,
     is_over: AtomicBool,
 }
 
@@ -53,8 +50,6 @@ impl Gateway {
             shared: Shared::of(name),
             metrics: Metrics::define(configuration),
             timer: Mutex::new((!only_validates()).then(|| Timer::start(configuration.scheduler()))),
-            pending: Mutex::default(),
-            has_pending: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         })
     }
@@ -85,40 +80,19 @@ impl Gateway {
         }
     }
 
-    /// Counts and logs. Failures do not affect the request.
-    pub(crate) fn note(&self, notes: Vec<Note>, stream: Option<Stream>) {
-        let mut pending = Vec::new();
-        for note in notes {
-            match (note, stream) {
-                (Note::Log(level, message), _) => log::log!(level, "{message}"),
-                (Note::State(name, value), Some(stream)) => {
-                    if stream.set_state(&format!("wasm.{name}"), &value).is_err() {
-                        log::warn!("the filter state {name} could not be set: the access log lacks it");
-                    }
+    /// Counts, logs and sets filter state. Failures do not affect the request.
+    pub(crate) fn note(&self, note: Note, stream: Option<Stream>, tally: &Tally) {
+        match (note, stream) {
+            (Note::Log(level, message), _) => log::log!(level, "{message}"),
+            (Note::Count(name), _) => tally.count(&name, &self.metrics),
+            (Note::Observe(name, value), Some(stream)) => self.metrics.observe(&name, value, stream),
+            (Note::State(name, value), Some(stream)) => {
+                if stream.set_state(&format!("wasm.{name}"), &value).is_err() {
+                    log::warn!("the filter state {name} could not be set: the access log lacks it");
                 }
-                (Note::State(..), None) => {}
-                (note, Some(stream)) => self.metrics.note(&note, stream),
-                (note, None) => pending.push(note),
             }
-        }
-        if !pending.is_empty() {
-            let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            let room = MOST_PENDING.saturating_sub(all.len());
-            all.extend(pending.into_iter().take(room));
-            self.has_pending.store(true, Ordering::Release);
-        }
-    }
-
-    /// Counts what happened on the main thread. Requests take the lock only if there is something to count.
-    pub(crate) fn flush(&self, stream: Stream) {
-        if !self.has_pending.load(Ordering::Relaxed) || !self.has_pending.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        for note in &pending {
-            self.metrics.note(note, stream);
+            // They are of requests.
+            (Note::Observe(..) | Note::State(..), None) => {}
         }
     }
 }
-
-const MOST_PENDING: usize = 10_000;

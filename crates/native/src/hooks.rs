@@ -85,7 +85,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
 unsafe extern "C" fn envoy_dynamic_module_on_http_filter_destroy(filter: *const c_void) {
     // SAFETY: it was made by the hook above, and Envoy gives it back once.
     let filter = unsafe { Box::from_raw(filter.cast_mut().cast::<Filter>()) };
-    caught(|| filter.crew.leave(filter.seat.id));
+    caught(|| filter.crew.leave(&filter.seat));
 }
 
 /// The request's headers have come.

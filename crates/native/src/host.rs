@@ -48,8 +48,8 @@ impl Host for Here {
         Some(stream.number(Attribute::ResponseFlags).unwrap_or_default())
     }
 
-    fn verify_signature(&self, _: &SignatureCheck<'_>) -> Option<bool> {
-        None
+    fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {
+        tollgate_signatures::verify(check)
     }
 }
 

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Algorithm;
 use super::algorithm::Family;
+use crate::seam::Prepared;
 use read::{described, is_foreign};
 
 /// Keys that a token may be signed with.
@@ -23,8 +24,10 @@ pub struct Key {
     kid: Option<String>,
     algorithm: Option<Algorithm>,
     pub(super) material: Material,
-    /// SubjectPublicKeyInfo, DER: what the host's cryptography takes. Empty where the host cannot help.
+    /// SubjectPublicKeyInfo, DER: what the host's cryptography takes. Empty for other keys than RSA's and ECDSA's.
     pub(super) spki: Vec<u8>,
+    /// What the host's cryptography has made of it.
+    pub(super) prepared: Prepared,
 }
 
 /// Tells keys apart by everything that they are: two sets with the same key have the same `KeyId`.
@@ -164,6 +167,7 @@ impl Key {
             algorithm,
             material,
             spki,
+            prepared: Prepared::default(),
         }
     }
 

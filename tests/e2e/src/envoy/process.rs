@@ -192,10 +192,24 @@ impl Process {
     pub(super) fn stats(&self) -> Vec<(String, u64)> {
         let text = self.ask("/stats").text();
         let lines = text.lines().filter_map(|line| line.split_once(": "));
-        lines
+        let mut stats: Vec<_> = lines
             .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
-            .collect()
+            .collect();
+        if is_native() {
+            let text = self.ask("/stats/prometheus?filter=tollgate_").text();
+            stats.extend(text.lines().filter_map(as_of_the_plugin));
+        }
+        stats
     }
+}
+
+/// A counter of the module under the name that it has as one of the plugin: with its labels in it.
+fn as_of_the_plugin(line: &str) -> Option<(String, u64)> {
+    let (name, rest) = line.split_once('{')?;
+    let (labels, value) = rest.rsplit_once("} ")?;
+    let labels: String = labels.split("\",").map(|label| label.replace('"', "") + ";").collect();
+    let name = name.trim_start_matches("envoy_dynamicmodulescustom_");
+    Some((format!("wasmcustom.{name};{labels}"), value.parse().ok()?))
 }
 
 impl Drop for Process {
