@@ -73,16 +73,18 @@ impl Source {
             Self::Header { name, scheme } => {
                 // Envoy joins repeated `authorization` lines with commas, but not those of other headers. Our
                 // credentials contain no commas.
-                let lines = request.header(name.as_str());
-                let values = lines.flat_map(|line| line.split(|&byte| byte == b',').map(<[u8]>::trim_ascii));
-                let values: Vec<_> = values.filter(|value| !value.is_empty()).collect();
-                let ours = values.iter().find_map(|value| match scheme {
-                    Some(scheme) => strip_scheme(value, scheme),
-                    None => Some(*value),
-                });
+                let values = request.header(name.as_str()).flat_map(list);
+                let (mut count, mut ours) = (0_usize, None);
+                for value in values.filter(|value| !value.is_empty()) {
+                    count = count.saturating_add(1);
+                    ours = ours.or_else(|| match scheme {
+                        Some(scheme) => strip_scheme(value, scheme),
+                        None => Some(value),
+                    });
+                }
                 match ours {
                     None => Found::None,
-                    Some(credential) if values.len() == 1 => Found::One(credential.into()),
+                    Some(credential) if count == 1 => Found::One(credential.into()),
                     // The upstream may use one of the others.
                     Some(_) => Found::Several,
                 }
@@ -161,6 +163,20 @@ fn one<'a>(mut values: impl Iterator<Item = Cow<'a, [u8]>>) -> Found<'a> {
         (Some(value), None) => Found::One(value),
         (Some(_), Some(_)) => Found::Several,
     }
+}
+
+/// The items of a list, separated by commas.
+fn list(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let line = rest?;
+        let (item, after) = match memchr::memchr(b',', line) {
+            Some(comma) => (line.get(..comma)?, line.get(comma.saturating_add(1)..)),
+            None => (line, None),
+        };
+        rest = after;
+        Some(item.trim_ascii())
+    })
 }
 
 /// The credential after the scheme and at least one space; `None` for another scheme, and for the scheme alone.

@@ -101,7 +101,12 @@ impl Eq for Headers {}
 
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        let mut headers = Self::default();
+        let pairs = pairs.into_iter();
+        let count = pairs.size_hint().0;
+        let mut headers = Self {
+            buffer: Vec::with_capacity(count.saturating_mul(USUAL_SIZE)),
+            entries: Vec::with_capacity(count),
+        };
         for (name, value) in pairs {
             let name = headers.append(name.as_ref());
             let value = headers.append(value.as_ref());
@@ -110,6 +115,9 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
         headers
     }
 }
+
+/// Of a name with its value, in bytes.
+const USUAL_SIZE: usize = 64;
 
 impl Headers {
     fn append(&mut self, bytes: &[u8]) -> Range<usize> {

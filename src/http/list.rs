@@ -10,7 +10,14 @@ pub fn encode(values: &[impl AsRef<[u8]>]) -> String {
         if place > 0 {
             encoded.push(',');
         }
-        encoded.extend(percent_encode(value.as_ref(), ENCODED));
+        let value = value.as_ref();
+        let is_plain = value
+            .iter()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'%' | b','));
+        match std::str::from_utf8(value) {
+            Ok(value) if is_plain => encoded.push_str(value),
+            _ => encoded.extend(percent_encode(value, ENCODED)),
+        }
     }
     encoded
 }

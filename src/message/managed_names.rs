@@ -5,19 +5,28 @@ use crate::http::headers::Headers;
 
 /// A set of header names that clients may not send. Each name includes all of its spellings.
 #[derive(Debug, Default)]
-pub struct ManagedNames(Vec<String>);
+pub struct ManagedNames {
+    names: Vec<String>,
+    /// A bit for each length of a name, those beyond 62 together: most headers have another one.
+    lengths: u64,
+}
 
 impl ManagedNames {
     /// A set of these names.
     pub fn of(names: &[&str]) -> Self {
-        Self(names.iter().map(|name| plain(name)).collect())
+        let mut set = Self::default();
+        for name in names {
+            set.add(name);
+        }
+        set
     }
 
     /// Adds a name; `false` if the set has it already, in any spelling.
     pub fn add(&mut self, name: &str) -> bool {
         let is_new = !self.contains(name.as_bytes());
         if is_new {
-            self.0.push(plain(name));
+            self.lengths |= length_bit(name.len());
+            self.names.push(plain(name));
         }
         is_new
     }
@@ -25,9 +34,11 @@ impl ManagedNames {
     /// Whether a name is in the set. All separators are equal: servers that turn headers into variables (CGI, RFC 3875
     /// section 4.1.18) read `x_user_id`, and some of them `x.user.id` or `x!user!id`, as `x-user-id`.
     pub fn contains(&self, name: &[u8]) -> bool {
-        self.0
-            .iter()
-            .any(|own| own.len() == name.len() && own.bytes().zip(name).all(|(own, &byte)| own == folded(byte)))
+        self.lengths & length_bit(name.len()) != 0
+            && self
+                .names
+                .iter()
+                .any(|own| own.len() == name.len() && own.bytes().zip(name).all(|(own, &byte)| own == folded(byte)))
     }
 
     /// The spellings of managed names in these headers, each once.
@@ -40,6 +51,10 @@ impl ManagedNames {
         }
         found
     }
+}
+
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 fn plain(name: &str) -> String {

@@ -17,7 +17,7 @@ use crate::message::identity::Identity;
 use crate::message::managed_names::ManagedNames;
 use crate::message::memory::Memory;
 use crate::message::response::{Response, Whole};
-use crate::message::target::{check_path, host_of, invalid, matched_path};
+use crate::message::target::{check_path, host_of, invalid, is_plain, matched_path};
 use crate::seam::{Context, Host, Note, Wait};
 
 /// A request as received. It does not change.
@@ -117,7 +117,7 @@ impl Received {
         managed: &Arc<ManagedNames>,
     ) -> Result<Self, Denial> {
         let place = |name: &str| headers.place(name).filter(|_| headers.first(name).is_some());
-        let method = place(":method").ok_or(invalid("method_missing"))?;
+        let method = place(":method").ok_or_else(|| invalid("method_missing"))?;
         let text = headers.value(method);
         // Methods are case-sensitive (RFC 9110 section 9.1), but many servers read `trace` as TRACE.
         if !text
@@ -130,13 +130,15 @@ impl Received {
             let denial = Denial::new(DenialKind::MethodNotAllowed, "method_refused");
             return Err(denial.with_header("allow", COMMON_METHODS.into()));
         }
-        let authority = headers.first(":authority").ok_or(invalid("host_missing"))?;
-        let target = place(":path").ok_or(invalid("path_missing"))?;
+        let authority = headers.first(":authority").ok_or_else(|| invalid("host_missing"))?;
+        let target = place(":path").ok_or_else(|| invalid("path_missing"))?;
         let path = headers.value(target);
         let path = path.split_once('?').map_or(path, |(path, _)| path);
-        check_path(path)?;
-        let matched = matched_path(path);
-        let matched = (*matched != *path).then(|| matched.into_owned());
+        let mut matched = None;
+        if !is_plain(path) {
+            check_path(path)?;
+            matched = Some(matched_path(path).into_owned()).filter(|matched| *matched != *path);
+        }
         Ok(Self {
             host: host_of(authority)?,
             path_size: path.len(),

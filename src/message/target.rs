@@ -19,6 +19,21 @@ pub enum PathParameters {
     Keep,
 }
 
+/// Whether a path is one that [`check_path`] takes and that is its own [`matched_path`], for most paths at a glance: letters, digits and
+/// marks without a meaning, in segments that are not empty and do not begin with a dot.
+pub(crate) fn is_plain(path: &str) -> bool {
+    let is_usual = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'/' | b':' | b'@' | b',')
+    };
+    let mut before = 0;
+    path.starts_with('/')
+        && path.bytes().all(|byte| {
+            let is_plain = is_usual(byte) && !(before == b'/' && matches!(byte, b'/' | b'.'));
+            before = byte;
+            is_plain
+        })
+}
+
 /// Refuses ambiguous paths. A path must be absolute, in printable ASCII, without dot segments, empty segments, encoded
 /// separators and encoded characters that need no encoding. Envoy's `normalize_path`, `merge_slashes` and
 /// `path_with_escaped_slashes_action` produce such paths; this also works without them. The rule decides about path
@@ -120,7 +135,7 @@ fn without_parameters(segment: &str) -> &str {
 pub(crate) fn host_of(authority: &str) -> Result<String, Denial> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
-            let (address, rest) = rest.split_once(']').ok_or(invalid("host_malformed"))?;
+            let (address, rest) = rest.split_once(']').ok_or_else(|| invalid("host_malformed"))?;
             (
                 plain_address(address),
                 rest.strip_prefix(':').or((!rest.is_empty()).then_some("")),
@@ -134,7 +149,7 @@ pub(crate) fn host_of(authority: &str) -> Result<String, Denial> {
     if port.is_some_and(|port| !is_port(port)) {
         return Err(invalid("port_malformed"));
     }
-    host.ok_or(invalid("host_malformed"))
+    host.ok_or_else(|| invalid("host_malformed"))
 }
 
 fn is_port(port: &str) -> bool {
@@ -148,11 +163,14 @@ fn plain_address(address: &str) -> Option<String> {
 
 fn plain_name(name: &str) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    let is_label = |label: &str| {
-        let mut bytes = label.bytes();
-        !label.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    name.split('.').all(is_label).then(|| name.to_ascii_lowercase())
+    // Labels are not empty.
+    let mut before = b'.';
+    let are_labels = name.bytes().all(|byte| {
+        let is_part = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || byte == b'.' && before != b'.';
+        before = byte;
+        is_part
+    });
+    (are_labels && before != b'.').then(|| name.to_ascii_lowercase())
 }
 
 /// The refusal of an ambiguous or malformed request.
@@ -206,6 +224,16 @@ mod tests {
         }
         for path in ["/", "/a/", "/a..b/.c", "/a%20b", "/a%252fb", "/caf%C3%A9", "/a;b=c/d"] {
             assert_eq!(reason(check_path(path)), None, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_plain_is_taken_as_it_is(path in "(/[-a-z.;%~:/\\\\#,@]{0,3}){0,4}") {
+            if is_plain(&path) {
+                prop_assert_eq!(reason(check_path(&path)), None);
+                prop_assert_eq!(&matched_path(&path), &path);
+            }
         }
     }
 

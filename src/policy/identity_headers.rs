@@ -12,6 +12,7 @@ use super::proof::ProofConfig;
 use super::{Policy, Stop};
 use crate::config::Report;
 use crate::config::values::{self, HeaderName};
+use crate::http::changes::HeaderChanges;
 use crate::http::list::encode;
 use crate::message::identity::Identity;
 use crate::message::managed_names::ManagedNames;
@@ -198,26 +199,27 @@ impl IdentityHeaders {
             return;
         };
         let names = &self.config;
-        let mut set = |name: &HeaderName, values: &[String]| {
-            if !values.is_empty() {
-                changes.set_one(name.shared(), encode(values));
-            }
-        };
-        set(&names.user_id, std::slice::from_ref(&identity.user_id));
-        set(&names.tenant_id, identity.tenant_id.as_slice());
-        set(&names.roles, &identity.roles);
-        set(&names.scopes, &identity.scopes);
-        set(&names.plan, identity.plan.as_slice());
-        set(&names.auth, &[identity.method.to_owned()]);
-        set(&names.issuer, identity.issuer.as_slice());
-        set(&names.key_id, identity.key_id.as_slice());
+        set(changes, &names.user_id, std::slice::from_ref(&identity.user_id));
+        set(changes, &names.tenant_id, identity.tenant_id.as_slice());
+        set(changes, &names.roles, &identity.roles);
+        set(changes, &names.scopes, &identity.scopes);
+        set(changes, &names.plan, identity.plan.as_slice());
+        set(changes, &names.auth, &[identity.method]);
+        set(changes, &names.issuer, identity.issuer.as_slice());
+        set(changes, &names.key_id, identity.key_id.as_slice());
         for (attribute, values) in &identity.attributes {
             if let Some(name) = names.attributes.get(attribute) {
-                set(name, values);
+                set(changes, name, values);
             }
         }
         let states = self.states.iter().filter_map(|state| state.of(identity));
         notes.extend(states.map(|(name, value)| Note::State(name, encode(&[value]).into_bytes())));
+    }
+}
+
+fn set(changes: &mut HeaderChanges, name: &HeaderName, values: &[impl AsRef<[u8]>]) {
+    if !values.is_empty() {
+        changes.set_one(name.shared(), encode(values));
     }
 }
 

@@ -230,7 +230,13 @@ impl Table {
     }
 
     fn key(&self, slot: u32) -> String {
-        format!("{}.{slot}", self.prefix)
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(slot);
+        let mut key = String::with_capacity(self.prefix.len().saturating_add(1).saturating_add(digits.len()));
+        key.push_str(&self.prefix);
+        key.push('.');
+        key.push_str(digits);
+        key
     }
 }
 
@@ -282,7 +288,8 @@ impl<'a> Iterator for Entries<'a> {
 
 /// Encodes entries for [`Entries`]. A value has at most [`u16::MAX`] bytes.
 fn encode(entries: Vec<Named<'_>>) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let sizes = entries.iter().map(|(_, entry)| entry.value.len().saturating_add(ENTRY));
+    let mut bytes = Vec::with_capacity(sizes.sum());
     for (own, Borrowed { until, value }) in entries {
         let Ok(length) = u16::try_from(value.len()) else {
             continue;
@@ -294,6 +301,9 @@ fn encode(entries: Vec<Named<'_>>) -> Vec<u8> {
     }
     bytes
 }
+
+/// The bytes of an entry beside its value.
+const ENTRY: usize = size_of::<Fingerprint>() + size_of::<u64>() + size_of::<u16>();
 
 /// The first 16 bytes of a name, enough to identify it.
 fn fingerprint(name: &Name) -> Fingerprint {

@@ -29,6 +29,9 @@ pub(crate) struct Build {
     /// ids and documents.
     #[arg(long, value_name = "RULE=FILE")]
     pub(crate) operations: Vec<Manifest>,
+    /// For the dynamic module in place of the Wasm plugin. Its variables are those of Envoy's process.
+    #[arg(long)]
+    pub(crate) native: bool,
 }
 
 pub(crate) fn run(command: &Build) -> ExitCode {
@@ -70,7 +73,7 @@ pub(crate) fn run(command: &Build) -> ExitCode {
         ));
         return ExitCode::FAILURE;
     };
-    let text = discovery(&policies, &command.output);
+    let text = discovery(&policies, command);
     if let Err(error) = replace(&command.output, text.as_bytes(), 0o644) {
         complain(&format!("{}: {error}", command.output.display()));
         return ExitCode::from(UNUSABLE);
@@ -87,26 +90,37 @@ pub(crate) fn run(command: &Build) -> ExitCode {
 }
 
 /// The file as Envoy reads it. JSON is YAML too.
-fn discovery(policies: &Policies, output: &Path) -> String {
+fn discovery(policies: &Policies, command: &Build) -> String {
     let mut plugin = policies.plugin.to_json(Reader::Envoy);
     let configuration = &policies.filter.configuration;
-    // `filter` is an object: the check has refused everything else.
-    if let Some(members) = plugin.as_object_mut() {
-        let value = configuration.document.to_json(configuration.reader);
-        // As text: a `Struct` would lose the order of members.
-        let packed = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": value.to_string()});
-        members.insert("configuration".into(), packed);
-    }
+    let value = configuration.document.to_json(configuration.reader);
+    // As text: a `Struct` would lose the order of members.
+    let packed = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": value.to_string()});
+    let filter = match command.native {
+        true => json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {"name": "tollgate_native", "do_not_close": true},
+            "filter_name": policies.name,
+            "filter_config": packed,
+        }),
+        false => {
+            // `filter` is an object: the check has refused everything else.
+            if let Some(members) = plugin.as_object_mut() {
+                members.insert("configuration".into(), packed);
+            }
+            json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": plugin})
+        }
+    };
     let resource = json!({
         "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
         "name": policies.name,
-        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": plugin},
+        "typed_config": filter,
     });
     // The same files have the same version, wherever they are built.
     let digest = Sha256::digest(resource.to_string());
     let version: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     let whole: Value = json!({"version_info": version, "resources": [resource]});
-    let comment = match output.extension() {
+    let comment = match command.output.extension() {
         Some(extension) if extension == "json" => "",
         _ => "# Made by `tollgate build`: change the policy files instead.\n",
     };

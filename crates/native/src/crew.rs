@@ -215,7 +215,7 @@ impl Crew {
         }
     }
 
-    fn here(&self, via: Option<Via>) -> Here {
+    fn here(&self, via: Option<Via>) -> Here<'_> {
         self.gateway.here(via.and_then(Via::stream))
     }
 

@@ -7,9 +7,10 @@ use tollgate::config::{ConfigError, Environment};
 use tollgate::gateway::decode;
 use tollgate::gateway::plan::Plan;
 use tollgate::seam::Note;
+use tollgate::seam::store::memory::Memory;
 
 use crate::abi::{Configuration, Stream, only_validates};
-use crate::host::{Here, Shared};
+use crate::host::{Here, memory_of};
 use crate::metrics::{Metrics, Tally};
 use crate::timer::Timer;
 
@@ -18,7 +19,7 @@ pub(crate) struct Gateway {
     /// Its number in this process.
     pub(crate) id: u64,
     pub(crate) plan: Arc<Plan>,
-    shared: &'static Shared,
+    memory: Memory,
     pub(crate) metrics: Metrics,
     /// None where Envoy only checks its configuration.
     timer: Mutex<Option<Timer>>,
@@ -47,7 +48,7 @@ impl Gateway {
         Some(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             plan: Arc::new(plan),
-            shared: Shared::of(name),
+            memory: memory_of(name),
             metrics: Metrics::define(configuration),
             timer: Mutex::new((!only_validates()).then(|| Timer::start(configuration.scheduler()))),
             is_over: AtomicBool::new(false),
@@ -55,10 +56,10 @@ impl Gateway {
     }
 
     /// Envoy in a hook of this stream, or of none.
-    pub(crate) const fn here(&self, stream: Option<Stream>) -> Here {
+    pub(crate) const fn here(&self, stream: Option<Stream>) -> Here<'_> {
         Here {
             stream,
-            shared: self.shared,
+            memory: &self.memory,
         }
     }
 

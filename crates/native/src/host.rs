@@ -1,27 +1,28 @@
 //! Clocks, the memory that workers share, and what is known of a stream: the core's `Host`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tollgate::clock::Millis;
 use tollgate::seam::store::Store;
+use tollgate::seam::store::memory::Memory;
 use tollgate::seam::{Host, SignatureCheck};
 
 use crate::abi::{Attribute, Stream};
 
 /// Envoy as the core sees it, in a hook of this stream or of none.
 #[derive(Clone, Copy)]
-pub(crate) struct Here {
+pub(crate) struct Here<'a> {
     pub(crate) stream: Option<Stream>,
-    pub(crate) shared: &'static Shared,
+    pub(crate) memory: &'a Memory,
 }
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-impl Host for Here {
+impl Host for Here<'_> {
     fn wall(&self) -> Millis {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().into()
     }
@@ -36,7 +37,7 @@ impl Host for Here {
     }
 
     fn store(&self) -> &dyn Store {
-        self.shared
+        self.memory
     }
 
     fn response_flags(&self) -> Option<u64> {
@@ -58,59 +59,11 @@ pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// The memory that all workers share, in parts with a lock each.
-pub(crate) struct Shared {
-    parts: [Mutex<Part>; PARTS],
-    hasher: RandomState,
-}
-
-/// Values with their tickets.
-type Part = HashMap<String, (Vec<u8>, u32)>;
-
 /// What there is for each name of a filter. A new configuration of the same filter goes on with it, as VMs of one id do.
-static ALL: Mutex<BTreeMap<Vec<u8>, &'static Shared>> = Mutex::new(BTreeMap::new());
+static ALL: LazyLock<Mutex<BTreeMap<Vec<u8>, Memory>>> = LazyLock::new(Mutex::default);
 
-const PARTS: usize = 64;
-
-impl Shared {
-    /// That of a filter. It stays: names of filters are few.
-    pub(crate) fn of(name: Vec<u8>) -> &'static Self {
-        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(name).or_insert_with(|| {
-            Box::leak(Box::new(Self {
-                parts: std::array::from_fn(|_| Mutex::default()),
-                hasher: RandomState::new(),
-            }))
-        })
-    }
-
-    fn part(&self, key: &str) -> Option<MutexGuard<'_, Part>> {
-        let hash = usize::try_from(self.hasher.hash_one(key)).unwrap_or_default();
-        // A poisoned lock is harmless: values are replaced as a whole.
-        let part = self.parts.get(hash % PARTS)?;
-        Some(part.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Store for Shared {
-    fn read(&self, key: &str) -> Option<(Vec<u8>, u32)> {
-        self.part(key)?.get(key).cloned()
-    }
-
-    fn write(&self, key: &str, value: &[u8], ticket: u32) -> bool {
-        let Some(mut part) = self.part(key) else { return false };
-        match part.get_mut(key) {
-            Some((_, current)) if ticket != 0 && ticket != *current => false,
-            Some((own, current)) => {
-                value.clone_into(own);
-                // Zero stands for any.
-                *current = current.wrapping_add(1).max(1);
-                true
-            }
-            None => {
-                part.insert(key.to_owned(), (value.to_vec(), 1));
-                true
-            }
-        }
-    }
+/// The memory that all workers of a filter share.
+pub(crate) fn memory_of(name: Vec<u8>) -> Memory {
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    all.entry(name).or_default().clone()
 }

@@ -190,7 +190,7 @@ impl Caller for Services {
             let took = cx.monotonic().saturating_sub(sent);
             notes.push(Note::Observe(Arc::clone(&about.part.metrics.duration), took.get()));
         }
-        if Rc::strong_count(&entry) == 1 {
+        if Rc::strong_count(&entry) == 1 || matches!(answer, Err(Lost::Abandoned)) {
             notes.push(about.part.counted(Outcome::Abandoned));
             return seam::Outcome { notes, next: None };
         }

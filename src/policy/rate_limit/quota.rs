@@ -49,8 +49,8 @@ impl Quota {
         let (window, reset) = (window.get(), reset.get());
         match kind {
             QuotaHeaders::Ratelimit => vec![
-                ("ratelimit-policy", format!("\"{name}\";q={limit};w={window}")),
-                ("ratelimit", format!("\"{name}\";r={remaining};t={reset}")),
+                ("ratelimit-policy", item(name, [(";q=", *limit), (";w=", window)])),
+                ("ratelimit", item(name, [(";r=", *remaining), (";t=", reset)])),
             ],
             QuotaHeaders::XRatelimit => vec![
                 ("x-ratelimit-limit", limit.to_string()),
@@ -60,4 +60,17 @@ impl Quota {
             QuotaHeaders::None => Vec::new(),
         }
     }
+}
+
+/// A name as a string with parameters (RFC 9651 section 3.1.2), as `"name";q=1;w=60`.
+fn item(name: &str, parameters: [(&str, u64); 2]) -> String {
+    let mut text = String::with_capacity(name.len().saturating_add(48));
+    text.push('"');
+    text.push_str(name);
+    text.push('"');
+    for (parameter, number) in parameters {
+        text.push_str(parameter);
+        text.push_str(itoa::Buffer::new().format(number));
+    }
+    text
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::bootstrap::is_native;
 use crate::bundled::{localize, visit};
 use crate::case::repository;
 use crate::key_service::tollgate;
@@ -61,6 +62,9 @@ impl Policies {
         files.sort();
         let mut command = tollgate(&[] as &[(&str, &str)]);
         command.arg("build").args(files).arg("--output").arg(output);
+        if is_native() {
+            command.arg("--native");
+        }
         let output = command.output().expect("tollgate runs");
         if output.status.success() {
             Ok(())
@@ -82,7 +86,11 @@ impl Policies {
 
     /// Changes the plugin's configuration in it.
     pub fn configure(built: &mut Value, change: impl FnOnce(&mut Value)) {
-        let value = &mut built["resources"][0]["typed_config"]["config"]["configuration"]["value"];
+        let filter = &mut built["resources"][0]["typed_config"];
+        let value = match is_native() {
+            true => &mut filter["filter_config"]["value"],
+            false => &mut filter["config"]["configuration"]["value"],
+        };
         let text = value.as_str().expect("a text");
         let mut configuration = serde_json::from_str(text).expect("JSON");
         change(&mut configuration);

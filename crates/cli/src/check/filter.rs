@@ -1,4 +1,4 @@
-//! Where plugins are configured: Envoy's Wasm filters, wherever they stand in a document, and Istio's `WasmPlugin`.
+//! Where Tollgate is configured: Envoy's Wasm filters and dynamic modules, wherever they stand in a document, and Istio's `WasmPlugin`.
 
 use super::configuration::Configuration;
 use crate::finding::Findings;
@@ -18,25 +18,30 @@ enum Host {
     Envoy(Node),
     /// Istio's `spec`.
     Istio(Node),
-    /// Nothing is known of it.
+    /// A dynamic module, whose environment is the process' own, or nothing is known of it.
     None,
 }
 
 impl Filter {
     /// Every one below this node. Other plugins are passed over.
     pub(crate) fn all(node: &Node, findings: &mut Findings) -> Vec<Self> {
-        let mut plugins = Vec::new();
-        node.visit(&mut |node| plugins.extend(plugin(node)));
-        plugins
-            .into_iter()
-            .filter(|plugin| is_tollgate(plugin))
-            .filter_map(|plugin| Self::of(plugin, findings))
-            .collect()
+        let (mut plugins, mut modules) = (Vec::new(), Vec::new());
+        node.visit(&mut |node| {
+            plugins.extend(plugin(node));
+            modules.extend(node.is_message(MODULE).then_some(node));
+        });
+        let plugins = plugins.into_iter().filter(|plugin| is_tollgate(plugin));
+        let mut all: Vec<_> = plugins
+            .filter_map(|plugin| Self::of(plugin, "configuration", Host::Envoy(plugin.clone()), findings))
+            .collect();
+        let modules = modules.into_iter().filter(|module| is_tollgates_module(module));
+        all.extend(modules.filter_map(|module| Self::of(module, "filter_config", Host::None, findings)));
+        all
     }
 
-    fn of(plugin: &Node, findings: &mut Findings) -> Option<Self> {
-        let Some(any) = plugin.field("configuration") else {
-            findings.error(&plugin.place, "has no `configuration`, which Tollgate needs");
+    fn of(plugin: &Node, field: &str, host: Host, findings: &mut Findings) -> Option<Self> {
+        let Some(any) = plugin.field(field) else {
+            findings.error(&plugin.place, format!("has no `{field}`, which Tollgate needs"));
             return None;
         };
         let is_struct = any.is_message(STRUCT);
@@ -53,7 +58,7 @@ impl Filter {
         };
         Some(Self {
             configuration: Configuration::of(value, Reader::envoys(&value.place.file), findings)?,
-            host: Host::Envoy(plugin.clone()),
+            host,
         })
     }
 
@@ -212,6 +217,15 @@ fn is_tollgate(plugin: &Node) -> bool {
     is_named || value.is_some_and(|value| value.get("version").is_some() && value.get("routes").is_some())
 }
 
+fn is_tollgates_module(module: &Node) -> bool {
+    let names = [
+        module.fields(&["dynamic_module_config", "name"]),
+        module.field("filter_name"),
+    ];
+    let mut names = names.into_iter().flatten().filter_map(Node::text);
+    names.any(|name| name.contains("tollgate"))
+}
+
 fn check_failure_policy(plugin: &Node, findings: &mut Findings) {
     let place = |name: &str| {
         plugin
@@ -244,6 +258,7 @@ fn check_failure_policy(plugin: &Node, findings: &mut Findings) {
 
 const OPEN: &str = "lets every request pass, with any identity it claims, once a VM has died";
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
+const MODULE: &str = "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
 const STRUCT: &str = "google.protobuf.Struct";
 const STRING: &str = "google.protobuf.StringValue";
 const TYPED_STRUCTS: [&str; 2] = ["xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"];

@@ -108,6 +108,7 @@ pub(crate) fn run(command: &Import) -> ExitCode {
         files: policies,
         output,
         operations: Vec::new(),
+        native: false,
     });
     let _ = writeln!(
         io::stdout(),

@@ -196,6 +196,7 @@ impl Process {
             .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
             .collect();
         if is_native() {
+            stats.retain(|(name, _)| !name.starts_with("dynamicmodulescustom."));
             let text = self.ask("/stats/prometheus?filter=tollgate_").text();
             stats.extend(text.lines().filter_map(as_of_the_plugin));
         }

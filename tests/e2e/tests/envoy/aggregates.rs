@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::Request;
 use serde_json::{Value, json};
 use tempfile::tempdir;
-use tollgate_e2e::bootstrap::{Bare, Form};
+use tollgate_e2e::bootstrap::{Bare, Form, is_native};
 use tollgate_e2e::echo::Echo;
 use tollgate_e2e::envoy::{Envoy, eventually};
 use tollgate_e2e::raw::{self, Response, request};
@@ -125,7 +125,9 @@ fn parts_of_any_size_and_depth_leave_the_worker_as_it_was() {
     );
     let before = envoy.memory();
     for _ in 0..5 {
-        assert_eq!(incomplete(&get(&envoy, "/flood")), "flood;code=reset");
+        // Envoy gives up what is larger than its own buffer; the module reads no further than it wants.
+        let reason = if is_native() { "too_large" } else { "reset" };
+        assert_eq!(incomplete(&get(&envoy, "/flood")), format!("flood;code={reason}"));
     }
     let grown = envoy.memory().saturating_sub(before);
     println!("five answers of 1 GiB: {grown} bytes more");
@@ -255,8 +257,8 @@ fn clients_that_leave_take_nothing_with_them() {
         eventually("it was called", || answer_all(services, &json!(1)) > 0);
         let response = client.join().expect("a response");
         assert_eq!(
-            (response.status, response.text().as_str()),
-            (200, r#"{"errors":[],"part":1}"#)
+            (response.status, response.json()),
+            (200, json!({"errors": [], "part": 1}))
         );
     };
     whole(&services);
@@ -294,7 +296,8 @@ fn clients_that_leave_take_nothing_with_them() {
         eventually("all have left", || envoy.stat("http.gateway.downstream_rq_active") == 0);
         abandoned += answer_all(&services, &json!(round));
     }
-    assert_eq!(abandoned, 1000);
+    // The module's calls are their streams', and end with them.
+    assert_eq!(abandoned, if is_native() { 0 } else { 1000 });
     eventually("all are counted", || {
         let counted = envoy.stats("tollgate_part_calls_total");
         let counted: u64 = counted
@@ -342,7 +345,7 @@ fn a_request_ends_with_the_plan_that_it_began_with() {
     });
     answer_all(&services, &json!({"old": true}));
     let response = client.join().expect("a response");
-    assert_eq!(response.text(), r#"{"errors":[],"part":{"old":true}}"#);
+    assert_eq!(response.json(), json!({"errors": [], "part": {"old": true}}));
     envoy.assert_no_vm_died();
 }
 

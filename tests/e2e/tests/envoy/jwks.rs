@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use tollgate_e2e::bootstrap::{Bare, Form, one_issuer};
+use tollgate_e2e::bootstrap::{Bare, Form, is_native, one_issuer};
 use tollgate_e2e::echo::Echo;
 use tollgate_e2e::envoy::{Envoy, eventually};
 use tollgate_e2e::issuer::{Issuer, TokenSpec};
@@ -239,10 +239,12 @@ fn old_keys_serve_whatever_the_network_does_to_an_answer() {
     let many: Vec<Value> = (0..10_000)
         .map(|kid| json!({"kty": "EC", "kid": kid.to_string()}))
         .collect();
+    // Envoy gives up what is larger than its own buffer; the module reads no further than it wants.
+    let huge = if is_native() { "too_large" } else { "no_answer" };
     for (answer, reason) in [
         (Answer::Document(json!({"keys": many})), "not_a_key_set"),
         (Answer::Large(1024 * 1024, good.clone()), "too_large"),
-        (Answer::Large(40 * 1024 * 1024, good.clone()), "no_answer"),
+        (Answer::Large(40 * 1024 * 1024, good.clone()), huge),
         (Answer::Drip(good.clone(), Duration::from_millis(50)), "no_answer"),
         (Answer::Silence, "timeout"),
     ] {

@@ -16,6 +16,7 @@ mod http2;
 mod istio;
 mod jwks;
 mod kong;
+mod module;
 mod observability;
 mod oidc;
 mod policies;

@@ -258,6 +258,12 @@ fn memory(few: &Envoy, many: &Envoy) -> Row {
     row
 }
 
+/// A configuration with one key, and that key.
+pub(crate) fn one() -> (Value, String) {
+    let minted = mint();
+    (config(&[record(&minted)]), minted.key)
+}
+
 fn calls(what: &str, more: Value) -> Row {
     let minted = mint();
     let mut key = record(&minted);

@@ -67,7 +67,7 @@ fn main() -> ExitCode {
 }
 
 /// What can be measured, by name.
-const GROUPS: [(&str, Group); 8] = [
+const GROUPS: [(&str, Group); 9] = [
     ("jwt", jwt::run),
     ("apikey", apikey::run),
     ("ratelimit", ratelimit::run),
@@ -76,6 +76,7 @@ const GROUPS: [(&str, Group); 8] = [
     ("transform", transform::run),
     ("aggregate", aggregate::run),
     ("graphql", graphql::run),
+    ("instructions", instructions::passed),
 ];
 
 type Group = fn() -> Vec<Row>;

@@ -223,17 +223,21 @@ fn one_key() -> Vec<Row> {
     ]
 }
 
-/// A known token, three limits, identity headers, quota headers.
-pub(crate) fn whole_chain() -> Vec<Row> {
-    let mut config = one_issuer(json!([{
-        "name": "all", "match": {"path_prefix": "/"}, "auth": {"any": ["jwt"]}, "rate_limits": ["ip", "user", "tenant"],
-    }]));
+/// The configuration with three limits, which send quota headers.
+pub(crate) fn chain(mut config: Value) -> Value {
+    config["routes"][0]["rate_limits"] = json!(["ip", "user", "tenant"]);
     config["rate_limits"] = json!([
         limit("ip", "ip", json!({})),
         limit("user", "user", json!({})),
         limit("tenant", "tenant", json!({}))
     ]);
-    let mut bare = Bare::new(config, &Echo::start("upstream"));
+    config
+}
+
+/// A known token, three limits, identity headers, quota headers.
+pub(crate) fn whole_chain() -> Vec<Row> {
+    let rule = json!({"name": "all", "match": {"path_prefix": "/"}, "auth": {"any": ["jwt"]}});
+    let mut bare = Bare::new(chain(one_issuer(json!([rule]))), &Echo::start("upstream"));
     bare.routes = Some(vec![direct()]);
     let envoy = Envoy::alone(1, &bare.bootstrap());
     let authorization = format!("Bearer {}", Issuer::shared().good_token());
