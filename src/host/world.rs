@@ -93,14 +93,13 @@ impl Host for Envoy {
     }
 
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {
-        let algorithm = check.algorithm;
         // `verify_signature` knows no RSASSA-PSS and no Ed25519.
-        let has_it = algorithm.name().starts_with("RS") || algorithm.name().starts_with("ES");
+        let has_it = check.algorithm.starts_with("RS") || check.algorithm.starts_with("ES");
         if LACKING.get() || !has_it {
             return None;
         }
         let arguments = Arguments {
-            hash: algorithm.hash().name().into(),
+            hash: check.hash.into(),
             public_key: check.public_key.into(),
             signature: check.signature.into(),
             text: check.message.into(),

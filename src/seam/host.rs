@@ -5,7 +5,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use crate::auth::jose::Algorithm;
 use crate::clock::{Millis, Seconds};
 use crate::seam::store::Store;
 
@@ -44,11 +43,13 @@ pub trait Host {
 /// A signature to verify with a public key that fits the algorithm.
 #[derive(Debug, Clone, Copy)]
 pub struct SignatureCheck<'a> {
-    /// The algorithm, with a public key.
-    pub algorithm: Algorithm,
+    /// The registered name of the algorithm, as `RS256` (RFC 7518, RFC 8037).
+    pub algorithm: &'static str,
+    /// The hash function's name, as OpenSSL spells it: `sha256`, `sha384`, `sha512`.
+    pub hash: &'static str,
     /// The public key as SubjectPublicKeyInfo (RFC 5280), DER. Ed25519: its 32 bytes (RFC 8032).
     pub public_key: &'a [u8],
-    /// What the host has made of this key before.
+    /// What the host has made of this key before, for this algorithm.
     pub prepared: &'a Prepared,
     /// The signed bytes.
     pub message: &'a [u8],
@@ -56,18 +57,14 @@ pub struct SignatureCheck<'a> {
     pub signature: &'a [u8],
 }
 
-/// A place for what a host makes of one public key for each algorithm, as reading a key takes long.
+/// A place for what a host makes of one public key, as reading a key takes long.
 #[derive(Default)]
-pub struct Prepared([OnceLock<Box<dyn Any + Send + Sync>>; Algorithm::ALL.len()]);
+pub struct Prepared(OnceLock<Box<dyn Any + Send + Sync>>);
 
 impl Prepared {
-    /// What was made of the key for an algorithm; `None` if it could not be made.
-    pub fn get_or_make<T: Send + Sync + 'static>(
-        &self,
-        algorithm: Algorithm,
-        make: impl FnOnce() -> Option<T>,
-    ) -> Option<&T> {
-        let made = self.0.get(algorithm as usize)?.get_or_init(|| Box::new(make()));
+    /// What was made of the key; `None` if it could not be made.
+    pub fn get_or_make<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> Option<T>) -> Option<&T> {
+        let made = self.0.get_or_init(|| Box::new(make()));
         made.downcast_ref::<Option<T>>()?.as_ref()
     }
 }

@@ -26,8 +26,8 @@ pub struct Key {
     pub(super) material: Material,
     /// SubjectPublicKeyInfo, DER: what the host's cryptography takes. Empty for other keys than RSA's and ECDSA's.
     pub(super) spki: Vec<u8>,
-    /// What the host's cryptography has made of it.
-    pub(super) prepared: Prepared,
+    /// What the host's cryptography has made of it, for each algorithm.
+    prepared: [Prepared; Algorithm::ALL.len()],
 }
 
 /// Tells keys apart by everything that they are: two sets with the same key have the same `KeyId`.
@@ -167,8 +167,13 @@ impl Key {
             algorithm,
             material,
             spki,
-            prepared: Prepared::default(),
+            prepared: Default::default(),
         }
+    }
+
+    /// A place for what the host makes of it.
+    pub(super) fn prepared(&self, algorithm: Algorithm) -> Option<&Prepared> {
+        self.prepared.get(algorithm as usize)
     }
 
     /// Whether this key may verify signatures of this algorithm.

@@ -15,9 +15,10 @@ pub fn verify(host: &dyn Host, key: &Key, algorithm: Algorithm, message: &[u8], 
     }
     let by_host = |public_key: &[u8], signature: &[u8]| {
         host.verify_signature(&SignatureCheck {
-            algorithm,
+            algorithm: algorithm.name(),
+            hash: algorithm.hash().name(),
             public_key,
-            prepared: &key.prepared,
+            prepared: key.prepared(algorithm)?,
             message,
             signature,
         })

@@ -71,7 +71,7 @@ impl Host for Recorder {
 
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {
         self.asked.replace(Some(Arguments {
-            hash: check.algorithm.hash().name().into(),
+            hash: check.hash.into(),
             public_key: check.public_key.into(),
             signature: check.signature.into(),
             text: check.message.into(),
