@@ -1,7 +1,7 @@
 //! One worker of a configuration on its thread: the core's worker, the streams that are suspended, and the calls under way.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,7 +55,8 @@ pub(crate) enum Via {
 type Sent = (Option<StreamId>, u64);
 
 thread_local! {
-    static CREWS: RefCell<HashMap<u64, Rc<Crew>>> = RefCell::default();
+    /// Those of this thread: one for each configuration that is not over.
+    static CREWS: RefCell<Vec<Rc<Crew>>> = RefCell::default();
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -73,10 +74,10 @@ impl Crew {
 
     fn for_duties(gateway: &Arc<Gateway>, duties: Duties) -> Rc<Self> {
         CREWS.with_borrow_mut(|crews| {
-            if let Some(crew) = crews.get(&gateway.id) {
+            if let Some(crew) = crews.iter().find(|crew| crew.gateway.id == gateway.id) {
                 return Rc::clone(crew);
             }
-            crews.retain(|_, crew| !crew.gateway.is_over());
+            crews.retain(|crew| !crew.gateway.is_over());
             let worker = Worker::with(Arc::clone(&gateway.plan), duties);
             let crew = Rc::new(Self {
                 id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -89,7 +90,7 @@ impl Crew {
                 begins: Cell::default(),
                 attended: Cell::default(),
             });
-            crews.insert(gateway.id, Rc::clone(&crew));
+            crews.push(Rc::clone(&crew));
             crew
         })
     }

@@ -26,10 +26,11 @@ pub(crate) struct Seat {
     pub(crate) exchange: RefCell<Exchange>,
 }
 
-/// In which hook a step is carried out: it tells where the body is.
+/// In which hook a step is carried out: it tells where the body is, and what is known of the headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Headers,
+pub(crate) enum Phase<'a> {
+    /// With the headers as they have come, where they were read.
+    Headers(Option<&'a Headers>),
     Body,
     Trailers,
     /// In none of the message's own.
@@ -64,24 +65,25 @@ impl Filter {
     pub(crate) fn on_request_headers(&self, ends: bool) -> Applied {
         self.crew.attend_at_times(self.via());
         let Some(headers) = self.seat.stream.headers(Map::RequestHeaders) else {
-            return self.fail(HostFailure::RequestUnreadable, Direction::Request, Phase::Headers);
+            return self.fail(HostFailure::RequestUnreadable, Direction::Request, Phase::Headers(None));
         };
+        let headers = Rc::new(headers);
         let route_name = self
             .asks(Exchange::needs_route_name)
             .then(|| self.seat.stream.text(Attribute::RouteName));
         let event = Event::RequestHeaders {
-            headers: Rc::new(headers),
+            headers: Rc::clone(&headers),
             route_name: route_name.flatten(),
             has_body: !ends,
         };
-        self.tell(event, Direction::Request, Phase::Headers)
+        self.tell(event, Direction::Request, Phase::Headers(Some(&headers)))
     }
 
     pub(crate) fn on_response_headers(&self, ends: bool) -> Applied {
         if self.asks(Exchange::needs_taken_route) {
             let taken = self.seat.stream.text(Attribute::RouteName);
             let event = Event::RouteTaken(taken.as_deref());
-            let applied = self.tell(event, Direction::Response, Phase::Headers);
+            let applied = self.tell(event, Direction::Response, Phase::Headers(None));
             if applied != Applied::Continue {
                 return applied;
             }
@@ -94,17 +96,21 @@ impl Filter {
             false => Some(Headers::default()),
         };
         let Some(headers) = headers else {
-            return self.fail(HostFailure::ResponseUnreadable, Direction::Response, Phase::Headers);
+            return self.fail(
+                HostFailure::ResponseUnreadable,
+                Direction::Response,
+                Phase::Headers(None),
+            );
         };
         let event = Event::ResponseHeaders {
             headers: Rc::new(headers),
             has_body: !ends,
         };
-        self.tell(event, Direction::Response, Phase::Headers)
+        self.tell(event, Direction::Response, Phase::Headers(None))
     }
 
     /// Handles a piece of a body; in `Phase::Trailers` there is none but what is held.
-    pub(crate) fn on_body(&self, direction: Direction, ends: bool, phase: Phase) -> Applied {
+    pub(crate) fn on_body(&self, direction: Direction, ends: bool, phase: Phase<'_>) -> Applied {
         if !self.asks(|exchange| exchange.watches(direction)) {
             return Applied::Continue;
         }
@@ -131,7 +137,7 @@ impl Filter {
         self.tell(event, direction, Phase::Trailers)
     }
 
-    fn held(&self, direction: Direction, phase: Phase) -> Held {
+    fn held(&self, direction: Direction, phase: Phase<'_>) -> Held {
         let (received, buffered) = bodies(direction);
         let stream = self.seat.stream;
         let holds = self.asks(|exchange| exchange.holds(direction));
@@ -144,7 +150,7 @@ impl Filter {
         Held { stream, parts }
     }
 
-    fn tell(&self, event: Event<'_>, direction: Direction, phase: Phase) -> Applied {
+    fn tell(&self, event: Event<'_>, direction: Direction, phase: Phase<'_>) -> Applied {
         let step = self
             .seat
             .exchange
@@ -157,7 +163,7 @@ impl Filter {
         applied
     }
 
-    fn fail(&self, failure: HostFailure, direction: Direction, phase: Phase) -> Applied {
+    fn fail(&self, failure: HostFailure, direction: Direction, phase: Phase<'_>) -> Applied {
         self.tell(Event::HostFailed(direction, failure), direction, phase)
     }
 
@@ -193,7 +199,7 @@ impl Held {
 
 impl Seat {
     /// Carries out a step. If Envoy fails, the core says what then.
-    pub(crate) fn carry_out(&self, step: Step, direction: Direction, phase: Phase, crew: &Crew) -> Applied {
+    pub(crate) fn carry_out(&self, step: Step, direction: Direction, phase: Phase<'_>, crew: &Crew) -> Applied {
         match self.apply(step, direction, phase, crew) {
             Ok(applied) => applied,
             Err(Failed) => {
@@ -207,7 +213,7 @@ impl Seat {
         }
     }
 
-    fn apply(&self, step: Step, direction: Direction, phase: Phase, crew: &Crew) -> Result<Applied, Failed> {
+    fn apply(&self, step: Step, direction: Direction, phase: Phase<'_>, crew: &Crew) -> Result<Applied, Failed> {
         let Step {
             headers,
             body,
@@ -221,7 +227,14 @@ impl Seat {
             (Direction::Response, _) => Map::ResponseHeaders,
         };
         let mut changed = headers.iter();
-        let changed = changed.try_for_each(|(name, values)| self.stream.set_header(map, name, values));
+        let is_new = |name: &[u8]| match phase {
+            Phase::Headers(Some(received)) => received.all_bytes(name).next().is_none(),
+            _ => false,
+        };
+        let changed = changed.try_for_each(|(name, values)| match is_new(name) {
+            true => self.stream.add_header(map, name, values),
+            false => self.stream.set_header(map, name, values),
+        });
         // A refusal is sent all the same.
         if changed.is_err() && !matches!(then, Then::Respond(_)) {
             return Err(Failed);
@@ -243,7 +256,7 @@ impl Seat {
         })
     }
 
-    fn replace(&self, direction: Direction, phase: Phase, bytes: &[u8]) -> Result<(), Failed> {
+    fn replace(&self, direction: Direction, phase: Phase<'_>, bytes: &[u8]) -> Result<(), Failed> {
         let (received, buffered) = bodies(direction);
         match phase {
             Phase::Body => {

@@ -26,15 +26,19 @@ impl Stream {
     pub(crate) fn set_header(self, map: Map, name: &[u8], values: &[Vec<u8>]) -> Result<(), Failed> {
         let first = values.first().map_or(Own::NONE, |value| Own::of(value));
         // SAFETY: see above.
-        let mut is_done =
-            unsafe { envoy_dynamic_module_callback_http_set_header(self.0, map as u32, Own::of(name), first) };
-        for value in values.iter().skip(1) {
+        let is_set = unsafe { envoy_dynamic_module_callback_http_set_header(self.0, map as u32, Own::of(name), first) };
+        done(is_set)?;
+        self.add_header(map, name, values.get(1..).unwrap_or_default())
+    }
+
+    /// Adds values of a name to those that are there.
+    pub(crate) fn add_header(self, map: Map, name: &[u8], values: &[Vec<u8>]) -> Result<(), Failed> {
+        values.iter().try_for_each(|value| {
             // SAFETY: see above.
-            is_done &= unsafe {
+            done(unsafe {
                 envoy_dynamic_module_callback_http_add_header(self.0, map as u32, Own::of(name), Own::of(value))
-            };
-        }
-        done(is_done)
+            })
+        })
     }
 
     /// Makes Envoy select the route again.

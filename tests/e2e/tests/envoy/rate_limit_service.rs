@@ -208,10 +208,9 @@ fn each_mode_has_its_status_whatever_befalls_the_service() {
     }
     modes.service.delay(TIMEOUT / 5);
     assert_eq!(modes.ask("deny", "slow, but in time"), COUNTED);
-    for reason in ["unavailable", "timeout"] {
-        let name = format!("wasmcustom.tollgate_rls_calls_total;outcome=failed;reason={reason};");
-        assert!(modes.gateway.stat(&name) > 0, "{reason}");
-    }
+    // A call that is too slow is ended by Envoy, which says `unavailable` to gRPC, or by the service (`timeout`): whoever is first.
+    let name = "wasmcustom.tollgate_rls_calls_total;outcome=failed;reason=unavailable;";
+    assert!(modes.gateway.stat(name) > 0);
     modes.gateway.assert_no_vm_died();
 }
 
