@@ -74,6 +74,7 @@ fn every_figure_comes_from_the_results_beside_it() {
         "apikey",
         "ratelimit",
         "chain",
+        "instructions",
         "routes",
         "transform",
         "aggregate",
