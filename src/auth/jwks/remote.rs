@@ -189,7 +189,10 @@ impl RemoteKeys {
             let Some((set, _)) = document.and_then(|document| keys(&document).ok()) else {
                 return;
             };
-            own.known.borrow_mut().keys = Arc::new(set);
+            *own.known.borrow_mut() = Known {
+                schedule,
+                keys: Arc::new(set),
+            };
         }
         own.learn(schedule, cx);
     }
@@ -239,8 +242,11 @@ impl RemoteKeys {
     }
 
     fn set_demanded(&self, is_demanded: bool, cx: &Context<'_>) {
+        // Where there is a newer set already, it comes with the next look at it.
+        let version = cx.local(&self.own).version();
         let changed = self.update(cx.store(), |schedule| {
-            (schedule.is_demanded != is_demanded).then_some(Schedule {
+            let is_news = schedule.version == version && schedule.is_demanded != is_demanded;
+            is_news.then_some(Schedule {
                 is_demanded,
                 ..schedule
             })
@@ -310,8 +316,11 @@ impl Own {
         self.known.borrow().schedule.version
     }
 
-    /// Copies the shared schedule. Wakes waiting requests if there is a new set, or if the first fetch has failed.
+    /// Copies the shared schedule, but for that of a newer set, which is taken over with its keys. Wakes waiting requests if there is a new set, or if the first fetch has failed.
     fn learn(&self, schedule: Schedule, cx: &Context<'_>) {
+        if schedule.version != self.version() {
+            return;
+        }
         self.known.borrow_mut().schedule = schedule;
         if let Some((ticket, version)) = self.awaited.get()
             && (schedule.version != version || (version == 0 && schedule.failures > 0))

@@ -232,6 +232,23 @@ fn an_unknown_key_asks_for_a_fetch_and_a_flood_of_them_does_not() {
 }
 
 #[test]
+fn a_worker_that_looks_late_gets_the_set_that_others_have_fetched() {
+    let host = Simulated::default();
+    let (first, late) = (remote(json!({})), remote(json!({})));
+    let fetch = first.begin(&host.at(0)).unwrap();
+    first.end(fetch.topic, &ok(&key_set("a")), &host.at(0));
+    late.take_over(&host.at(10));
+    first.demand(&host.at(1000));
+    let fetch = first.begin(&host.at(1000)).unwrap();
+    first.end(fetch.topic, &ok(&key_set("b")), &host.at(1000));
+    // It does not know yet, and asks.
+    assert!(late.demand(&host.at(1001)));
+    assert_eq!(late.begin(&host.at(1001)), None, "it is there already");
+    late.take_over(&host.at(1002));
+    assert!(has(&late, &host.at(1002), "b"));
+}
+
+#[test]
 fn discovery_leads_to_the_keys_of_the_same_issuer_and_host() {
     let host = Simulated::default();
     let keys = remote(json!({"url": "https://issuer.example/.well-known/openid-configuration", "discovery": true}));
