@@ -108,6 +108,11 @@ impl Own {
     };
 }
 
+/// Names or values of labels, as Envoy takes them.
+fn owned(labels: &[&str]) -> Vec<Own> {
+    labels.iter().map(|label| Own::of(label.as_bytes())).collect()
+}
+
 impl Pair {
     const EMPTY: Self = Self {
         name: null(),

@@ -88,80 +88,27 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_destroy(filter: *const 
     caught(|| filter.crew.leave(&filter.seat));
 }
 
-/// The request's headers have come.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
-    _: *mut c_void,
-    filter: *const c_void,
-    ends: bool,
-) -> u32 {
-    // SAFETY: a filter of ours.
-    unsafe { on(filter, STOP_ALL, |filter| filter.on_request_headers(ends)) }
+/// The hooks about a message, each with what Envoy is told where the message stops.
+macro_rules! messages {
+    ($($name:ident($($ends:ident)?) $stop:ident $handle:expr;)*) => {
+        $(
+            /// A part of the message has come.
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name(_: *mut c_void, filter: *const c_void $(, $ends: bool)?) -> u32 {
+                // SAFETY: a filter of ours.
+                unsafe { on(filter, $stop, $handle) }
+            }
+        )*
+    };
 }
 
-/// A piece of the request's body has come.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_body(
-    _: *mut c_void,
-    filter: *const c_void,
-    ends: bool,
-) -> u32 {
-    // SAFETY: a filter of ours.
-    unsafe {
-        on(filter, STOP, |filter| {
-            filter.on_body(Direction::Request, ends, Phase::Body)
-        })
-    }
-}
-
-/// The request's trailers have come.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_trailers(
-    _: *mut c_void,
-    filter: *const c_void,
-) -> u32 {
-    // SAFETY: a filter of ours.
-    unsafe { on(filter, STOP, Filter::on_request_trailers) }
-}
-
-/// The response's headers have come.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
-    _: *mut c_void,
-    filter: *const c_void,
-    ends: bool,
-) -> u32 {
-    // SAFETY: a filter of ours.
-    unsafe { on(filter, STOP_ALL, |filter| filter.on_response_headers(ends)) }
-}
-
-/// A piece of the response's body has come.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
-    _: *mut c_void,
-    filter: *const c_void,
-    ends: bool,
-) -> u32 {
-    // SAFETY: a filter of ours.
-    unsafe {
-        on(filter, STOP, |filter| {
-            filter.on_body(Direction::Response, ends, Phase::Body)
-        })
-    }
-}
-
-/// The response's trailers have come.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_response_trailers(
-    _: *mut c_void,
-    filter: *const c_void,
-) -> u32 {
-    // SAFETY: a filter of ours.
-    unsafe {
-        on(filter, STOP, |filter| {
-            filter.on_body(Direction::Response, true, Phase::Trailers)
-        })
-    }
+messages! {
+    envoy_dynamic_module_on_http_filter_request_headers(ends) STOP_ALL |filter| filter.on_request_headers(ends);
+    envoy_dynamic_module_on_http_filter_request_body(ends) STOP |filter| filter.on_body(Direction::Request, ends, Phase::Body);
+    envoy_dynamic_module_on_http_filter_request_trailers() STOP Filter::on_request_trailers;
+    envoy_dynamic_module_on_http_filter_response_headers(ends) STOP_ALL |filter| filter.on_response_headers(ends);
+    envoy_dynamic_module_on_http_filter_response_body(ends) STOP |filter| filter.on_body(Direction::Response, ends, Phase::Body);
+    envoy_dynamic_module_on_http_filter_response_trailers() STOP |filter| filter.on_body(Direction::Response, true, Phase::Trailers);
 }
 
 /// A stream that is suspended, or another of its worker, has something to do.

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::sync::LazyLock;
 
 use super::callbacks::*;
-use super::{Failed, Own, begin, done};
+use super::{Failed, Own, begin, done, owned};
 
 /// Envoy's side of a configuration. It is used on the main thread only, but for what its name says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Configuration {
 
     /// Defines a counter, or a histogram; `None` if Envoy does not take it.
     pub(crate) fn define(self, name: &str, labels: &[&str], is_histogram: bool) -> Option<usize> {
-        let labels: Vec<_> = labels.iter().map(|label| Own::of(label.as_bytes())).collect();
+        let labels = owned(labels);
         let mut id = 0;
         let define = match is_histogram {
             true => envoy_dynamic_module_callback_http_filter_config_define_histogram,
@@ -55,7 +55,7 @@ impl Configuration {
     /// Adds to a counter; an Envoy before 1.39 cannot.
     pub(crate) fn count(self, id: usize, labels: &[&str], by: u64) -> Result<(), Failed> {
         let increment = INCREMENT.ok_or(Failed)?;
-        let values: Vec<_> = labels.iter().map(|label| Own::of(label.as_bytes())).collect();
+        let values = owned(labels);
         // SAFETY: see above.
         let status = unsafe { increment(self.0, id, values.as_ptr(), values.len(), by) };
         done(status == 0)

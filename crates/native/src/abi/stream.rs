@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 
 use super::callbacks::*;
-use super::{Attribute, Body, Bytes, Failed, Map, Own, Pair, Scheduler, begin, copied, done, joined};
+use super::{Attribute, Body, Bytes, Failed, Map, Own, Pair, Scheduler, begin, copied, done, joined, owned};
 use tollgate::http::headers::Headers;
 
 /// Envoy's side of one filter. It is used on its worker's thread only, until the filter is destroyed.
@@ -173,7 +173,7 @@ impl Stream {
 
     /// Adds to a counter.
     pub(crate) fn count(self, id: usize, labels: &[&str], by: u64) -> Result<(), Failed> {
-        let values: Vec<_> = labels.iter().map(|label| Own::of(label.as_bytes())).collect();
+        let values = owned(labels);
         // SAFETY: see above.
         let status = unsafe {
             envoy_dynamic_module_callback_http_filter_increment_counter(self.0, id, values.as_ptr(), values.len(), by)
@@ -183,7 +183,7 @@ impl Stream {
 
     /// Adds a value to a histogram.
     pub(crate) fn observe(self, id: usize, labels: &[&str], value: u64) {
-        let values: Vec<_> = labels.iter().map(|label| Own::of(label.as_bytes())).collect();
+        let values = owned(labels);
         // SAFETY: see above.
         unsafe {
             envoy_dynamic_module_callback_http_filter_record_histogram_value(
