@@ -4,6 +4,7 @@ mod config;
 pub mod plan;
 mod registry;
 pub mod route;
+pub mod start;
 pub mod worker;
 
 pub use config::{Config, DefaultsConfig, RouteConfig, Settings};

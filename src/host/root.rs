@@ -11,11 +11,9 @@ use super::abi::{self, Buffer, Map};
 use super::http::{Http, note, read};
 use super::metrics;
 use super::streams::Streams;
-use super::world::{Envoy, begin_callback, random, set_clock};
+use super::world::{Envoy, begin_callback, set_clock};
 use crate::clock::Millis;
-use crate::config::{ConfigError, Environment};
-use crate::gateway::decode;
-use crate::gateway::plan::Plan;
+use crate::gateway::start::{load, seed};
 use crate::gateway::worker::{Agenda, CallId, Worker};
 use crate::seam::{Answer, Lost};
 
@@ -106,28 +104,16 @@ impl RootContext for Root {
         begin_callback();
         set_clock();
         let bytes = self.get_plugin_configuration().unwrap_or_default();
-        match load(&bytes) {
-            Ok(plan) => {
-                for warning in &plan.warnings {
-                    log::warn!("configuration: {warning}");
-                }
-                let calls_others = !plan.callers.is_empty();
-                let worker = Worker::new(Arc::new(plan));
-                worker.prepare(seed(), &Envoy);
-                self.worker = Some(Rc::new(worker));
-                // Calls begin at the first tick: this may be a temporary VM in which Envoy only validates the
-                // configuration, and whose calls it does not send.
-                self.streams
-                    .tick_every(if calls_others { FAST_TICK } else { SLOW_TICK });
-                true
-            }
-            Err(errors) => {
-                for error in &errors {
-                    log::error!("configuration refused: {error}");
-                }
-                false
-            }
-        }
+        let Some(plan) = load(&bytes) else { return false };
+        let calls_others = !plan.callers.is_empty();
+        let worker = Worker::new(Arc::new(plan));
+        worker.prepare(seed(), &Envoy);
+        self.worker = Some(Rc::new(worker));
+        // Calls begin at the first tick: this may be a temporary VM in which Envoy only validates the
+        // configuration, and whose calls it does not send.
+        self.streams
+            .tick_every(if calls_others { FAST_TICK } else { SLOW_TICK });
+        true
     }
 
     fn on_tick(&mut self) {
@@ -152,21 +138,6 @@ impl RootContext for Root {
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
-}
-
-fn load(bytes: &[u8]) -> Result<Plan, Vec<ConfigError>> {
-    let config = decode(bytes).map_err(|error| vec![error])?;
-    let environment: Environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    Plan::compile(&config, &environment)
-}
-
-fn seed() -> [u8; 16] {
-    let mut seed = [0; 16];
-    let bytes = random().to_le_bytes().into_iter().chain(random().to_le_bytes());
-    seed.iter_mut().zip(bytes).for_each(|(byte, random)| *byte = random);
-    seed
 }
 
 /// The time between ticks while something is awaited.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use super::abi;
 use super::http::{Applied, Message, SharedExchange};
-use super::world::{Envoy, random};
+use super::world::Envoy;
 use crate::clock::Millis;
+use crate::gateway::start::random;
 use crate::seam::{StreamId, Wakeup};
 
 /// Suspended streams, by the id of their context.

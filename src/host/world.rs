@@ -1,7 +1,6 @@
 //! The host's clock, addresses, shared memory and cryptography.
 
 use std::cell::Cell;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,11 +29,6 @@ pub(super) fn set_clock() {
 /// The wall clock, since the epoch.
 fn wall() -> Millis {
     Millis::new(monotonic().get().wrapping_add(AHEAD.get()))
-}
-
-/// A random number from the host, by the standard library's hash keys.
-pub(super) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 fn monotonic() -> Millis {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tollgate::gateway::start::seed;
 use tollgate::gateway::worker::{Agenda, CallId, Duties, Worker};
 use tollgate::http::piece::Direction;
 use tollgate::seam::{Answer, Call, Host as _, Lost, Note, StreamId, Wakeup};
@@ -13,7 +14,7 @@ use tollgate::seam::{Answer, Call, Host as _, Lost, Note, StreamId, Wakeup};
 use crate::abi::{Configuration, Failed, Stream};
 use crate::filter::{Applied, Phase, Seat};
 use crate::gateway::Gateway;
-use crate::host::{Here, random};
+use crate::host::Here;
 use crate::metrics::Tally;
 use crate::timer::Timer;
 
@@ -97,10 +98,7 @@ impl Crew {
 
     /// Creates what workers share.
     pub(crate) fn prepare(&self) {
-        let mut seed = [0; 16];
-        let bytes = random().to_le_bytes().into_iter().chain(random().to_le_bytes());
-        seed.iter_mut().zip(bytes).for_each(|(byte, random)| *byte = random);
-        self.worker.prepare(seed, &self.gateway.here(None));
+        self.worker.prepare(seed(), &self.gateway.here(None));
     }
 
     pub(crate) fn next_stream(&self) -> StreamId {

@@ -3,9 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tollgate::config::{ConfigError, Environment};
-use tollgate::gateway::decode;
 use tollgate::gateway::plan::Plan;
+use tollgate::gateway::start::load;
 use tollgate::seam::Note;
 use tollgate::seam::store::memory::Memory;
 
@@ -31,20 +30,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 impl Gateway {
     /// Reads a configuration. All that is wrong with it is logged.
     pub(crate) fn load(configuration: Configuration, name: Vec<u8>, bytes: &[u8]) -> Option<Self> {
-        let environment: Environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        let plan = decode(bytes).map_err(|error| vec![error]);
-        let plan = plan.and_then(|config| Plan::compile(&config, &environment));
-        let plan = plan.inspect_err(|errors: &Vec<ConfigError>| {
-            for error in errors {
-                log::error!("configuration refused: {error}");
-            }
-        });
-        let plan = plan.ok()?;
-        for warning in &plan.warnings {
-            log::warn!("configuration: {warning}");
-        }
+        let plan = load(bytes)?;
         Some(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             plan: Arc::new(plan),

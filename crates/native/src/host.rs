@@ -1,7 +1,6 @@
 //! Clocks, the memory that workers share, and what is known of a stream: the core's `Host`.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -52,11 +51,6 @@ impl Host for Here<'_> {
     fn verify_signature(&self, check: &SignatureCheck<'_>) -> Option<bool> {
         tollgate_signatures::verify(check)
     }
-}
-
-/// A number that cannot be guessed.
-pub(crate) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 /// What there is for each name of a filter. A new configuration of the same filter goes on with it, as VMs of one id do.
